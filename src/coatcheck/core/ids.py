@@ -1,0 +1,66 @@
+"""Session ids: locator, verifier, and what is derived from them (PROTOCOL rules 1-3).
+
+The **locator** names the record for its whole life and opens nothing: it is the public handle. The **verifier** proves
+possession; the record holds only its SHA-256. Sizes are multiples of three bytes, so that every base64url text of the right
+length is canonical: there are no padding and no spare bits to gate (checklist 48).
+"""
+
+import base64
+import hashlib
+import hmac
+import secrets
+from typing import NamedTuple, Protocol
+
+__all__ = ["LOCATOR_CHARS", "VERIFIER_CHARS", "IdSource", "RandomIds", "Ticket", "digest", "successor"]
+
+LOCATOR_BYTES, VERIFIER_BYTES = 18, 33
+LOCATOR_CHARS, VERIFIER_CHARS = 24, 44
+
+
+class Ticket(NamedTuple):
+    """What a verified cookie carries. Its repr shows the locator only."""
+
+    locator: str
+    verifier: str
+
+    def __repr__(self) -> str:
+        return f"<Ticket {self.locator}>"
+
+
+class IdSource(Protocol):
+    """Where ids come from; tests inject their own (an injectable RNG is part of the checklist's rig)."""
+
+    def locator(self) -> str: ...
+    def verifier(self) -> str: ...
+    def version(self) -> str: ...
+
+
+class RandomIds:
+    """Ids from the operating system's CSPRNG, asked anew each time: nothing to share or re-seed across `fork()`."""
+
+    def locator(self) -> str:
+        """24 characters, 144 random bits (ASVS 7.2.3 asks for 128)."""
+        return secrets.token_urlsafe(LOCATOR_BYTES)
+
+    def verifier(self) -> str:
+        """44 characters, 264 random bits."""
+        return secrets.token_urlsafe(VERIFIER_BYTES)
+
+    def version(self) -> str:
+        """16 characters: unique among the writers of one record; not a secret."""
+        return secrets.token_hex(8)
+
+
+def digest(verifier: str) -> bytes:
+    """What a record holds of a verifier. No salt and no stretching: the input has 264 random bits (checklist 8)."""
+    return hashlib.sha256(verifier.encode("ascii")).digest()
+
+
+def successor(verifier: str, nonce: str) -> str:
+    """The verifier that follows this one in a renewal.
+
+    Whoever comes with the previous verifier gets the same successor again (rule 3) without anything secret being stored: the
+    record keeps the nonce, and only a holder of the previous verifier can turn it into the next. HMAC-SHA-384 cut to 264 bits.
+    """
+    mac = hmac.digest(verifier.encode("ascii"), b"coatcheck successor " + nonce.encode("ascii"), "sha384")
+    return base64.urlsafe_b64encode(mac[:VERIFIER_BYTES]).decode("ascii")

@@ -1,0 +1,186 @@
+"""What the rooms ask of each other: the store contract, and the abilities a store may have beside it.
+
+The contract, sentence by sentence (`coatcheck.testing.StoreContract` has a test for each):
+
+- Every method is atomic, and safe to call from several tasks, threads and processes at once.
+- Absence is a value: `load` answers None for a key that is unknown or past its deadline, `Ended` for one that was deleted
+  less than `TOMBSTONE` seconds ago. `now` and the record's deadline decide; the server's own TTL only collects garbage.
+  Once a store has answered that a record is past its deadline, a clock that steps back does not bring it back.
+- `create` writes only where nothing is: TAKEN over a live record or a tombstone, SAVED over nothing, over an expired
+  record, and over its own version (a retry whose first reply was lost).
+- `replace` writes only over version `expected`: SAVED. Over another version: CHANGED with the record that is there (or
+  None where fetching it would cost another round trip). Over nothing, a tombstone or an expired record: GONE. If the record
+  there remembers this very version, the write had already happened: SAVED.
+  Deadlines and `seen_at` only move forward, unless `may_shorten` (this request changed the lifetime itself).
+- `touch` moves `deadline` and `seen_at` forward over version `expected`, never the version. False: refused; that is fine.
+- `delete` removes the record and leaves a tombstone. With `expected`: only over that version. False: there was nothing
+  (more) to delete, or it had changed; that is fine too. A tombstone with the same `token` answers True.
+- Malformed stored data raises `CorruptRecord`; everything a driver raises becomes `StoreUnavailable` or `StoreError` with the
+  cause kept; `ReplyLost` when the command was sent and may have been carried out.
+
+An own store needs these five methods and nothing else; abilities are asked for one by one, never by class name.
+"""
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Final, Protocol, runtime_checkable
+
+import msgspec
+
+from coatcheck.core.record import Ended, Record
+
+__all__ = [
+    "CHANGED",
+    "FENCED",
+    "FULL",
+    "GONE",
+    "SAVED",
+    "TAKEN",
+    "TOMBSTONE",
+    "Backend",
+    "ByUser",
+    "Changed",
+    "Checks",
+    "Counts",
+    "EndedAll",
+    "Outcome",
+    "Page",
+    "Store",
+    "Sweeps",
+    "Terms",
+    "Verdict",
+]
+
+TOMBSTONE: Final = 60.0
+"""Seconds for which a deleted session is remembered as deleted (rule 4)."""
+
+
+class Verdict(Enum):
+    """How a write ended, where there is nothing more to say about it."""
+
+    SAVED = "saved"
+    TAKEN = "taken"
+    GONE = "gone"
+    FENCED = "fenced"
+    """The user's sessions were all ended after this login's request began; nothing was written (rule 21)."""
+    FULL = "full"
+    """The user already has as many sessions as the limit allows; nothing was written (rule 23)."""
+
+
+SAVED, TAKEN, GONE, FENCED, FULL = Verdict
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """Another writer was first; `current` is what is there now, if the store had it at hand."""
+
+    current: Record | None = None
+
+
+CHANGED: Final = Changed()
+Outcome = Verdict | Changed
+
+
+class Store(Protocol):
+    """The five verbs every store has. See the module for each sentence of the contract."""
+
+    async def load(self, key: str, *, now: float) -> Record | Ended | None: ...
+
+    async def create(self, record: Record, *, now: float) -> Outcome: ...
+
+    async def replace(
+        self, record: Record, *, expected: str, now: float, may_shorten: bool = False
+    ) -> Outcome: ...
+
+    async def touch(
+        self, key: str, *, deadline: float, seen_at: float, expected: str, now: float
+    ) -> bool: ...
+
+    async def delete(self, key: str, *, now: float, token: str, expected: str | None = None) -> bool: ...
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """On what terms a login is admitted (rules 20-23)."""
+
+    elapsed: float = 0.0
+    """Seconds since this request began, on a monotonic clock: the fence compares in the store's own clock."""
+    own_fence: float | None = None
+    """The fence this request raised itself: `end_all(); login()` in a password change must work."""
+    limit: int | None = None
+    """At most so many sessions of this user, this one included."""
+    evict: bool = True
+    """At the limit: end the oldest logins (True), or answer FULL (False)."""
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some of a user's sessions, and where to go on (`cursor` None: that was all)."""
+
+    records: Sequence[Record]
+    cursor: str | None = None
+
+
+class EndedAll(msgspec.Struct, frozen=True):
+    """How many sessions an `end_user` ended, and the fence it raised (in the store's own clock)."""
+
+    count: int
+    fence: float
+
+
+@runtime_checkable
+class ByUser(Protocol):
+    """The by-user index and the fence. The index may name a session that is gone, it never misses one that lives."""
+
+    async def admit(self, record: Record, *, expected: str | None, terms: Terms, now: float) -> Outcome:
+        """Write a record that begins a login: `create` where `expected` is None, else `replace`, and in the same breath
+        index it under its user, compare the fence, and keep the limit. FENCED or FULL: nothing was written."""
+        ...
+
+    async def of_user(
+        self, user_id: str, *, now: float, cursor: str | None = None, limit: int = 100
+    ) -> Page:
+        """The live sessions of a user, newest login first."""
+        ...
+
+    async def end_user(self, user_id: str, *, keep: str | None, now: float, token: str) -> EndedAll:
+        """Raise the user's fence, then end every session of theirs but the one with key `keep`."""
+        ...
+
+    async def end_one(self, user_id: str, key: str, *, now: float, token: str) -> bool:
+        """End one session, only while it belongs to this user (rule 22)."""
+        ...
+
+
+@runtime_checkable
+class Sweeps(Protocol):
+    """Deletes what is past its deadline."""
+
+    async def sweep(self, *, now: float, limit: int = 1000) -> int:
+        """Delete up to `limit` expired records, old tombstones and fences. Returns how many records went."""
+        ...
+
+
+@runtime_checkable
+class Counts(Protocol):
+    """Knows how many sessions live."""
+
+    async def count(self, *, now: float) -> int: ...
+
+
+@runtime_checkable
+class Checks(Protocol):
+    """Can say whether it works."""
+
+    async def check(self) -> None:
+        """Return if the store answers and can be written to; raise StoreUnavailable if not."""
+        ...
+
+
+class Backend(Protocol):
+    """What a user configures: it hands each face a store whose client suits it, or raises `WrongFace` at once."""
+
+    def blocking(self) -> Store:
+        """A store whose methods never suspend: for the sync face."""
+        ...
+
+    def awaiting(self) -> Store:
+        """A store for an event loop: it waits without blocking it."""
+        ...

@@ -1,0 +1,83 @@
+"""The frozen row that a store keeps for one session.
+
+A store sees records, never sessions. Everything here is a value: to change a record is to write another one over the
+version that was read (PROTOCOL rule 7). Times are seconds since the epoch, as floats.
+"""
+
+import msgspec
+
+__all__ = ["Ended", "Lifetime", "Login", "Record", "Renewal"]
+
+VERSIONS_KEPT = 16
+"""How many writers' tokens a record remembers, so that a retry after a lost reply recognises its own write (rule 7)."""
+
+
+class Login(msgspec.Struct, frozen=True):
+    """How the user of this session was authenticated, and from where (shown in device lists)."""
+
+    method: str = "pwd"
+    remember: bool = False
+    user_agent: str = ""
+    address: str = ""
+
+
+class Lifetime(msgspec.Struct, frozen=True):
+    """This session's own lifetime, in place of the configured one: `session.cookie.max_age`, or remember-me."""
+
+    idle: float | None
+    """Idle timeout in seconds; None: the configured one."""
+    persistent: bool
+    """Whether the browser keeps the cookie when it closes (Max-Age is sent)."""
+
+
+class Renewal(msgspec.Struct, frozen=True):
+    """What a renewal by age leaves behind, so that requests in flight can finish on the previous verifier (rule 3)."""
+
+    previous: bytes
+    """SHA-256 of the verifier before."""
+    nonce: str
+    """With the previous verifier, and only with it, this yields the successor: `ids.successor`."""
+    at: float
+    seen_at: float | None = None
+    """When the successor was first seen; from then the previous verifier has only seconds to live."""
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One stored session. `versions[0]` is the version that `replace(expected=…)` compares."""
+
+    key: str
+    versions: tuple[str, ...]
+    verifier: bytes
+    data: bytes
+    created_at: float
+    seen_at: float
+    deadline: float
+    """The idle deadline, never later than `ends_at`. At or after it the session is gone."""
+    ends_at: float
+    """The absolute deadline."""
+    epoch: int = 0
+    """Raised by login, logout and change of privilege; a request of an older epoch has its changes dropped."""
+    rotated_at: float | None = None
+    """When the epoch was last raised: verifiers from before are detached for a minute, then worth nothing."""
+    user_id: str | None = None
+    authenticated_at: float | None = None
+    login: Login | None = None
+    renewal: Renewal | None = None
+    lifetime: Lifetime | None = None
+    format: int = 1
+
+    @property
+    def version(self) -> str:
+        return self.versions[0]
+
+    def __repr__(self) -> str:
+        return f"<Record {self.key} of {self.user_id!r}, {len(self.data)} bytes>"
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """A tombstone: this session was ended less than a minute ago, so a request that still carries it is late, not unknown."""
+
+    key: str
+    token: str
+    """The deleter's own token: a retried delete recognises itself (rule 8)."""
+    at: float
