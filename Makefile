@@ -1,0 +1,63 @@
+# Everything a newcomer or CI does with this repository. Each command sets up what it needs first (scripts/setup).
+PORT ?= 8000
+PY := .venv/bin/python
+# Rooms of Python code that exist in this checkout.
+CODE := $(wildcard src tests demo bench fuzz examples docs/conf.py conftest.py)
+TYPED := $(wildcard src tests demo bench fuzz examples)
+COVER := --cov --cov-config=pyproject.toml --cov-report=term
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all check format docs bench scale fuzz pins clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## .venv with everything tests and checks need (the other commands call it themselves)
+	@bash scripts/setup dev
+
+demo: ## the demo application: make demo PORT=8000
+	@bash scripts/setup demo
+	@$(PY) -m demo --port $(PORT)
+
+test: ## all tests that fit 25 minutes on two cores; core and lifecycle covered to 95%
+	@bash scripts/setup dev
+	@$(PY) -m pytest -m "not slow" $(COVER)
+
+test-all: ## the slow tests too
+	@bash scripts/setup dev
+	@$(PY) -m pytest $(COVER)
+
+check: ## lint, format, types, import contracts, docs
+	@bash scripts/setup dev
+	$(PY) -m ruff check $(CODE)
+	$(PY) -m ruff format --check $(CODE)
+	$(PY) -m mypy $(TYPED)
+	.venv/bin/lint-imports
+	@$(MAKE) --no-print-directory docs
+
+format: ## let ruff mend what it can
+	@bash scripts/setup dev
+	$(PY) -m ruff check --fix $(CODE)
+	$(PY) -m ruff format $(CODE)
+
+docs: ## the documentation, into docs/_build/html; a warning is an error
+	@bash scripts/setup dev
+	$(PY) -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+bench: ## coatcheck and its peers side by side: CPU per request
+	@bash scripts/setup bench
+	@$(PY) -m bench
+
+scale: ## cost against the number of sessions stored
+	@bash scripts/setup bench
+	@$(PY) -m bench.scale
+
+fuzz: ## hostile input for as long as you let it
+	@bash scripts/setup dev
+	@$(PY) -m fuzz
+
+pins: ## constraints.txt anew, from a fresh install of the newest versions
+	@bash scripts/pins
+
+clean: ## forget everything that the commands above made, save the demo's state
+	rm -rf .venv docs/_build dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
