@@ -10,5 +10,5 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail a run that skipped something and would otherwise have passed."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None and reporter.stats.get("skipped") and session.exitstatus == pytest.ExitCode.OK:
-        reporter.write_line("skipped tests count as failures here: install what they need (scripts/setup)", red=True)
+        reporter.write_line("a skipped test counts as a failure: install what it needs", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
