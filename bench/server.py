@@ -1,0 +1,156 @@
+"""A contestant's server: started on its own core, and asked how much CPU its process tree has used."""
+
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.contestants import Contestant
+
+ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS = 20.0
+
+
+class ServerFailed(Exception):
+    """The server ended or never listened; the message is the last line it wrote."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server: the root of its process tree and the port it listens on, on 127.0.0.1."""
+
+    pid: int
+    port: int
+
+
+def loop_and_parser() -> tuple[str, str]:
+    """Return the event loop and the HTTP parser uvicorn will use: the fast ones where they are installed."""
+    loop = "uvloop" if importlib.util.find_spec("uvloop") else "asyncio"
+    parser = "httptools" if importlib.util.find_spec("httptools") else "h11"
+    return loop, parser
+
+
+def uvicorn(app: str, port: int) -> list[str]:
+    """Return the command of one uvicorn worker that writes no access log."""
+    loop, parser = loop_and_parser()
+    options = ["--loop", loop, "--http", parser, "--no-access-log", "--log-level", "warning"]
+    return [sys.executable, "-m", "uvicorn", app, "--port", str(port), *options]
+
+
+def gunicorn(app: str, port: int) -> list[str]:
+    """Return the command of one gunicorn worker with threads, for WSGI applications."""
+    options = ["--workers", "1", "--worker-class", "gthread", "--threads", "4", "--keep-alive", "60"]
+    options += ["--bind", f"127.0.0.1:{port}", "--log-level", "warning"]
+    return [sys.executable, "-m", "gunicorn", app, *options]
+
+
+SERVERS: dict[str, Callable[[str, int], list[str]]] = {"uvicorn": uvicorn, "gunicorn": gunicorn}
+
+
+@contextmanager
+def serving(contestant: Contestant, directory: Path, *, core: int) -> Iterator[Server]:
+    """Run the contestant's application on ``core`` for the length of the block.
+
+    Args:
+        contestant: whose application.
+        directory: an empty directory for its store and the server's output.
+        core: the only CPU core the server and its children may use.
+
+    Raises:
+        ServerFailed: it ended, or did not listen within ``START_SECONDS``.
+    """
+    port = free_port()
+    command = SERVERS[contestant.server](f"bench.apps.{contestant.app}:app", port)
+    environment = os.environ | {"BENCH_STORE": contestant.store.format(dir=directory)}
+    log = directory / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ["taskset", "-c", str(core), *command],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        wait_until_listening(process, port, log)
+        yield Server(process.pid, port)
+    finally:
+        stop(process)
+
+
+def free_port() -> int:
+    """Return a port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until_listening(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+    """Return when the port accepts connections; raise ServerFailed when it never will."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            said = last_line(log.read_text(errors="replace"))
+            raise ServerFailed(said or f"it ended with exit code {process.returncode}")
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    raise ServerFailed(f"not listening after {START_SECONDS:.0f} s")
+
+
+def last_line(text: str) -> str:
+    """Return the last line that says something: of a traceback, the exception."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""
+
+
+def stop(process: "subprocess.Popen[bytes]") -> None:
+    """End the server politely, then firmly."""
+    process.terminate()
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def cpu_seconds(root: int) -> float:
+    """Return the CPU seconds, user and system, of a process and all its descendants, the ended ones too.
+
+    Source: proc(5), ``/proc/PID/stat``; its unit is the clock tick, 10 ms on Linux.
+    """
+    stats = process_stats()
+    tree = {root}
+    grown = True
+    while grown:
+        children = {pid for pid, (parent, _) in stats.items() if parent in tree} - tree
+        tree |= children
+        grown = bool(children)
+    return sum(stats[pid][1] for pid in tree if pid in stats) / os.sysconf("SC_CLK_TCK")
+
+
+def process_stats() -> dict[int, tuple[int, int]]:
+    """Return each process's parent and its clock ticks, by process id."""
+    stats = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            stats[int(path.parent.name)] = parse_stat(path.read_text(errors="replace"))
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended between the listing and the reading
+    return stats
+
+
+def parse_stat(line: str) -> tuple[int, int]:
+    """Return (ppid, utime + stime + cutime + cstime) of one ``/proc/PID/stat`` line."""
+    # The second field is the command in parentheses and may itself hold spaces and parentheses.
+    fields = line[line.rindex(")") + 2 :].split()
+    return int(fields[1]), sum(int(tick) for tick in fields[11:15])
