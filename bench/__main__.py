@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from bench.contestants import BARS, CONTESTANTS, Contestant, baseline_of, reference_of, select
+from bench.contestants import BARS, CONTESTANTS, WORKLOADS, Contestant, baseline_of, reference_of, select
 from bench.machine import machine, versions
 from bench.report import Row, as_json, summarise, table
 from bench.rounds import Outcome, Plan, measure
@@ -77,11 +77,13 @@ def positive(text: str) -> int:
 
 
 def results(outcome: Outcome, contestants: list[Contestant]) -> list[Row]:
-    """Summarise, with each contestant's own baseline and reference."""
+    """Summarise in the contestants' order, each with its own baseline and reference."""
     baselines = {c.peer: found.peer for c in contestants if (found := baseline_of(c, contestants))}
     compared = [c for c in contestants if c.library != "bare"]
     references = {c.peer: found.peer for c in compared if (found := reference_of(c, contestants))}
-    return summarise(outcome.samples, outcome.failures, baselines=baselines, references=references, bars=BARS)
+    rows = summarise(outcome.samples, outcome.failures, baselines=baselines, references=references, bars=BARS)
+    order = [contestant.peer for contestant in contestants]
+    return sorted(rows, key=lambda row: (row.workload != WORKLOADS[0], order.index(row.peer)))
 
 
 def preamble(header: dict[str, dict[str, object]]) -> str:
