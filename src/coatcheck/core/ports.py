@@ -131,7 +131,10 @@ class ByUser(Protocol):
 
     async def admit(self, record: Record, *, expected: str | None, terms: Terms, now: float) -> Outcome:
         """Write a record that begins a login: `create` where `expected` is None, else `replace`, and in the same breath
-        index it under its user, compare the fence, and keep the limit. FENCED or FULL: nothing was written."""
+        index it under its user, compare the fence, and keep the limit. FENCED or FULL: nothing was written.
+
+        A login sets its session's lifetime anew, so its deadline is written as it is, as with `may_shorten`: what an
+        anonymous session was granted does not pass to the login. A record there that remembers this version: SAVED."""
         ...
 
     async def of_user(

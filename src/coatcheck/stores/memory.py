@@ -1,0 +1,432 @@
+"""Sessions in this process's memory: for development, tests, and applications that run as one process.
+
+Nothing here waits, so the one store serves both faces. Reads take no lock: a record is a frozen value, and looking one up in a
+dict is atomic. Writes hold one lock around plain dict work.
+
+It stays within its bound by itself. Rows are filed by deadline in buckets of eight seconds and every write throws away a few that
+are past theirs; at the bound the session seen longest ago makes room. No request ever walks over all of them.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
+from math import inf, nextafter
+from typing import Final
+
+from msgspec.structs import replace as changed
+
+from coatcheck.core.ports import (
+    FENCED,
+    FULL,
+    GONE,
+    SAVED,
+    TAKEN,
+    TOMBSTONE,
+    Changed,
+    EndedAll,
+    Outcome,
+    Page,
+    Terms,
+)
+from coatcheck.core.record import Ended, Record
+from coatcheck.errors import ConfigurationError, UsageError
+
+__all__ = ["MemoryStore"]
+
+log = logging.getLogger("coatcheck")
+
+Row = Record | Ended
+BUCKET: Final = 8
+"""Seconds of deadlines that are filed together: an expired row may be kept (never shown) that much longer."""
+REAPED_PER_WRITE: Final = 4
+"""More than the one row that a write can add, so that the expired never pile up."""
+FENCES: Final = 100_000
+FENCE_KEPT: Final = 86_400.0
+"""Seconds after which a fence is forgotten: no request takes a day."""
+LOG_EVERY: Final = 60.0
+"""Seconds between two log lines about evicted logins: an overload must not flood the log too."""
+
+
+class MemoryStore:
+    """Sessions in a dict. They end with the process, and **no other process sees them**: with several workers every second
+    request would find its session missing. The store logs a warning where it notices (WEB_CONCURRENCY above 1 when it is built,
+    or used in a worker that was forked from where it was built); then use `sqlite:` for one machine, or a database for several.
+
+    `max_sessions`: the bound, tombstones included. At the bound the expired go first, then anonymous sessions, seen longest ago
+    first, then tombstones, then logged-in sessions, seen longest ago first, with a warning in the log "coatcheck".
+    `monotonic`: the store's own clock, in seconds, in which fences are kept.
+
+    Raises ConfigurationError for a bound below 1.
+    """
+
+    def __init__(
+        self, *, max_sessions: int = 100_000, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        if type(max_sessions) is not int or max_sessions < 1:
+            raise ConfigurationError(f"max_sessions={max_sessions!r}: give a whole number, 1 or more")
+        self._max = max_sessions
+        self._clock = monotonic
+        self._lock = threading.Lock()
+        self._rows: dict[str, Row] = {}
+        # Least recently written first, in each; in the order in which they make room.
+        self._anonymous: OrderedDict[str, None] = OrderedDict()
+        self._ended: OrderedDict[str, None] = OrderedDict()
+        self._known: OrderedDict[str, None] = OrderedDict()
+        self._users: dict[str, set[str]] = {}
+        self._fences: OrderedDict[str, float] = OrderedDict()
+        self._buckets: dict[int, set[str]] = {}
+        self._heap: list[int] = []
+        self._due = inf
+        """When the first bucket is due as a whole: what a write compares before it looks any further."""
+        self._evicted, self._logged_at = 0, -inf
+        self._pid = os.getpid()
+        if (workers := os.environ.get("WEB_CONCURRENCY", "")).isdigit() and int(workers) > 1:
+            _warn_of_workers(f"WEB_CONCURRENCY is {workers}")
+
+    def __repr__(self) -> str:
+        return f"<MemoryStore, {len(self._rows)} of at most {self._max}>"
+
+    def blocking(self) -> "MemoryStore":
+        """This store: nothing in it waits."""
+        return self
+
+    def awaiting(self) -> "MemoryStore":
+        """This store: nothing in it waits, so it never blocks the loop."""
+        return self
+
+    # -------------------------------------------------------------------------------------------- the five verbs
+
+    async def load(self, key: str, *, now: float) -> Record | Ended | None:
+        row = self._rows.get(key)
+        if row is None:
+            return None
+        if isinstance(row, Record) and row.deadline > now:
+            return row
+        with self._lock:
+            return self._live(key, now)
+
+    async def create(self, record: Record, *, now: float) -> Outcome:
+        with self._lock:
+            return self._create(record, now, self._live(record.key, now))
+
+    async def replace(
+        self, record: Record, *, expected: str, now: float, may_shorten: bool = False
+    ) -> Outcome:
+        with self._lock:
+            there = self._live(record.key, now)
+            if type(there) is not Record:
+                return GONE
+            if there.versions[0] != expected:
+                return SAVED if record.versions[0] in there.versions else Changed(there)
+            if not may_shorten and (record.deadline < there.deadline or record.seen_at < there.seen_at):
+                record = _forward(record, there.deadline, there.seen_at)
+            self._write(record, there, now)
+            return SAVED
+
+    async def touch(self, key: str, *, deadline: float, seen_at: float, expected: str, now: float) -> bool:
+        with self._lock:
+            there = self._live(key, now)
+            if type(there) is not Record or there.versions[0] != expected:
+                return False
+            self._write(_forward(there, deadline, seen_at), there, now)
+            return True
+
+    async def delete(self, key: str, *, now: float, token: str, expected: str | None = None) -> bool:
+        with self._lock:
+            there = self._live(key, now)
+            if type(there) is Record and expected is not None and there.versions[0] != expected:
+                return False
+            return self._end(key, there, now, token)
+
+    # --------------------------------------------------------------------------------------------------- by user
+
+    async def admit(self, record: Record, *, expected: str | None, terms: Terms, now: float) -> Outcome:
+        """Write a record that begins a login, all or nothing: see `coatcheck.core.ports.ByUser`."""
+        with self._lock:
+            there = self._live(record.key, now)
+            if (refusal := _not_over(there, record, expected)) is not None:
+                return refusal
+            if self._fenced(record.user_id, terms):
+                return FENCED
+            victims = self._too_many(record, terms, now)
+            if victims and not terms.evict:
+                return FULL
+            for victim in victims:
+                self._end(victim.key, victim, now, record.versions[0])
+            self._write(record, there, now)
+            return SAVED
+
+    async def of_user(self, user_id: str, *, now: float, cursor: str | None = None, limit: int = 100) -> Page:
+        """The live sessions of a user, newest login first. Raises UsageError for a cursor that is none of ours."""
+        before = None if cursor is None else _parse(cursor)
+        with self._lock:
+            records = sorted(self._of(user_id, now), key=_order, reverse=True)
+        if before is not None:
+            records = [record for record in records if _order(record) < before]
+        page = records[:limit]
+        more = len(records) > len(page) and page
+        return Page(page, "{} {}".format(*_order(page[-1])) if more else None)
+
+    async def end_user(self, user_id: str, *, keep: str | None, now: float, token: str) -> EndedAll:
+        """Raise the user's fence, then end every session of theirs but the one with key `keep`."""
+        with self._lock:
+            fence = self._raise_fence(user_id)
+            records = [record for record in self._of(user_id, now) if record.key != keep]
+            for record in records:
+                self._end(record.key, record, now, token)
+            return EndedAll(len(records), fence)
+
+    async def end_one(self, user_id: str, key: str, *, now: float, token: str) -> bool:
+        """End one session, only while it belongs to this user."""
+        with self._lock:
+            there = self._live(key, now)
+            if type(there) is Record and there.user_id != user_id:
+                return False
+            return self._end(key, there, now, token)
+
+    # ---------------------------------------------------------------------------------------------------- upkeep
+
+    async def sweep(self, *, now: float, limit: int = 1000) -> int:
+        """Delete up to `limit` expired records, old tombstones and fences. Returns how many records went."""
+        with self._lock:
+            return self._sweep(now, limit)
+
+    async def count(self, *, now: float) -> int:
+        """How many sessions live. What is past its deadline is deleted on the way, so the rest need not be looked at."""
+        with self._lock:
+            self._sweep(now, len(self._rows))
+            return len(self._anonymous) + len(self._known)
+
+    async def check(self) -> None:
+        """A dict always works."""
+
+    # ----------------------------------------------------------------------- rows; the lock is held from here on
+
+    def _live(self, key: str, now: float) -> Row | None:
+        """What is there. What is past its deadline is dropped for good: a clock that steps back must not revive it."""
+        row = self._rows.get(key)
+        if row is None or _deadline(row) > now:
+            return row
+        self._drop(key, row)
+        return None
+
+    def _create(self, record: Record, now: float, there: Row | None) -> Outcome:
+        if (refusal := _not_over(there, record, None)) is not None:
+            return refusal
+        self._write(record, there, now)
+        return SAVED
+
+    def _write(self, record: Record, there: Row | None, now: float) -> None:
+        """Put `record` in place of `there`. The common case, an ordinary change, moves nothing but its recency."""
+        key = record.key
+        if (
+            type(there) is Record
+            and there.user_id == record.user_id
+            and there.deadline // BUCKET == record.deadline // BUCKET
+        ):
+            self._rows[key] = record
+            (self._anonymous if record.user_id is None else self._known).move_to_end(key)
+        else:
+            self._put(key, record, there)
+            self._make_room(key, now)
+        if now >= self._due:
+            self._reap(now, REAPED_PER_WRITE)
+
+    def _end(self, key: str, there: Row | None, now: float, token: str) -> bool:
+        """Put a tombstone in place of a live record. Over a tombstone: whether it is this deleter's own."""
+        if not isinstance(there, Record):
+            return there is not None and there.token == token
+        self._put(key, Ended(key, token, now), there)
+        return True
+
+    def _put(self, key: str, row: Row, there: Row | None) -> None:
+        if there is not None:
+            self._drop(key, there)
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            _warn_of_workers("this process was forked after the store was built")
+        self._rows[key] = row
+        self._queue(row)[key] = None
+        if type(row) is Record and row.user_id is not None:
+            self._users.setdefault(row.user_id, set()).add(key)
+        number = int(_deadline(row) // BUCKET)
+        bucket = self._buckets.get(number)
+        if bucket is None:
+            self._open_bucket(number, key)
+        else:
+            bucket.add(key)
+
+    def _drop(self, key: str, row: Row) -> None:
+        del self._rows[key], self._queue(row)[key]
+        if type(row) is Record and row.user_id is not None:
+            keys = self._users[row.user_id]
+            keys.discard(key)
+            if not keys:
+                del self._users[row.user_id]
+        number = int(_deadline(row) // BUCKET)
+        bucket = self._buckets[number]
+        bucket.discard(key)
+        if not bucket:
+            # Its number stays in the heap until it is due, or until there are too many such.
+            del self._buckets[number]
+
+    def _queue(self, row: Row) -> OrderedDict[str, None]:
+        if isinstance(row, Ended):
+            return self._ended
+        return self._anonymous if row.user_id is None else self._known
+
+    # ---------------------------------------------------------------------------------------- expiry and the bound
+
+    def _open_bucket(self, number: int, key: str) -> None:
+        self._buckets[number] = {key}
+        heappush(self._heap, number)
+        if len(self._heap) > 2 * len(self._buckets) + 64:
+            self._heap = list(self._buckets)
+            heapify(self._heap)
+        self._due = (self._heap[0] + 1) * BUCKET
+
+    def _reap(self, now: float, limit: int) -> int:
+        """Drop up to `limit` rows of buckets that are due as a whole, so that nothing needs to be searched. Returns how many."""
+        reaped = 0
+        while reaped < limit and now >= self._due:
+            keys = self._buckets.get(self._heap[0])
+            if keys is None:
+                heappop(self._heap)
+                self._due = (self._heap[0] + 1) * BUCKET if self._heap else inf
+                continue
+            # Not next(iter()): that would walk over the holes of all that went before.
+            key = keys.pop()
+            self._drop(key, self._rows[key])
+            reaped += 1
+        return reaped
+
+    def _make_room(self, keep: str, now: float) -> None:
+        while len(self._rows) > self._max:
+            if not self._reap(now, 1):
+                self._evict(keep, now)
+
+    def _evict(self, keep: str, now: float) -> None:
+        """Drop the row that is missed least, but not `keep`, which is only just being written."""
+        for queue in (self._anonymous, self._ended, self._known):
+            key = next((key for key in queue if key != keep), None)
+            if key is not None:
+                row = self._rows[key]
+                self._drop(key, row)
+                if queue is self._known and _deadline(row) > now:
+                    self._report_eviction()
+                return
+
+    def _report_eviction(self) -> None:
+        self._evicted += 1
+        if (tick := self._clock()) - self._logged_at >= LOG_EVERY:
+            log.warning(
+                "the memory store is full (max_sessions=%d): %d logged-in session(s) evicted since the last such line; "
+                "raise max_sessions, or use a store that keeps sessions on disk or in a database",
+                self._max,
+                self._evicted,
+            )
+            self._evicted, self._logged_at = 0, tick
+
+    def _sweep(self, now: float, limit: int) -> int:
+        self._forget_fences()
+        expired = [
+            row
+            for number in sorted(number for number in self._buckets if number * BUCKET <= now)
+            for key in self._buckets[number]
+            if _deadline(row := self._rows[key]) <= now
+        ]
+        swept = 0
+        for row in expired:
+            if type(row) is Record:
+                if swept == limit:
+                    continue
+                swept += 1
+            self._drop(row.key, row)
+        return swept
+
+    # ---------------------------------------------------------------------------------------- users and their fences
+
+    def _of(self, user_id: str, now: float) -> list[Record]:
+        """The live sessions of a user; those past their deadline are dropped on the way."""
+        rows = [self._live(key, now) for key in tuple(self._users.get(user_id, ()))]
+        return [row for row in rows if type(row) is Record]
+
+    def _too_many(self, record: Record, terms: Terms, now: float) -> list[Record]:
+        """The oldest logins that must end for this one to keep the limit."""
+        if terms.limit is None or record.user_id is None:
+            return []
+        others = [other for other in self._of(record.user_id, now) if other.key != record.key]
+        return sorted(others, key=_order)[: max(0, len(others) - terms.limit + 1)]
+
+    def _fenced(self, user_id: str | None, terms: Terms) -> bool:
+        fence = None if user_id is None else self._fences.get(user_id)
+        return fence is not None and self._clock() - terms.elapsed <= fence != terms.own_fence
+
+    def _raise_fence(self, user_id: str) -> float:
+        """Strictly above any before: a request that knows its own fence must not pass a later one of the same tick."""
+        fence = self._clock()
+        if (before := self._fences.pop(user_id, None)) is not None:
+            fence = max(fence, nextafter(before, inf))
+        self._fences[user_id] = fence
+        self._forget_fences()
+        return fence
+
+    def _forget_fences(self) -> None:
+        oldest_kept = self._clock() - FENCE_KEPT
+        while self._fences:
+            user_id = next(iter(self._fences))
+            if self._fences[user_id] > oldest_kept and len(self._fences) <= FENCES:
+                return
+            del self._fences[user_id]
+
+
+# ------------------------------------------------------------------------------------------------------------ pure
+
+
+def _deadline(row: Row) -> float:
+    return row.deadline if isinstance(row, Record) else row.at + TOMBSTONE
+
+
+def _not_over(there: Row | None, record: Record, expected: str | None) -> Outcome | None:
+    """Why `record` cannot be written over what is there: SAVED if it already was. None: it can."""
+    if type(there) is Record and record.versions[0] in there.versions:
+        return SAVED
+    if expected is None:
+        return None if there is None else TAKEN
+    if type(there) is not Record:
+        return GONE
+    return None if there.versions[0] == expected else Changed(there)
+
+
+def _forward(record: Record, deadline: float, seen_at: float) -> Record:
+    """`record` with these times where they are later than its own, and never past its absolute deadline."""
+    return changed(
+        record,
+        deadline=max(record.deadline, min(deadline, record.ends_at)),
+        seen_at=max(record.seen_at, seen_at),
+    )
+
+
+def _order(record: Record) -> tuple[float, str]:
+    """By login, or where there was none by creation; the key makes the order total, so that a cursor can name a place."""
+    return (record.created_at if record.authenticated_at is None else record.authenticated_at, record.key)
+
+
+def _parse(cursor: str) -> tuple[float, str]:
+    at, _, key = cursor.partition(" ")
+    try:
+        return float(at), key
+    except ValueError:
+        raise UsageError(f"cursor={cursor!r}: pass the cursor of the page before, unchanged") from None
+
+
+def _warn_of_workers(sign: str) -> None:
+    log.warning(
+        "%s, but the memory store is not shared between processes: each worker has its own sessions, and users will "
+        "seem to be logged out at random. Run one worker, or use store='sqlite:///sessions.db' or a database",
+        sign,
+    )
