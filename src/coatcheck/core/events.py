@@ -1,0 +1,53 @@
+"""What an operator wants to hear of: one fixed shape, no secrets (checklist 201-203)."""
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+__all__ = ["EVENTS", "Event", "Listener", "log"]
+
+EVENTS: Final = {
+    "session.created": logging.DEBUG,
+    "session.rotated": logging.DEBUG,
+    "session.renewed": logging.DEBUG,
+    "session.ended": logging.INFO,
+    "session.expired": logging.DEBUG,
+    "session.unknown": logging.INFO,
+    "session.superseded": logging.WARNING,
+    "session.corrupt": logging.ERROR,
+    "session.conflict": logging.WARNING,
+    "session.gone": logging.INFO,
+    "session.dropped": logging.WARNING,
+    "login": logging.INFO,
+    "login.revoked": logging.WARNING,
+    "login.refused": logging.WARNING,
+    "cookie.forged": logging.WARNING,
+    "cookie.duplicate": logging.WARNING,
+    "cookie.insecure": logging.ERROR,
+    "store.down": logging.ERROR,
+}
+"""Every event's name, and the level it is logged at."""
+
+_logger: Final = logging.getLogger("coatcheck")
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something that happened to a session. `handle` is public: it opens nothing."""
+
+    name: str
+    handle: str | None = None
+    user_id: str | None = None
+    detail: str = ""
+    at: float = 0.0
+
+
+Listener = Callable[[Event], None]
+
+
+def log(event: Event) -> None:
+    """The default listener: one log line an event, everything from outside escaped by repr (checklist 203)."""
+    level = EVENTS[event.name]
+    if _logger.isEnabledFor(level):
+        _logger.log(level, "%s handle=%s user=%r %s", event.name, event.handle, event.user_id, event.detail)

@@ -1,0 +1,73 @@
+"""What decides how sessions live, checked when it is made: express-session's words where they mean something here."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from coatcheck.core.events import Listener, log
+from coatcheck.core.merge import Resolver
+from coatcheck.core.policy import Timeouts
+from coatcheck.core.typed import Schema
+from coatcheck.errors import ConfigurationError
+
+__all__ = ["Options"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The rules of a session's life, for every store and framework alike."""
+
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    resave: bool = False
+    """Write at the end of every request, changed or not; still over the version that was loaded, so old data never comes back."""
+    save_uninitialized: bool = False
+    """Store a new session though nothing was put into it. Every visit of every robot then costs a record."""
+    rolling: bool = False
+    """Send the cookie, and move the deadline, on every response."""
+    unset: Literal["keep", "destroy"] = "keep"
+    """What setting the request's session to None means: keep what is stored, or end it."""
+    genid: Callable[[], str] | None = None
+    """Makes the locator: 16 to 128 of `A-Za-z0-9_-`. The verifier stays ours, so a weak one costs collisions, never a login."""
+    schema: type[Any] | None = None
+    """A msgspec Struct, dataclass or pydantic model for `session.data`."""
+    merge: Mapping[str, Resolver] = field(default_factory=dict)
+    """Key -> (base, theirs, mine) -> value: settles two changes of the same key."""
+    on_conflict: Literal["later", "raise"] = "later"
+    """Two assignments to the same value: the later commit wins (event session.conflict), or SessionConflict (HTTP 409)."""
+    login_keeps: Collection[str] | None = None
+    """Keys that an anonymous session may carry into a login (checklist 55); None: all of them."""
+    max_sessions: int | None = None
+    """At most so many sessions of one user."""
+    at_limit: Literal["evict_oldest", "deny"] = "evict_oldest"
+    max_size: int = 1_000_000
+    """Octets of encoded data one session may hold (checklist 124)."""
+    on_event: Listener = log
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.timeouts, Timeouts):
+            raise ConfigurationError(f"timeouts={self.timeouts!r}: give coatcheck.Timeouts(idle=…, absolute=…)")
+        for name in ("resave", "save_uninitialized", "rolling"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigurationError(f"{name}={getattr(self, name)!r}: give True or False")
+        _one_of("unset", self.unset, ("keep", "destroy"))
+        _one_of("on_conflict", self.on_conflict, ("later", "raise"))
+        _one_of("at_limit", self.at_limit, ("evict_oldest", "deny"))
+        for name in ("genid", "on_event"):
+            if getattr(self, name) is not None and not callable(getattr(self, name)):
+                raise ConfigurationError(f"{name}={getattr(self, name)!r}: give a function")
+        if isinstance(self.login_keeps, str):
+            raise ConfigurationError(f"login_keeps={self.login_keeps!r}: give a collection of keys, such as ({self.login_keeps!r},)")
+        for name in ("max_sessions", "max_size"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise ConfigurationError(f"{name}={value!r}: give a whole number from 1")
+        object.__setattr__(self, "_schema", None if self.schema is None else Schema(self.schema))
+
+    @property
+    def typed(self) -> Schema | None:
+        return self._schema  # type: ignore[attr-defined, no-any-return]  # set above; not a setting
+
+
+def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigurationError(f"{name}={value!r}: give one of {', '.join(map(repr, allowed))}")

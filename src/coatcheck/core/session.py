@@ -1,0 +1,553 @@
+"""The session a handler sees: a dict that remembers what changed. Pure: no store, no clock of its own.
+
+What was loaded stays encoded until it is read; what was read and could be changed in place, or was assigned, is encoded again at
+commit and compared (rule 17). `regenerate()`, `login()`, `logout()` and `touch()` only write down an intention; `lifecycle` carries
+it out. The verbs that act at once (`save`, `reload`, `take`, `destroy`) need a store and live in `manager.py`.
+"""
+
+from collections.abc import Callable, Iterator, MutableMapping
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from coatcheck.core import codec
+from coatcheck.core.merge import MISSING, Changes, Op, Parts, own
+from coatcheck.core.policy import seconds
+from coatcheck.core.record import Lifetime, Login, Record
+from coatcheck.errors import ConfigurationError, CorruptRecord, TooLate, UnstorableValue, UsageError
+
+__all__ = ["BaseSession", "CookieAction", "Intent", "Phase", "SessionCookie", "Standing"]
+
+FLASHES: Final = "_flashes"
+"""Where flash messages live: the key and the shape that Flask uses."""
+_IMMUTABLE: Final = frozenset({str, int, float, bool, type(None)})
+
+
+class CookieAction(Enum):
+    """What to tell the browser."""
+
+    NONE = "none"
+    SEND = "send"
+    CLEAR = "clear"
+
+
+class Standing(Enum):
+    """What this request's cookie amounted to."""
+
+    UNLOADED = "unloaded"
+    """Nobody has looked yet: a lazy session."""
+    NEW = "new"
+    """No cookie, or an id that is not ours: stored under a new id, if ever."""
+    LIVE = "live"
+    DETACHED = "detached"
+    """Superseded or ended less than a minute ago: reads as empty, is never stored, sends no cookie (rule 4)."""
+
+
+class Phase(Enum):
+    """How far the response is: what can still be announced to the browser."""
+
+    OPEN = "open"
+    STREAMING = "streaming"
+    """The headers have left: data may change, the cookie may not."""
+    DONE = "done"
+
+
+class Intent(NamedTuple):
+    """A login to be carried out at commit."""
+
+    user_id: str
+    login: Login
+
+
+def _add(amount: float) -> Callable[[Any], Any]:
+    return lambda value: value + amount
+
+
+class SessionCookie:
+    """This session's own cookie settings: kept with it, in place of the configured ones."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: "BaseSession") -> None:
+        self._session = session
+
+    @property
+    def max_age(self) -> float | None:
+        """Seconds of inactivity after which this session ends and its cookie expires; None: the configured timeout, and a
+        cookie that goes when the browser closes. Set it to seconds, a timedelta or None."""
+        lifetime = self._session._current_lifetime()
+        return lifetime.idle if lifetime and lifetime.persistent else None
+
+    @max_age.setter
+    def max_age(self, value: float | timedelta | None) -> None:
+        idle = None if value is None else seconds(value, setting="session.cookie.max_age")
+        self._session._set_lifetime(Lifetime(idle=idle, persistent=value is not None))
+
+    @property
+    def expires(self) -> datetime | None:
+        """When the session ends unless it is seen again; None for a session that is not stored yet."""
+        return self._session.expires_at
+
+    def __repr__(self) -> str:
+        return f"<SessionCookie max_age={self.max_age}>"
+
+
+class BaseSession(MutableMapping[str, Any]):
+    """A request's session. Keys are text; values are JSON plus datetime, date, UUID, Decimal, bytes, tuple, set and Markup:
+    a value comes back equal and of the same type, or is refused when it is assigned (`UnstorableValue`)."""
+
+    # Class-level defaults instead of __init__: an untouched session costs one object and no attribute.
+    _standing = Standing.UNLOADED
+    _phase = Phase.OPEN
+    _record: Record | None = None
+    _verifier: str | None = None
+    """What the browser should hold: set by `lifecycle` at open, renewal and rotation."""
+    _base: Parts | None = None
+    _live: dict[str, Any]
+    _pending: dict[str, bytes | None]
+    """Keys to look at when committing: encoded if the value cannot change in place, else None."""
+    _deletes: frozenset[str] = frozenset()
+    _cleared = False
+    _ops: dict[str, tuple[Op, ...]] | None = None
+    _forced = False
+    _accessed = False
+    _login: Intent | None = None
+    _logout = False
+    _regenerate = False
+    _touch = False
+    _lifetime: Lifetime | None = None
+    _lifetime_set = False
+    _locator: str | None = None
+    _own_fence: float | None = None
+    _on_previous = False
+    _reissue = False
+    """The cookie was signed by an older key: send it again under the newest."""
+    _owed = CookieAction.NONE
+    """What an earlier `save()` of this request has to tell the browser."""
+    _began = 0.0
+    """When the request began, on a monotonic clock."""
+    _typed: Any = None
+    _typed_before: dict[str, bytes] | None = None
+
+    # ---- hooks that `lifecycle` and the faces fill in
+
+    def _load(self) -> None:
+        """Load the session now. Faces that can wait override this; where nobody can, the session was loaded eagerly."""
+        raise UsageError("this session is not loaded yet: `await get_session(request)` first")
+
+    def _new_locator(self) -> str:
+        raise NotImplementedError
+
+    def _client(self) -> tuple[str, str]:
+        """(address, user agent) of this request, for device lists."""
+        return "", ""
+
+    def _corrupted(self, error: CorruptRecord) -> None:
+        """Tell the operator that what is stored is no session."""
+
+    _schema: Any = None
+
+    # ---- reading
+
+    def _open(self) -> Parts:
+        """The data as loaded; loads a lazy session. Every access comes through here, so it is where `Vary: Cookie` begins."""
+        self._accessed = True
+        base = self._base
+        if base is None:
+            if self._phase is not Phase.OPEN and self._standing is Standing.UNLOADED:
+                raise TooLate("first access to the session after the response's headers have left: read it before you stream")
+            if self._standing is Standing.UNLOADED:
+                self._load()
+            record = self._record
+            try:
+                base = codec.split(record.data) if record is not None and self._standing is Standing.LIVE else {}
+            except CorruptRecord as error:
+                base = self._invalid(error)
+            self._base, self._live, self._pending = base, {}, {}
+        return base
+
+    def _invalid(self, error: CorruptRecord) -> Parts:
+        """What is stored is not a session: this request has none (checklist 112). The operator hears of it, the visitor sees no error."""
+        self._corrupted(error)
+        self._reset(Standing.NEW)
+        return {}
+
+    def __getitem__(self, key: str) -> Any:
+        base = self._open()
+        live = self._live
+        if key in live:
+            return live[key]
+        if self._cleared or key not in base or key in self._deletes:
+            raise KeyError(key)
+        try:
+            value = live[key] = codec.decode(base[key])
+        except CorruptRecord as error:
+            self._invalid(error)
+            raise KeyError(key) from error
+        if type(value) not in _IMMUTABLE:
+            self._pending[key] = None
+        return value
+
+    def get(self, key: str, default: Any = None) -> Any:
+        try:
+            return self[key]
+        except KeyError:
+            return default
+
+    def __contains__(self, key: object) -> bool:
+        base = self._open()
+        return key in self._live or (key in base and not self._cleared and key not in self._deletes)
+
+    def __iter__(self) -> Iterator[str]:
+        base = self._open()
+        kept = () if self._cleared else tuple(key for key in base if key not in self._deletes)
+        return iter([*kept, *(key for key in self._live if key not in kept)])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __bool__(self) -> bool:
+        return any(True for _ in self)
+
+    def __eq__(self, other: object) -> bool:
+        return dict(self) == (dict(other) if isinstance(other, BaseSession) else other)
+
+    __hash__ = None  # type: ignore[assignment]  # mutable, as a dict
+
+    def __repr__(self) -> str:
+        """Names the session without its id, its data or loading it (checklist 21, 201)."""
+        return f"<{type(self).__name__} {self._standing.value}{' modified' if self._has_changes() else ''}>"
+
+    # ---- changing
+
+    def _change(self) -> None:
+        self._open()
+        if self._phase is not Phase.OPEN:
+            if self._phase is Phase.DONE:
+                raise TooLate("the response has ended: this change would be lost; change the session before you return")
+            if self._standing is not Standing.LIVE:
+                raise TooLate("a new session after the response's headers have left: store something in it before you stream")
+
+    def _announce(self, what: str) -> None:
+        """Something the browser must be told of: only while the headers have not left."""
+        self._open()
+        if self._phase is not Phase.OPEN:
+            raise TooLate(f"{what} after the response's headers have left: call it before you return or stream the response")
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._change()
+        if type(key) is not str:
+            raise UnstorableValue(f"session[{key!r}]: a key must be a str, not {type(key).__name__}")
+        encoded = codec.encode(value, key)
+        self._live[key] = value
+        self._pending[key] = encoded if type(value) in _IMMUTABLE else None
+        if self._ops:
+            self._ops.pop(key, None)
+
+    def __delitem__(self, key: str) -> None:
+        self._change()
+        if key not in self:
+            raise KeyError(key)
+        self._forget(key)
+        if key in self._open():
+            self._deletes |= {key}
+
+    def _forget(self, key: str) -> None:
+        self._live.pop(key, None)
+        self._pending.pop(key, None)
+        if self._ops:
+            self._ops.pop(key, None)
+
+    def clear(self) -> None:
+        """Remove everything that is there when this request commits, also what other requests add meanwhile."""
+        self._change()
+        self._live.clear()
+        self._pending.clear()
+        self._ops, self._typed = None, None
+        self._cleared, self._deletes = True, frozenset()
+
+    def increment(self, key: str, by: float = 1, *, default: float = MISSING) -> Any:
+        """Add `by` to a number, exactly once, whatever other requests do at the same time.
+
+        Returns the local estimate; the committed value is there after `save()`. A missing key counts from 0 (or `default`); one that
+        another request deleted meanwhile stays deleted, with an event, unless `default` is given.
+        """
+        if default is MISSING and key not in self:
+            default = 0
+        return self.apply(key, _add(by), default=default)
+
+    def apply(self, key: str, function: Callable[[Any], Any], *, default: Any = MISSING) -> Any:
+        """Change a value by a function of it, exactly once: `function` is called again on the fresh value if another request was first.
+
+        `function` gets a copy and returns the new value; it must not depend on anything else that changes. Returns the local estimate.
+        Raises KeyError if the key is missing and there is no `default`.
+        """
+        self._change()
+        op = Op(function, default)
+        earlier = (self._ops or {}).get(key, ())
+        if not earlier and self._assigned(key):
+            value = self[key]
+            self[key] = function(value)
+            return self._live[key]
+        value = function(self._operand(key, default))
+        estimate = codec.encode(value, key)
+        self._ops = {**(self._ops or {}), key: (*earlier, op)}
+        self._live[key], self._pending[key] = value, estimate
+        return value
+
+    def _operand(self, key: str, default: Any) -> Any:
+        """A fresh copy of what `function` works on, so that it may change it in place."""
+        estimate = self._pending.get(key) or self._open().get(key)
+        if key not in self:
+            if default is MISSING:
+                raise KeyError(key)
+            return default
+        assert estimate is not None
+        return codec.decode(estimate)
+
+    def _assigned(self, key: str) -> bool:
+        """Whether this request gave the key a value of its own, so that an operation on it is part of that assignment."""
+        if self._cleared or key in self._deletes:
+            return key in self._live
+        return key in self._pending and key in self._changes().sets
+
+    def flash(self, message: str, category: str = "message") -> None:
+        """Leave a message for the next page that shows `flashes()`."""
+        self.apply(FLASHES, lambda queue: [*queue, (category, message)], default=[])
+
+    def flashes(self) -> list[tuple[str, str]]:
+        """The messages left so far, as (category, message), and forget them. At least once: `take("_flashes")` shows them at most once."""
+        queue = self.get(FLASHES)
+        if not queue:
+            return []
+        del self[FLASHES]
+        return [(category, message) for category, message in queue]
+
+    # ---- intentions
+
+    def regenerate(self) -> None:
+        """Give the session a new id at commit and end the old one at once, keeping the data: after a change of privilege."""
+        self._announce("regenerate()")
+        self._regenerate = True
+
+    def login(self, user_id: str | int | UUID, *, method: str = "pwd", remember: bool = False) -> None:
+        """Make this the session of `user_id`: a new id at commit, the old one opens nothing any more (ASVS 7.2.4).
+
+        `user_id` is kept as text. `method` is recorded (RFC 8176 has names: "pwd", "otp", "hwk"…). With `remember` the cookie outlives
+        the browser. If another user was logged in here, this begins a session of its own from this request's changes (rule 5).
+        """
+        self._announce("login()")
+        address, user_agent = self._client()
+        login = Login(method=method, remember=remember, user_agent=user_agent, address=address)
+        self._login = Intent(_user(user_id), login)
+
+    def logout(self) -> None:
+        """End the session at commit, on the server and in the browser. What is set afterwards begins a new, anonymous one."""
+        self._announce("logout()")
+        self.clear()
+        self._logout = True
+        self._login, self._regenerate, self._lifetime_set = None, False, False
+
+    def touch(self) -> None:
+        """Count this request as a sign of life now, and not only every `Timeouts.touch` seconds."""
+        self._open()
+        self._touch = True
+
+    # ---- what it is
+
+    @property
+    def handle(self) -> str:
+        """The public name of this session: for device lists, logs and revocation. It opens nothing. Constant through login and renewal."""
+        self._open()
+        if self._record is not None and self._standing is Standing.LIVE and not self._logout:
+            return self._record.key
+        if self._locator is None:
+            self._locator = self._new_locator()
+        return self._locator
+
+    @property
+    def id(self) -> str:
+        """The same as `handle`: the secret part of the cookie is shown to nobody, not even to you."""
+        return self.handle
+
+    @property
+    def is_new(self) -> bool:
+        """True if nothing is stored for this session yet."""
+        self._open()
+        return self._standing is not Standing.LIVE
+
+    @property
+    def modified(self) -> bool:
+        """True if this request changed data; changed and changed back is not modified. Set it to True to write regardless."""
+        self._open()
+        return self._has_changes()
+
+    @modified.setter
+    def modified(self, value: bool) -> None:
+        self._change()
+        self._forced = bool(value)
+
+    @property
+    def accessed(self) -> bool:
+        """True once anything was read or written: the response then says `Vary: Cookie`."""
+        return self._accessed
+
+    @property
+    def user_id(self) -> str | None:
+        """Whose session this is; None without a login."""
+        self._open()
+        if self._login is not None:
+            return self._login.user_id
+        record = self._known()
+        return record.user_id if record else None
+
+    @property
+    def authenticated_at(self) -> datetime | None:
+        """When the user last proved who they are; None without a login."""
+        self._open()
+        record = self._known()
+        return _datetime(record.authenticated_at) if record else None
+
+    @property
+    def created_at(self) -> datetime | None:
+        """When the session began; None if nothing is stored."""
+        self._open()
+        record = self._known()
+        return _datetime(record.created_at) if record else None
+
+    @property
+    def last_seen_at(self) -> datetime | None:
+        """When it was last seen, as stored: in steps of `Timeouts.touch`."""
+        self._open()
+        record = self._known()
+        return _datetime(record.seen_at) if record else None
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When it ends unless it is seen again; None if nothing is stored."""
+        self._open()
+        record = self._known()
+        return _datetime(record.deadline) if record else None
+
+    @property
+    def cookie(self) -> SessionCookie:
+        """This session's own cookie settings."""
+        return SessionCookie(self)
+
+    def _known(self) -> Record | None:
+        return self._record if self._standing is Standing.LIVE and not self._logout else None
+
+    def _current_lifetime(self) -> Lifetime | None:
+        self._open()
+        if self._lifetime_set:
+            return self._lifetime
+        record = self._known()
+        return record.lifetime if record else None
+
+    def _set_lifetime(self, lifetime: Lifetime) -> None:
+        self._announce("session.cookie.max_age = …")
+        self._lifetime, self._lifetime_set = lifetime, True
+
+    # ---- typed sessions
+
+    @property
+    def data(self) -> Any:
+        """The session as an object of the configured `schema`; changing its fields changes the session. Keys the schema does
+        not know are kept (rolling deploys). Raises SchemaMismatch if what is stored does not fit."""
+        if self._schema is None:
+            raise ConfigurationError("session.data needs schema=…: a msgspec.Struct, a dataclass or a pydantic model")
+        if self._typed is None:
+            self._typed = self._schema.load(dict(self))
+            self._typed_before = self._typed_fields()
+        return self._typed
+
+    def _typed_fields(self) -> dict[str, bytes]:
+        return {key: codec.encode(value, key) for key, value in self._schema.dump(self._typed).items()}
+
+    def _write_typed_back(self) -> None:
+        before, self._typed_before = self._typed_before or {}, self._typed_fields()
+        for key, encoded in self._typed_before.items():
+            if before.get(key) != encoded:
+                self._live[key], self._pending[key] = codec.decode(encoded), encoded
+
+    # ---- for lifecycle
+
+    def _has_changes(self) -> bool:
+        return self._base is not None and (self._forced or bool(self._changes()))
+
+    def _changes(self) -> Changes:
+        """What this request did to the data, compared with what was loaded."""
+        if self._typed is not None:
+            self._write_typed_back()
+        if not self._pending and not self._deletes and not self._cleared:
+            return _NOTHING
+        base: Parts = {} if self._cleared else (self._base or {})
+        sets: dict[str, bytes] = {}
+        ops = dict(self._ops or {})
+        estimates: dict[str, bytes] = {}
+        for key, encoded in self._pending.items():
+            now = codec.encode(self._live[key], key) if encoded is None or key in ops else encoded
+            if key in ops and now == encoded:
+                estimates[key] = now
+                continue
+            ops.pop(key, None)  # the estimate was changed in place: the operation has become an assignment
+            was = base.get(key)
+            if was is None or not _alike(now, was):
+                sets[key] = now
+        return Changes(sets, self._deletes - self._pending.keys(), self._cleared, ops, estimates)
+
+    def _settled(self, record: Record, parts: Parts) -> None:
+        """The record was committed with these parts: they are the new base. Values the handler holds stay the same objects."""
+        for key, value in list(self._live.items()):
+            if type(value) in _IMMUTABLE or key not in parts or bytes(parts[key]) != codec.encode(value, key):
+                del self._live[key]
+        self._pending = dict.fromkeys(self._live)
+        self._record, self._base, self._standing = record, parts, Standing.LIVE
+        self._deletes, self._cleared, self._ops, self._forced = frozenset(), False, None, False
+        self._login, self._logout, self._regenerate, self._touch = None, False, False, False
+        self._lifetime, self._lifetime_set = None, False
+
+    def _disown(self) -> None:
+        """Keep only what this request itself changed, as the content of a session yet to be made."""
+        parts = own(self._base or {}, self._changes())
+        intent, began = self._login, self._own_fence
+        self._reset(Standing.NEW)
+        self._login, self._own_fence = intent, began
+        for key, encoded in parts.items():
+            self._live[key], self._pending[key] = codec.decode(encoded), bytes(encoded)
+
+    def _reset(self, standing: Standing) -> None:
+        """Forget everything this request did and saw: the session has ended, or was never this request's to change."""
+        self._record, self._standing, self._verifier = None, standing, None
+        self._base, self._live, self._pending = {}, {}, {}
+        self._deletes, self._cleared, self._ops, self._forced = frozenset(), False, None, False
+        self._login, self._logout, self._regenerate, self._touch = None, False, False, False
+        self._lifetime, self._lifetime_set, self._locator = None, False, None
+        self._typed, self._typed_before = None, None
+
+
+_NOTHING: Final = Changes()
+
+
+def _alike(ours: bytes, stored: bytes | msgspec.Raw) -> bool:
+    """Is the stored value the one we would write? Other writers (jsonb, Node) spell the same containers differently (rule 17)."""
+    if ours == bytes(stored):
+        return True
+    return ours[:1] in b"{[" and codec.same(ours, stored)
+
+
+def _user(user_id: object) -> str:
+    """The text a user id is kept as."""
+    if isinstance(user_id, bool) or not isinstance(user_id, (str, int, UUID)) or str(user_id) == "":
+        raise UsageError(f"login(user_id={user_id!r}): a user id is a non-empty str, an int or a UUID")
+    text = str(user_id)
+    if "\x00" in text or len(text) > 255:
+        raise UsageError("login(user_id=…): a user id has at most 255 characters and no NUL")
+    return text
+
+
+def _datetime(at: float | None) -> datetime | None:
+    return None if at is None else datetime.fromtimestamp(at, UTC)

@@ -1,0 +1,291 @@
+"""The framework-free half of the web: a request's headers in, what to add to the response out.
+
+An adapter reads four things from its request into an `Arrival`, hands the session to its handler, and after the commit asks
+`Exchange.reply` what the response must say. Every rule about which cookie is believed, where one may be sent and what a cache may
+keep is here, once (checklist sections C, D, G and lines 105-108).
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from coatcheck.core import cookies
+from coatcheck.core.cookies import CookieSettings, Writer
+from coatcheck.core.events import Event, Listener, log
+from coatcheck.core.ids import VERIFIER_CHARS, Ticket
+from coatcheck.core.session import BaseSession, CookieAction
+from coatcheck.core.signing import KeyRing, RotatingKeyRing, Secret, key_rings
+from coatcheck.errors import ConfigurationError
+
+__all__ = ["Arrival", "Channel", "Exchange", "Reply"]
+
+MAC_CHARS: Final = 32
+_AFTER_LOCATOR: Final = VERIFIER_CHARS + MAC_CHARS
+_LONGEST: Final = 128 + 1 + _AFTER_LOCATOR
+_PRIVATE: Final = re.compile(r"(?:^|[\s,])(?:no-store|private)(?:$|[\s,=])", re.IGNORECASE)
+
+
+class Channel(Enum):
+    """How the request came to us, as far as a cookie is concerned."""
+
+    HTTPS = "https"
+    LOOPBACK = "loopback"
+    """Plain HTTP that never left the machine: development."""
+    PLAIN = "plain"
+    """Plain HTTP over a network: no session cookie is read or sent here (checklist 39)."""
+
+
+class Arrival(NamedTuple):
+    """What an adapter knows of its request. Header values are as they came, bytes."""
+
+    scheme: str
+    cookies: Sequence[bytes] = ()
+    """The Cookie fields."""
+    host: bytes = b""
+    path: str = "/"
+    """As the browser sees it, with the prefix under which an application is mounted."""
+    peer: str = ""
+    """The address at the other end of the connection."""
+    forwarded_proto: bytes = b""
+    forwarded_for: bytes = b""
+    user_agent: bytes = b""
+
+
+class Reply(NamedTuple):
+    """What to add to the response. None: leave that header as it is."""
+
+    set_cookie: str | None = None
+    vary: str | None = None
+    cache_control: str | None = None
+
+
+_NOTHING: Final = Reply()
+
+
+class Exchange:
+    """The cookie rules of one session under one name, compiled from its settings."""
+
+    def __init__(
+        self,
+        settings: CookieSettings,
+        secret: Secret,
+        *,
+        proxy: bool | str | Iterable[str] | None = None,
+        insecure_dev: bool = False,
+        on_event: Listener = log,
+    ) -> None:
+        if not isinstance(settings, CookieSettings):
+            raise ConfigurationError(f"cookie={settings!r}: give coatcheck.CookieSettings(…)")
+        self.settings = settings
+        self.on_event = on_event
+        self._proxy = _trusted(proxy)
+        self._trust_scheme = proxy is not False
+        secure_name, plain_name = cookies.names(settings)
+        names = {Channel.HTTPS: secure_name, Channel.LOOPBACK: plain_name, Channel.PLAIN: plain_name}
+        self._names = {channel: name.encode("ascii") for channel, name in names.items()}
+        self._writers = {channel: _writer(settings, name, channel) for channel, name in names.items()}
+        rings = key_rings(secret, sorted(set(names.values())), insecure_dev=insecure_dev)
+        self._rings = {channel: rings[name] for channel, name in names.items()}
+        self._scoped = settings.path != "/"
+
+    # ---- the request
+
+    def covers(self, path: str) -> bool:
+        """Whether the browser sends our cookie for this path (RFC 6265bis section 5.1.4)."""
+        if not self._scoped:
+            return True
+        prefix = self.settings.path
+        return path == prefix or path.startswith(prefix if prefix.endswith("/") else prefix + "/")
+
+    def channel(self, arrival: Arrival) -> Channel:
+        """Whether a cookie is safe on the way this request came. Forwarded headers count from trusted peers only."""
+        scheme = arrival.scheme if self._trust_scheme else "http"
+        if arrival.forwarded_proto and self._proxy is not None and self._proxy(arrival.peer):
+            scheme = arrival.forwarded_proto.split(b",", 1)[0].strip().lower().decode("latin-1")
+        if scheme == "https" or scheme == "wss":
+            return Channel.HTTPS
+        if self.settings.secure is False:
+            return Channel.LOOPBACK
+        if self.settings.secure == "auto" and not arrival.forwarded_proto and _is_loopback(arrival.host):
+            return Channel.LOOPBACK
+        return Channel.PLAIN
+
+    def ticket(self, arrival: Arrival, channel: Channel, now: float) -> tuple[Ticket | None, bool]:
+        """The one genuine ticket among the request's cookies, and whether it should be signed anew under the newest key.
+
+        None if there is no cookie of ours, none is genuine, or several different ones are (somebody planted one; we cannot know which:
+        checklist 41). The store is asked for none of these.
+        """
+        headers = arrival.cookies
+        if not headers or channel is Channel.PLAIN:
+            return None, False
+        name = self._names[channel]
+        values = cookies.find_in(headers[0], name) if len(headers) == 1 else cookies.find(headers, name)
+        if not values:
+            return None, False
+        ring = self._ring(channel, now)
+        if len(values) == 1:
+            found = _open(values[0], ring)
+            if found is None:
+                self._tell("cookie.forged", now)
+                return None, False
+            return found
+        genuine = {opened for value in values if (opened := _open(value, ring)) is not None}
+        if len(genuine) == 1:
+            return genuine.pop()
+        self._tell("cookie.duplicate" if genuine else "cookie.forged", now)
+        return None, False
+
+    def client(self, arrival: Arrival) -> tuple[str, str]:
+        """(address, user agent) for the device list: the address cut to its network (/24, /48), so that it tells a place, not a person."""
+        address = arrival.peer
+        if arrival.forwarded_for and self._proxy is not None and self._proxy(address):
+            hops = [hop.strip() for hop in arrival.forwarded_for.decode("latin-1").split(",")]
+            address = next((hop for hop in reversed(hops) if not self._proxy(hop)), address)
+        return _network(address), arrival.user_agent[:256].decode("latin-1")
+
+    # ---- the response
+
+    def reply(
+        self,
+        session: BaseSession,
+        cookie: CookieAction,
+        channel: Channel,
+        *,
+        vary: str | None,
+        cache_control: str | None,
+        now: float,
+    ) -> Reply:
+        """What the response must say, given its own Vary and Cache-Control. Raises CookieTooLarge before anything has left."""
+        if cookie is CookieAction.NONE and not session.accessed:
+            return _NOTHING
+        set_cookie = self._cookie(session, cookie, channel, now)
+        return Reply(set_cookie, _vary(vary), _cache(cache_control, sets=set_cookie is not None, full=_holds_data(session)))
+
+    def _cookie(self, session: BaseSession, cookie: CookieAction, channel: Channel, now: float) -> str | None:
+        if cookie is CookieAction.NONE:
+            return None
+        if cookie is CookieAction.CLEAR:
+            return self._writers[channel].clear().decode("ascii")
+        record, verifier = session._record, session._verifier
+        if record is None or verifier is None:
+            return None
+        text = f"{record.key}.{verifier}"
+        mac = self._ring(channel, now).sign(text)
+        lifetime = record.lifetime
+        persistent = lifetime.persistent if lifetime is not None else self._persistent
+        left = record.deadline - now if persistent else None
+        return self._writers[channel].set(f"{text}{mac}".encode("ascii"), max_age=left, now=now).decode("ascii")
+
+    @property
+    def _persistent(self) -> bool:
+        return self.settings.max_age is not None or self.settings.expires is not None
+
+    def refuse(self, arrival: Arrival, now: float) -> None:
+        """Say, loudly, why a session that was used over plain HTTP was not kept."""
+        forwarded = " The request looks forwarded by a proxy: trust it with proxy=\"its address\"." if arrival.forwarded_proto else ""
+        self._tell(
+            "cookie.insecure", now,
+            f"no session over plain HTTP to {arrival.host[:100]!r}: serve it over HTTPS.{forwarded}"
+            " For a network you trust with every password: CookieSettings(secure=False)",
+        )
+
+    def _ring(self, channel: Channel, now: float) -> KeyRing:
+        ring = self._rings[channel]
+        return ring.at(now) if isinstance(ring, RotatingKeyRing) else ring
+
+    def _tell(self, name: str, now: float, detail: str = "") -> None:
+        self.on_event(Event(name, detail=detail, at=now))
+
+
+def _writer(settings: CookieSettings, name: str, channel: Channel) -> Writer:
+    # Over plain HTTP nothing is sent under a prefixed name; the writer is never asked, so any name it accepts will do.
+    secure = channel is Channel.HTTPS or settings.secure is True
+    return Writer(settings, name, secure=secure)
+
+
+def _open(value: bytes, ring: KeyRing) -> tuple[Ticket, bool] | None:
+    """A ticket from a cookie's value, and whether an older key had signed it; None for anything we did not sign.
+
+    Length first, then the MAC, and only then is anything taken apart (checklist 6, 13).
+    """
+    if not _AFTER_LOCATOR + 1 < len(value) <= _LONGEST or not value.isascii():
+        return None
+    text = value.decode("ascii")
+    signed, mac = text[:-MAC_CHARS], text[-MAC_CHARS:]
+    age = ring.verify(signed, mac)
+    if age is None:
+        return None
+    return Ticket(signed[: -VERIFIER_CHARS - 1], signed[-VERIFIER_CHARS:]), age > 0
+
+
+def _vary(present: str | None) -> str | None:
+    if not present:
+        return "Cookie"
+    fields = {field.strip().lower() for field in present.split(",")}
+    return None if "*" in fields or "cookie" in fields else f"{present}, Cookie"
+
+
+def _cache(present: str | None, *, sets: bool, full: bool) -> str | None:
+    """A response that sets our cookie is for one browser only, whatever the application says of it (checklist 85)."""
+    if sets:
+        return None if present and _PRIVATE.search(present) else "no-store"
+    return "private" if full and not present else None
+
+
+def _holds_data(session: BaseSession) -> bool:
+    record = session._record
+    return record is not None and (record.user_id is not None or len(record.data) > 2)
+
+
+@lru_cache(maxsize=1024)
+def _is_loopback(host: bytes) -> bool:
+    """Whether a Host header names this very machine: loopback addresses, localhost (RFC 6761 section 6.3), and what test clients use.
+
+    A browser that says so talks to its own machine. Whoever forges it gets a cookie without Secure for themselves, nobody else's.
+    """
+    name = host.decode("latin-1").strip().lower()
+    name = name[1 : name.find("]")] if name.startswith("[") else name.partition(":")[0]
+    if name in ("localhost", "testserver", "test") or name.endswith((".localhost", ".test")):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _network(address: str) -> str:
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return ""
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    network = ipaddress.ip_network((ip, 24 if ip.version == 4 else 48), strict=False)
+    return str(network)
+
+
+def _trusted(proxy: bool | str | Iterable[str] | None) -> Callable[[str], bool] | None:
+    """Whose forwarded headers to believe."""
+    if proxy is None or proxy is False:
+        return None
+    if proxy is True:
+        return lambda _peer: True
+    given = (proxy,) if isinstance(proxy, str) else tuple(proxy)
+    try:
+        networks = tuple(ipaddress.ip_network(item, strict=False) for item in given)
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(f"proxy={given!r}: give True, or addresses such as '10.0.0.0/8' ({error})") from error
+
+    @lru_cache(maxsize=1024)
+    def trusts(peer: str) -> bool:
+        try:
+            address = ipaddress.ip_address(peer)
+        except ValueError:
+            return False
+        return any(address in network for network in networks)
+
+    return trusts

@@ -1,0 +1,58 @@
+"""Sessions for Starlette: `request.session`, a drop-in for Starlette's own SessionMiddleware.
+
+    -from starlette.middleware.sessions import SessionMiddleware
+    +from coatcheck.starlette import SessionMiddleware
+
+Its argument names keep their meaning, only that the data now stays on the server.
+"""
+
+from typing import Any, Literal
+
+from starlette.datastructures import Secret as StarletteSecret
+
+from coatcheck.asgi import App, get_session
+from coatcheck.asgi import SessionMiddleware as AsgiSessionMiddleware
+from coatcheck.core.cookies import CookieSettings
+from coatcheck.core.ports import Backend, Store
+from coatcheck.core.signing import Secret
+from coatcheck.errors import ConfigurationError
+from coatcheck.manager import AsyncSession
+
+__all__ = ["AsyncSession", "SessionMiddleware", "get_session"]
+
+
+class SessionMiddleware(AsgiSessionMiddleware):
+    """`request.session`, kept on the server.
+
+    Takes everything `coatcheck.asgi.SessionMiddleware` takes, and Starlette's own names: `secret_key`, `session_cookie`, `max_age`
+    (seconds), `path`, `same_site`, `https_only`, `domain`. Raises ConfigurationError if both spellings of one setting are given.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        secret_key: Secret | StarletteSecret | None = None,
+        session_cookie: str | None = None,
+        max_age: int | None = None,
+        path: str | None = None,
+        same_site: Literal["lax", "strict", "none"] | None = None,
+        https_only: bool | None = None,
+        domain: str | None = None,
+        *,
+        store: str | Backend | Store = "memory:",
+        secret: Secret | None = None,
+        **options: Any,
+    ) -> None:
+        if secret_key is not None and secret is not None:
+            raise ConfigurationError("secret_key and secret are the same setting: give one of them")
+        plain: Secret | None = str(secret_key) if isinstance(secret_key, StarletteSecret) else secret_key
+        words = {
+            "name": session_cookie, "max_age": max_age, "path": path, "same_site": same_site, "domain": domain,
+            "secure": {None: None, True: True, False: "auto"}[https_only],
+        }
+        given = {word: value for word, value in words.items() if value is not None}
+        if given:
+            if "cookie" in options:
+                raise ConfigurationError(f"cookie=CookieSettings(…) and {', '.join(given)}: put them all into CookieSettings")
+            options["cookie"] = CookieSettings(**given)
+        super().__init__(app, store=store, secret=secret if plain is None else plain, **options)
