@@ -1,0 +1,65 @@
+"""coatcheck: server-side sessions for Python web applications. The public names, and nothing else.
+
+A framework's own half is imported from its own module: `from coatcheck.fastapi import SessionMiddleware`.
+"""
+
+from coatcheck.core.cookies import CookieSettings
+from coatcheck.core.events import Event
+from coatcheck.core.options import Options
+from coatcheck.core.policy import Timeouts
+from coatcheck.manager import AsyncSession, AsyncSessionManager, Clock, Device, Session, SessionManager
+from coatcheck.errors import (
+    BadSignature,
+    ConfigurationError,
+    CookieTooLarge,
+    CorruptRecord,
+    LoginRefused,
+    OutsideRequest,
+    ReplyLost,
+    SchemaMismatch,
+    SessionConflict,
+    SessionError,
+    SessionGone,
+    SessionTooLarge,
+    StoreError,
+    StoreUnavailable,
+    TooLate,
+    Uncertain,
+    UnstorableValue,
+    UsageError,
+    WeakSecret,
+    WrongFace,
+)
+
+__all__ = [
+    "AsyncSession",
+    "AsyncSessionManager",
+    "BadSignature",
+    "Clock",
+    "ConfigurationError",
+    "CookieSettings",
+    "CookieTooLarge",
+    "CorruptRecord",
+    "Device",
+    "Event",
+    "LoginRefused",
+    "Options",
+    "OutsideRequest",
+    "ReplyLost",
+    "SchemaMismatch",
+    "Session",
+    "SessionConflict",
+    "SessionError",
+    "SessionGone",
+    "SessionManager",
+    "SessionTooLarge",
+    "StoreError",
+    "StoreUnavailable",
+    "Timeouts",
+    "TooLate",
+    "Uncertain",
+    "UnstorableValue",
+    "UsageError",
+    "WeakSecret",
+    "WrongFace",
+]

@@ -69,7 +69,9 @@ class SessionMiddleware:
         self._key = scope_key
         self._every_request = self.sessions.flows.lifecycle.every_request
         if lazy and self._every_request:
-            raise ConfigurationError("lazy=True with resave, rolling or save_uninitialized: these look at every session; leave lazy out")
+            raise ConfigurationError(
+                "lazy=True with resave, rolling or save_uninitialized: these look at every session; leave lazy out"
+            )
         self._lazy = lazy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,7 +100,17 @@ class SessionMiddleware:
 class _Visit:
     """One request on its way through: its session, and how far the response is."""
 
-    __slots__ = ("_channel", "_exchange", "_middleware", "_now", "_scope", "_send", "_started", "_streams", "session")
+    __slots__ = (
+        "_channel",
+        "_exchange",
+        "_middleware",
+        "_now",
+        "_scope",
+        "_send",
+        "_started",
+        "_streams",
+        "session",
+    )
 
     def __init__(self, middleware: SessionMiddleware, scope: Scope, send: Send) -> None:
         self._middleware, self._exchange = middleware, middleware.exchange
@@ -132,7 +144,11 @@ class _Visit:
     async def send(self, message: Message) -> None:
         """Commit before the headers leave, and again before the last of a streamed body."""
         kind = message["type"]
-        if kind == "http.response.start" or kind == "websocket.accept" or kind == "websocket.http.response.start":
+        if (
+            kind == "http.response.start"
+            or kind == "websocket.accept"
+            or kind == "websocket.http.response.start"
+        ):
             if not self._started:
                 await self._commit(message)
         elif kind == "http.response.body":
@@ -160,7 +176,9 @@ class _Visit:
         if present is self.session or isinstance(present, BaseSession):
             return True
         if present is not None:
-            raise UsageError(f"scope[{self._middleware._key!r}] was replaced by a {type(present).__name__}: change its keys instead")
+            raise UsageError(
+                f"scope[{self._middleware._key!r}] was replaced by a {type(present).__name__}: change its keys instead"
+            )
         if self._middleware.sessions.flows.options.unset == "destroy" and self.session._failure is None:
             self.session.logout()
             return True
@@ -195,7 +213,12 @@ class _Visit:
     async def _commit_rest(self) -> None:
         """What changed while the body was streamed: data only, the browser cannot be told anything more."""
         session = self.session
-        if session._accessed and self._channel is not Channel.PLAIN and session._failure is None and session._has_changes():
+        if (
+            session._accessed
+            and self._channel is not Channel.PLAIN
+            and session._failure is None
+            and session._has_changes()
+        ):
             await self._middleware.sessions.commit(session)
 
     async def leave(self) -> None:
@@ -208,7 +231,11 @@ class _Visit:
         """Answer in the application's place: never an anonymous page, never a cookie."""
         self.session._phase = Phase.DONE
         self._middleware.sessions.flows.options.on_event(
-            Event("store.down" if isinstance(error, StoreUnavailable) else "session.conflict", detail=str(error), at=self._now)
+            Event(
+                "store.down" if isinstance(error, StoreUnavailable) else "session.conflict",
+                detail=str(error),
+                at=self._now,
+            )
         )
         if self._started or self._scope["type"] != "http":
             raise error
@@ -260,7 +287,14 @@ def _arrival(scope: Scope) -> Arrival:
             forwarded = b", ".join((forwarded, value)) if forwarded else value
     client = scope.get("client")
     return Arrival(
-        scope.get("scheme", "http"), cookies, host, scope.get("path", "/"), client[0] if client else "", proto, forwarded, agent
+        scope.get("scheme", "http"),
+        cookies,
+        host,
+        scope.get("path", "/"),
+        client[0] if client else "",
+        proto,
+        forwarded,
+        agent,
     )
 
 

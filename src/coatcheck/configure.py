@@ -33,7 +33,9 @@ def configure(secret: Secret | None, keywords: Mapping[str, Any]) -> Configured:
     """Check an adapter's keywords. Raises ConfigurationError at start-up, naming the setting and the fix."""
     _known(keywords)
     if secret is None:
-        raise WeakSecret("secret is missing: sign the cookies with secret=os.environ[…]; `coatcheck secret` prints a good one")
+        raise WeakSecret(
+            "secret is missing: sign the cookies with secret=os.environ[…]; `coatcheck secret` prints a good one"
+        )
     cookie = _cookie(keywords)
     clock = keywords.get("clock") or Clock()
     given = {name: value for name, value in keywords.items() if name in _OPTIONS}
@@ -41,7 +43,10 @@ def configure(secret: Secret | None, keywords: Mapping[str, Any]) -> Configured:
         given["timeouts"] = _timeouts(cookie, clock.time())
     options = Options(**given)
     exchange = Exchange(
-        cookie, secret, proxy=keywords.get("proxy"), insecure_dev=bool(keywords.get("insecure_dev", False)),
+        cookie,
+        secret,
+        proxy=keywords.get("proxy"),
+        insecure_dev=bool(keywords.get("insecure_dev", False)),
         on_event=options.on_event,
     )
     return Configured(options, exchange, clock, keywords.get("ids"))
@@ -72,5 +77,7 @@ def _timeouts(cookie: CookieSettings, now: float) -> Timeouts:
     if promised is None:
         return Timeouts()
     if promised <= 0:
-        raise ConfigurationError("CookieSettings.expires has passed: every session would be over before it begins")
+        raise ConfigurationError(
+            "CookieSettings.expires has passed: every session would be over before it begins"
+        )
     return Timeouts(idle=promised, absolute=max(promised, 30 * DAY), remember=max(promised, 30 * DAY))

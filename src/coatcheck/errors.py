@@ -7,7 +7,9 @@ SessionError
 │   ├── OutsideRequest                     there is no session here
 │   ├── TooLate                            the response's headers have left; this change could not reach the browser
 │   └── WrongFace                          a sync face was given an awaiting client, or the reverse
+├── BadSignature                           a value that none of our keys signed; a request that brings one has no cookie
 ├── UnstorableValue (also TypeError)       a value that would not come back equal and of the same type
+├── SchemaMismatch (also ValueError)        stored data that does not fit the configured schema
 ├── SessionTooLarge (also ValueError)      more data than the configured limit
 ├── CookieTooLarge (also ValueError)       a Set-Cookie that browsers would drop
 ├── SessionConflict                        on_conflict="raise": another request changed the same key
@@ -23,12 +25,14 @@ SessionError
 """
 
 __all__ = [
+    "BadSignature",
     "ConfigurationError",
     "CookieTooLarge",
     "CorruptRecord",
     "LoginRefused",
     "OutsideRequest",
     "ReplyLost",
+    "SchemaMismatch",
     "SessionConflict",
     "SessionError",
     "SessionGone",
@@ -72,8 +76,19 @@ class WrongFace(UsageError, ConfigurationError):
     """A sync face was given an awaiting client, or an async face a blocking one. Raised when the face is built."""
 
 
+class BadSignature(SessionError):
+    """A value that none of our keys signed. The message never repeats it."""
+
+    def __init__(self) -> None:
+        super().__init__("the signature is not one of ours")
+
+
 class UnstorableValue(SessionError, TypeError):
     """A value that would not come back equal and of the same type. The message holds the path of keys to it."""
+
+
+class SchemaMismatch(SessionError, ValueError):
+    """What is stored does not fit the configured schema: give new fields defaults, or clear the session."""
 
 
 class SessionTooLarge(SessionError, ValueError):

@@ -17,12 +17,11 @@ from coatcheck.core.cookies import CookieSettings, Writer
 from coatcheck.core.events import Event, Listener, log
 from coatcheck.core.ids import VERIFIER_CHARS, Ticket
 from coatcheck.core.session import BaseSession, CookieAction
-from coatcheck.core.signing import KeyRing, RotatingKeyRing, Secret, key_rings
-from coatcheck.errors import ConfigurationError
+from coatcheck.core.signing import MAC_CHARS, KeyRing, Secret, Verified, key_rings
+from coatcheck.errors import BadSignature, ConfigurationError
 
 __all__ = ["Arrival", "Channel", "Exchange", "Reply"]
 
-MAC_CHARS: Final = 32
 _AFTER_LOCATOR: Final = VERIFIER_CHARS + MAC_CHARS
 _LONGEST: Final = 128 + 1 + _AFTER_LOCATOR
 _PRIVATE: Final = re.compile(r"(?:^|[\s,])(?:no-store|private)(?:$|[\s,=])", re.IGNORECASE)
@@ -87,7 +86,7 @@ class Exchange:
         names = {Channel.HTTPS: secure_name, Channel.LOOPBACK: plain_name, Channel.PLAIN: plain_name}
         self._names = {channel: name.encode("ascii") for channel, name in names.items()}
         self._writers = {channel: _writer(settings, name, channel) for channel, name in names.items()}
-        rings = key_rings(secret, sorted(set(names.values())), insecure_dev=insecure_dev)
+        rings = key_rings(secret, set(names.values()), insecure_dev=insecure_dev, on_error=self._keep_secret)
         self._rings = {channel: rings[name] for channel, name in names.items()}
         self._scoped = settings.path != "/"
 
@@ -163,7 +162,11 @@ class Exchange:
         if cookie is CookieAction.NONE and not session.accessed:
             return _NOTHING
         set_cookie = self._cookie(session, cookie, channel, now)
-        return Reply(set_cookie, _vary(vary), _cache(cache_control, sets=set_cookie is not None, full=_holds_data(session)))
+        return Reply(
+            set_cookie,
+            _vary(vary),
+            _cache(cache_control, sets=set_cookie is not None, full=_holds_data(session)),
+        )
 
     def _cookie(self, session: BaseSession, cookie: CookieAction, channel: Channel, now: float) -> str | None:
         if cookie is CookieAction.NONE:
@@ -178,7 +181,9 @@ class Exchange:
         lifetime = record.lifetime
         persistent = lifetime.persistent if lifetime is not None else self._persistent
         left = record.deadline - now if persistent else None
-        return self._writers[channel].set(f"{text}{mac}".encode("ascii"), max_age=left, now=now).decode("ascii")
+        return (
+            self._writers[channel].set(f"{text}{mac}".encode("ascii"), max_age=left, now=now).decode("ascii")
+        )
 
     @property
     def _persistent(self) -> bool:
@@ -186,16 +191,23 @@ class Exchange:
 
     def refuse(self, arrival: Arrival, now: float) -> None:
         """Say, loudly, why a session that was used over plain HTTP was not kept."""
-        forwarded = " The request looks forwarded by a proxy: trust it with proxy=\"its address\"." if arrival.forwarded_proto else ""
+        forwarded = (
+            ' The request looks forwarded by a proxy: trust it with proxy="its address".'
+            if arrival.forwarded_proto
+            else ""
+        )
         self._tell(
-            "cookie.insecure", now,
+            "cookie.insecure",
+            now,
             f"no session over plain HTTP to {arrival.host[:100]!r}: serve it over HTTPS.{forwarded}"
             " For a network you trust with every password: CookieSettings(secure=False)",
         )
 
     def _ring(self, channel: Channel, now: float) -> KeyRing:
-        ring = self._rings[channel]
-        return ring.at(now) if isinstance(ring, RotatingKeyRing) else ring
+        return self._rings[channel].at(now)
+
+    def _keep_secret(self, error: Exception) -> None:
+        self._tell("secret.kept", 0.0, f"reading the secret again failed, the last good one stays: {error}")
 
     def _tell(self, name: str, now: float, detail: str = "") -> None:
         self.on_event(Event(name, detail=detail, at=now))
@@ -216,10 +228,11 @@ def _open(value: bytes, ring: KeyRing) -> tuple[Ticket, bool] | None:
         return None
     text = value.decode("ascii")
     signed, mac = text[:-MAC_CHARS], text[-MAC_CHARS:]
-    age = ring.verify(signed, mac)
-    if age is None:
+    try:
+        older = ring.verify(signed, mac) is Verified.OLDER
+    except BadSignature:
         return None
-    return Ticket(signed[: -VERIFIER_CHARS - 1], signed[-VERIFIER_CHARS:]), age > 0
+    return Ticket(signed[: -VERIFIER_CHARS - 1], signed[-VERIFIER_CHARS:]), older
 
 
 def _vary(present: str | None) -> str | None:
@@ -278,7 +291,9 @@ def _trusted(proxy: bool | str | Iterable[str] | None) -> Callable[[str], bool] 
     try:
         networks = tuple(ipaddress.ip_network(item, strict=False) for item in given)
     except (ValueError, TypeError) as error:
-        raise ConfigurationError(f"proxy={given!r}: give True, or addresses such as '10.0.0.0/8' ({error})") from error
+        raise ConfigurationError(
+            f"proxy={given!r}: give True, or addresses such as '10.0.0.0/8' ({error})"
+        ) from error
 
     @lru_cache(maxsize=1024)
     def trusts(peer: str) -> bool:

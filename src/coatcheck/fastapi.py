@@ -19,7 +19,15 @@ from coatcheck.manager import AsyncSession
 from coatcheck.manager import AsyncSession as Session
 from coatcheck.starlette import SessionMiddleware
 
-__all__ = ["CurrentUser", "RecentLogin", "Session", "SessionDep", "SessionMiddleware", "get_session", "require_session"]
+__all__ = [
+    "CurrentUser",
+    "RecentLogin",
+    "Session",
+    "SessionDep",
+    "SessionMiddleware",
+    "get_session",
+    "require_session",
+]
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -28,7 +36,9 @@ class _SessionCookie(APIKeyCookie):
     """A security scheme that yields the session: what OpenAPI shows, and what loads it, in one dependency."""
 
     def __init__(self) -> None:
-        super().__init__(name=SECURE_NAME, scheme_name="session", description="The session cookie", auto_error=False)
+        super().__init__(
+            name=SECURE_NAME, scheme_name="session", description="The session cookie", auto_error=False
+        )
 
     async def __call__(self, connection: HTTPConnection) -> AsyncSession[Any]:  # type: ignore[override]  # also for WebSockets
         return await get_session(connection)
@@ -78,7 +88,9 @@ def _duration(within: str | timedelta) -> timedelta:
         return within
     found = re.fullmatch(r"(\d{1,6})([smhd])", within) if isinstance(within, str) else None
     if found is None or int(found[1]) == 0:
-        raise ConfigurationError(f"RecentLogin({within!r}): give a number and s, m, h or d, such as '10m', or a timedelta")
+        raise ConfigurationError(
+            f"RecentLogin({within!r}): give a number and s, m, h or d, such as '10m', or a timedelta"
+        )
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 

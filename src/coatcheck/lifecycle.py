@@ -102,7 +102,9 @@ class Lifecycle:
             return self._ids.locator()
         locator = self.options.genid()
         if not isinstance(locator, str) or not _GENID.fullmatch(locator):
-            raise ConfigurationError("genid must return 16 to 128 characters of A-Z a-z 0-9 _ -; leave it out for a good default")
+            raise ConfigurationError(
+                "genid must return 16 to 128 characters of A-Z a-z 0-9 _ -; leave it out for a good default"
+            )
         return locator
 
     # ---- open
@@ -134,8 +136,12 @@ class Lifecycle:
         renewal = record.renewal
         superseded = record.rotated_at
         if renewal is not None:
-            superseded = max(superseded or 0.0, renewal.at if renewal.seen_at is None else renewal.seen_at + OVERLAP)
-            if hmac.compare_digest(proof, renewal.previous) and (renewal.seen_at is None or now < renewal.seen_at + OVERLAP):
+            superseded = max(
+                superseded or 0.0, renewal.at if renewal.seen_at is None else renewal.seen_at + OVERLAP
+            )
+            if hmac.compare_digest(proof, renewal.previous) and (
+                renewal.seen_at is None or now < renewal.seen_at + OVERLAP
+            ):
                 session._standing, session._record = Standing.LIVE, record
                 session._verifier = ids.successor(ticket.verifier, renewal.nonce)
                 session._on_previous = True
@@ -148,7 +154,13 @@ class Lifecycle:
     def corrupted(self, session: BaseSession, detail: str, now: float) -> None:
         """What is stored under this session's key cannot be read."""
         record = session._record
-        self._tell("session.corrupt", record.key if record else None, record.user_id if record else None, detail, now=now)
+        self._tell(
+            "session.corrupt",
+            record.key if record else None,
+            record.user_id if record else None,
+            detail,
+            now=now,
+        )
 
     # ---- commit
 
@@ -233,7 +245,9 @@ class Lifecycle:
             session._logout,
             session._regenerate,
             draft.changed or (session._lifetime_set and session._lifetime != record.lifetime),
-            options.resave or session._forced or (current and renewal is not None and renewal.seen_at is None),
+            options.resave
+            or session._forced
+            or (current and renewal is not None and renewal.seen_at is None),
             current and self._renewal_due(record, now),
             session._on_previous or session._reissue,
             session._touch or now - record.seen_at >= self._touch_every,
@@ -249,7 +263,9 @@ class Lifecycle:
         since = max(record.rotated_at or record.created_at, record.renewal.at if record.renewal else 0.0)
         return now - since >= self._renewal  # type: ignore[operator]  # seconds by now
 
-    def _next(self, session: BaseSession, draft: _Draft, action: Action, now: float) -> tuple[Record, str | None]:
+    def _next(
+        self, session: BaseSession, draft: _Draft, action: Action, now: float
+    ) -> tuple[Record, str | None]:
         """The record to write over `draft.record`, and the verifier the browser should hold from then on."""
         record = draft.record
         assert record is not None
@@ -258,15 +274,23 @@ class Lifecycle:
         data = self._join(draft.parts) if draft.changed else record.data
         deadline = min(now + self._idle_of(lifetime), record.ends_at)
         following = replace(
-            record, versions=(self._ids.version(), *record.versions[: VERSIONS_KEPT - 1]),
-            data=data, seen_at=now, deadline=deadline, lifetime=lifetime,
+            record,
+            versions=(self._ids.version(), *record.versions[: VERSIONS_KEPT - 1]),
+            data=data,
+            seen_at=now,
+            deadline=deadline,
+            lifetime=lifetime,
         )
         renewal = record.renewal
         if action is Action.ROTATE:
             verifier = self._ids.verifier()
-            following = replace(following, verifier=ids.digest(verifier), epoch=record.epoch + 1, rotated_at=now, renewal=None)
+            following = replace(
+                following, verifier=ids.digest(verifier), epoch=record.epoch + 1, rotated_at=now, renewal=None
+            )
             if session._login is not None:
-                following = self._logged_in(following, session._login.login, session._login.user_id, session, now)
+                following = self._logged_in(
+                    following, session._login.login, session._login.user_id, session, now
+                )
         elif action is Action.RENEW:
             assert verifier is not None
             nonce = self._ids.version()
@@ -277,7 +301,9 @@ class Lifecycle:
             following = replace(following, renewal=replace(renewal, seen_at=now))
         return following, verifier
 
-    def _logged_in(self, record: Record, login: Login, user_id: str, session: BaseSession, now: float) -> Record:
+    def _logged_in(
+        self, record: Record, login: Login, user_id: str, session: BaseSession, now: float
+    ) -> Record:
         """The same record as that of a user who has just proved who they are: both timeouts begin anew (rule 6)."""
         ends_at = now + self._absolute
         lifetime = record.lifetime
@@ -288,7 +314,12 @@ class Lifecycle:
         elif record.login is not None and record.login.remember:
             lifetime = None
         return replace(
-            record, user_id=user_id, login=login, authenticated_at=now, ends_at=ends_at, lifetime=lifetime,
+            record,
+            user_id=user_id,
+            login=login,
+            authenticated_at=now,
+            ends_at=ends_at,
+            lifetime=lifetime,
             deadline=min(now + self._idle_of(lifetime), ends_at),
         )
 
@@ -309,7 +340,10 @@ class Lifecycle:
         if current.verifier == loaded.verifier or session._verifier is None:
             return
         if current.renewal is not None and ids.digest(session._verifier) == current.renewal.previous:
-            session._verifier, session._on_previous = ids.successor(session._verifier, current.renewal.nonce), True
+            session._verifier, session._on_previous = (
+                ids.successor(session._verifier, current.renewal.nonce),
+                True,
+            )
         elif ids.digest(session._verifier) != current.verifier:
             session._verifier = None
 
@@ -326,18 +360,28 @@ class Lifecycle:
         return _Draft(current, merged.parts, bool(changes) and codec.join(merged.parts) != codec.join(theirs))
 
     def _saved(
-        self, session: BaseSession, record: Record, draft: _Draft, verifier: str | None, decision: Decision, now: float
+        self,
+        session: BaseSession,
+        record: Record,
+        draft: _Draft,
+        verifier: str | None,
+        decision: Decision,
+        now: float,
     ) -> None:
         login, rotated = session._login, decision.action is Action.ROTATE
         session._settled(record, draft.parts)
         session._verifier = verifier
         if rotated or decision.action is Action.RENEW:
             session._on_previous = False
-            self._tell("session.rotated" if rotated else "session.renewed", record.key, record.user_id, now=now)
+            self._tell(
+                "session.rotated" if rotated else "session.renewed", record.key, record.user_id, now=now
+            )
         if login is not None:
             self._tell("login", record.key, record.user_id, login.login.method, now=now)
 
-    def _touched(self, session: BaseSession, record: Record | None, decision: Decision, now: float) -> Committed:
+    def _touched(
+        self, session: BaseSession, record: Record | None, decision: Decision, now: float
+    ) -> Committed:
         assert record is not None
         deadline = max(record.deadline, min(now + self._idle_of(record.lifetime), record.ends_at))
         session._record = replace(record, seen_at=max(record.seen_at, now), deadline=deadline)
@@ -352,10 +396,14 @@ class Lifecycle:
         deadline = min(now + self._idle_of(record.lifetime), record.ends_at)
         for _ in range(RESENDS):
             try:
-                return await self.store.touch(record.key, deadline=deadline, seen_at=now, expected=record.version, now=now)
+                return await self.store.touch(
+                    record.key, deadline=deadline, seen_at=now, expected=record.version, now=now
+                )
             except ReplyLost:
                 continue
-        return await self.store.touch(record.key, deadline=deadline, seen_at=now, expected=record.version, now=now)
+        return await self.store.touch(
+            record.key, deadline=deadline, seen_at=now, expected=record.version, now=now
+        )
 
     async def _replace(
         self, session: BaseSession, record: Record, draft: _Draft, now: float, *, elapsed: float
@@ -363,7 +411,11 @@ class Lifecycle:
         assert draft.record is not None
         expected = draft.record.version
         shorten = session._lifetime_set or session._login is not None
-        terms = self._terms(session, elapsed) if session._login is not None and self._by_user is not None else None
+        terms = (
+            self._terms(session, elapsed)
+            if session._login is not None and self._by_user is not None
+            else None
+        )
         try:
             return await self._write(record, expected, terms, shorten, now)
         except ReplyLost:
@@ -376,7 +428,9 @@ class Lifecycle:
             return await self._recognise(record, expected, outcome, now)
         raise Uncertain("the store did not answer a write, nor its repetition: it may have been carried out")
 
-    async def _write(self, record: Record, expected: str, terms: Terms | None, shorten: bool, now: float) -> Outcome:
+    async def _write(
+        self, record: Record, expected: str, terms: Terms | None, shorten: bool, now: float
+    ) -> Outcome:
         if terms is not None and self._by_user is not None:
             return await self._by_user.admit(record, expected=expected, terms=terms, now=now)
         return await self.store.replace(record, expected=expected, now=now, may_shorten=shorten)
@@ -392,7 +446,9 @@ class Lifecycle:
             return SAVED
         if expected in current.versions:
             return Changed(current)
-        raise Uncertain("a write's reply was lost, and so many others wrote since that it cannot be told whether it happened")
+        raise Uncertain(
+            "a write's reply was lost, and so many others wrote since that it cannot be told whether it happened"
+        )
 
     def _terms(self, session: BaseSession, elapsed: float) -> Terms:
         return Terms(
@@ -433,16 +489,28 @@ class Lifecycle:
         lifetime = session._lifetime
         ends_at = now + self._absolute
         record = Record(
-            key=locator, versions=(self._ids.version(),), verifier=ids.digest(verifier),
+            key=locator,
+            versions=(self._ids.version(),),
+            verifier=ids.digest(verifier),
             data=self._join(parts) if parts else codec.EMPTY,
-            created_at=now, seen_at=now, deadline=min(now + self._idle_of(lifetime), ends_at), ends_at=ends_at, lifetime=lifetime,
+            created_at=now,
+            seen_at=now,
+            deadline=min(now + self._idle_of(lifetime), ends_at),
+            ends_at=ends_at,
+            lifetime=lifetime,
         )
         if session._login is not None:
             record = self._logged_in(record, session._login.login, session._login.user_id, session, now)
         return record
 
-    async def _create_once(self, session: BaseSession, record: Record, now: float, *, elapsed: float) -> Outcome:
-        terms = self._terms(session, elapsed) if session._login is not None and self._by_user is not None else None
+    async def _create_once(
+        self, session: BaseSession, record: Record, now: float, *, elapsed: float
+    ) -> Outcome:
+        terms = (
+            self._terms(session, elapsed)
+            if session._login is not None and self._by_user is not None
+            else None
+        )
         lost = False
         for _ in range(RESENDS + 1):
             try:
@@ -469,7 +537,9 @@ class Lifecycle:
             await self._end(old, now)
         return committed
 
-    async def _logout(self, session: BaseSession, now: float, *, elapsed: float, only_logout: bool) -> Committed:
+    async def _logout(
+        self, session: BaseSession, now: float, *, elapsed: float, only_logout: bool
+    ) -> Committed:
         """End the session; what the handler set afterwards begins a new one."""
         old = session._record
         assert old is not None
@@ -549,7 +619,9 @@ class Lifecycle:
             rest = {name: part for name, part in parts.items() if name != key}
             draft = _Draft(record, rest, True)
             following = replace(
-                record, versions=(self._ids.version(), *record.versions[: VERSIONS_KEPT - 1]), data=self._join(rest)
+                record,
+                versions=(self._ids.version(), *record.versions[: VERSIONS_KEPT - 1]),
+                data=self._join(rest),
             )
             outcome = await self._replace_plain(following, draft, now)
             if outcome is SAVED:
@@ -589,7 +661,9 @@ class Lifecycle:
 
     def _lost(self, session: BaseSession, default: Any, now: float) -> Any:
         record = session._record
-        self._tell("session.gone", record.key if record else None, record.user_id if record else None, now=now)
+        self._tell(
+            "session.gone", record.key if record else None, record.user_id if record else None, now=now
+        )
         if session._login is None:
             session._reset(Standing.DETACHED)
         return default
@@ -604,13 +678,20 @@ class Lifecycle:
             raise SessionGone("the session ended, or passed to another login, while this request was at work")
         verifier, previous, fence = session._verifier, session._on_previous, session._own_fence
         session._reset(Standing.LIVE)
-        session._record, session._verifier, session._on_previous, session._own_fence = found, verifier, previous, fence
+        session._record, session._verifier, session._on_previous, session._own_fence = (
+            found,
+            verifier,
+            previous,
+            fence,
+        )
         session._base = codec.split(found.data)
 
     async def end_user(self, user_id: str, now: float, *, keep: str | None = None) -> EndedAll:
         """End every session of a user, and every login of theirs under way; `keep` is the handle of one to spare."""
         if self._by_user is None:
-            raise ConfigurationError("this store has no by-user index: use one that lists sessions by user (ByUser)")
+            raise ConfigurationError(
+                "this store has no by-user index: use one that lists sessions by user (ByUser)"
+            )
         token = self._ids.version()
         for _ in range(RESENDS):
             try:
@@ -626,7 +707,9 @@ class Lifecycle:
     async def end_one(self, user_id: str, key: str, now: float) -> bool:
         """End one session by its handle, only while it is this user's (rule 22)."""
         if self._by_user is None:
-            raise ConfigurationError("this store has no by-user index: use one that lists sessions by user (ByUser)")
+            raise ConfigurationError(
+                "this store has no by-user index: use one that lists sessions by user (ByUser)"
+            )
         ended = await self._by_user.end_one(user_id, key, now=now, token=self._ids.version())
         if ended:
             self._tell("session.ended", key, user_id, "by handle", now=now)
@@ -639,7 +722,9 @@ class Lifecycle:
             self._tell("session.ended", key, None, "by handle", now=now)
         return ended
 
-    def _tell(self, name: str, handle: str | None, user_id: str | None = None, detail: str = "", *, now: float) -> None:
+    def _tell(
+        self, name: str, handle: str | None, user_id: str | None = None, detail: str = "", *, now: float
+    ) -> None:
         self.options.on_event(Event(name, handle, user_id, detail, now))
 
 

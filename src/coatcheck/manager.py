@@ -327,7 +327,11 @@ class SessionManager:
     """
 
     def __init__(
-        self, store: str | Backend | Store, *, options: Options | None = None, clock: Clock | None = None,
+        self,
+        store: str | Backend | Store,
+        *,
+        options: Options | None = None,
+        clock: Clock | None = None,
         ids: IdSource | None = None,
     ) -> None:
         self._backend = open_store(store) if isinstance(store, str) else store
@@ -380,7 +384,9 @@ class SessionManager:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -391,7 +397,11 @@ class AsyncSessionManager:
     """
 
     def __init__(
-        self, store: str | Backend | Store, *, options: Options | None = None, clock: Clock | None = None,
+        self,
+        store: str | Backend | Store,
+        *,
+        options: Options | None = None,
+        clock: Clock | None = None,
         ids: IdSource | None = None,
     ) -> None:
         self._backend = open_store(store) if isinstance(store, str) else store

@@ -47,12 +47,18 @@ class SessionMiddleware(AsgiSessionMiddleware):
             raise ConfigurationError("secret_key and secret are the same setting: give one of them")
         plain: Secret | None = str(secret_key) if isinstance(secret_key, StarletteSecret) else secret_key
         words = {
-            "name": session_cookie, "max_age": max_age, "path": path, "same_site": same_site, "domain": domain,
+            "name": session_cookie,
+            "max_age": max_age,
+            "path": path,
+            "same_site": same_site,
+            "domain": domain,
             "secure": {None: None, True: True, False: "auto"}[https_only],
         }
-        given = {word: value for word, value in words.items() if value is not None}
+        given: dict[str, Any] = {word: value for word, value in words.items() if value is not None}
         if given:
             if "cookie" in options:
-                raise ConfigurationError(f"cookie=CookieSettings(…) and {', '.join(given)}: put them all into CookieSettings")
+                raise ConfigurationError(
+                    f"cookie=CookieSettings(…) and {', '.join(given)}: put them all into CookieSettings"
+                )
             options["cookie"] = CookieSettings(**given)
         super().__init__(app, store=store, secret=secret if plain is None else plain, **options)

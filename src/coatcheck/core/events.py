@@ -26,6 +26,7 @@ EVENTS: Final = {
     "cookie.forged": logging.WARNING,
     "cookie.duplicate": logging.WARNING,
     "cookie.insecure": logging.ERROR,
+    "secret.kept": logging.ERROR,
     "store.down": logging.ERROR,
 }
 """Every event's name, and the level it is logged at."""

@@ -90,7 +90,9 @@ def own(base: Parts, mine: Changes) -> dict[str, bytes]:
             parts[key] = codec.encode(value, key)
     for key, encoded in mine.sets.items():
         was = base.get(key)
-        value = codec.decode(encoded) if was is None else _difference(codec.decode(was), codec.decode(encoded))
+        value = (
+            codec.decode(encoded) if was is None else _difference(codec.decode(was), codec.decode(encoded))
+        )
         parts[key] = codec.encode(value, key)
     return parts
 
@@ -105,7 +107,9 @@ def _difference(was: Any, now: Any) -> Any:
     }
 
 
-def merge(base: Parts, mine: Changes, theirs: Parts, resolvers: Mapping[str, Resolver] | None = None) -> Merged:
+def merge(
+    base: Parts, mine: Changes, theirs: Parts, resolvers: Mapping[str, Resolver] | None = None
+) -> Merged:
     """Put `mine` on top of `theirs`; both began at `base`. `resolvers` settle single keys in the application's own way."""
     parts: dict[str, bytes | msgspec.Raw] = {} if mine.cleared else dict(theirs)
     conflicts: list[str] = []
@@ -173,9 +177,19 @@ def _three(base: Any, theirs: Any, mine: Any, path: str, conflicts: list[str]) -
         return MISSING
     if type(mine) is dict and type(theirs) is dict:
         before = base if type(base) is dict else {}
-        keys = [*theirs, *(key for key in mine if key not in theirs), *(k for k in before if k not in theirs and k not in mine)]
+        keys = [
+            *theirs,
+            *(key for key in mine if key not in theirs),
+            *(k for k in before if k not in theirs and k not in mine),
+        ]
         merged = {
-            key: _three(before.get(key, MISSING), theirs.get(key, MISSING), mine.get(key, MISSING), f"{path}.{key}", conflicts)
+            key: _three(
+                before.get(key, MISSING),
+                theirs.get(key, MISSING),
+                mine.get(key, MISSING),
+                f"{path}.{key}",
+                conflicts,
+            )
             for key in keys
         }
         return {key: value for key, value in merged.items() if value is not MISSING}

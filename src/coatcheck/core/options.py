@@ -45,7 +45,9 @@ class Options:
 
     def __post_init__(self) -> None:
         if not isinstance(self.timeouts, Timeouts):
-            raise ConfigurationError(f"timeouts={self.timeouts!r}: give coatcheck.Timeouts(idle=…, absolute=…)")
+            raise ConfigurationError(
+                f"timeouts={self.timeouts!r}: give coatcheck.Timeouts(idle=…, absolute=…)"
+            )
         for name in ("resave", "save_uninitialized", "rolling"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigurationError(f"{name}={getattr(self, name)!r}: give True or False")
@@ -56,7 +58,9 @@ class Options:
             if getattr(self, name) is not None and not callable(getattr(self, name)):
                 raise ConfigurationError(f"{name}={getattr(self, name)!r}: give a function")
         if isinstance(self.login_keeps, str):
-            raise ConfigurationError(f"login_keeps={self.login_keeps!r}: give a collection of keys, such as ({self.login_keeps!r},)")
+            raise ConfigurationError(
+                f"login_keeps={self.login_keeps!r}: give a collection of keys, such as ({self.login_keeps!r},)"
+            )
         for name in ("max_sessions", "max_size"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):

@@ -137,9 +137,7 @@ class ByUser(Protocol):
         anonymous session was granted does not pass to the login. A record there that remembers this version: SAVED."""
         ...
 
-    async def of_user(
-        self, user_id: str, *, now: float, cursor: str | None = None, limit: int = 100
-    ) -> Page:
+    async def of_user(self, user_id: str, *, now: float, cursor: str | None = None, limit: int = 100) -> Page:
         """The live sessions of a user, newest login first."""
         ...
 

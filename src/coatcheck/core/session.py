@@ -158,12 +158,16 @@ class BaseSession(MutableMapping[str, Any]):
         base = self._base
         if base is None:
             if self._phase is not Phase.OPEN and self._standing is Standing.UNLOADED:
-                raise TooLate("first access to the session after the response's headers have left: read it before you stream")
+                raise TooLate(
+                    "first access to the session after the response's headers have left: read it before you stream"
+                )
             if self._standing is Standing.UNLOADED:
                 self._load()
             record = self._record
             try:
-                base = codec.split(record.data) if record is not None and self._standing is Standing.LIVE else {}
+                base = (
+                    codec.split(record.data) if record is not None and self._standing is Standing.LIVE else {}
+                )
             except CorruptRecord as error:
                 base = self._invalid(error)
             self._base, self._live, self._pending = base, {}, {}
@@ -227,15 +231,21 @@ class BaseSession(MutableMapping[str, Any]):
         self._open()
         if self._phase is not Phase.OPEN:
             if self._phase is Phase.DONE:
-                raise TooLate("the response has ended: this change would be lost; change the session before you return")
+                raise TooLate(
+                    "the response has ended: this change would be lost; change the session before you return"
+                )
             if self._standing is not Standing.LIVE:
-                raise TooLate("a new session after the response's headers have left: store something in it before you stream")
+                raise TooLate(
+                    "a new session after the response's headers have left: store something in it before you stream"
+                )
 
     def _announce(self, what: str) -> None:
         """Something the browser must be told of: only while the headers have not left."""
         self._open()
         if self._phase is not Phase.OPEN:
-            raise TooLate(f"{what} after the response's headers have left: call it before you return or stream the response")
+            raise TooLate(
+                f"{what} after the response's headers have left: call it before you return or stream the response"
+            )
 
     def __setitem__(self, key: str, value: Any) -> None:
         self._change()
@@ -458,7 +468,9 @@ class BaseSession(MutableMapping[str, Any]):
         """The session as an object of the configured `schema`; changing its fields changes the session. Keys the schema does
         not know are kept (rolling deploys). Raises SchemaMismatch if what is stored does not fit."""
         if self._schema is None:
-            raise ConfigurationError("session.data needs schema=…: a msgspec.Struct, a dataclass or a pydantic model")
+            raise ConfigurationError(
+                "session.data needs schema=…: a msgspec.Struct, a dataclass or a pydantic model"
+            )
         if self._typed is None:
             self._typed = self._schema.load(dict(self))
             self._typed_before = self._typed_fields()

@@ -22,7 +22,11 @@ class Schema:
     def __init__(self, model: type[Any]) -> None:
         self.model = model
         self._pydantic = hasattr(model, "model_validate")
-        if not (self._pydantic or is_dataclass(model) or (isinstance(model, type) and issubclass(model, msgspec.Struct))):
+        if not (
+            self._pydantic
+            or is_dataclass(model)
+            or (isinstance(model, type) and issubclass(model, msgspec.Struct))
+        ):
             raise ConfigurationError(
                 f"schema={model!r}: give a msgspec.Struct, a dataclass or a pydantic model whose fields all have defaults"
             )
@@ -39,6 +43,12 @@ class Schema:
 
     def dump(self, typed: Any) -> dict[str, Any]:
         """The fields of a typed object, as values the codec stores."""
-        fields = typed.model_dump() if self._pydantic else msgspec.structs.asdict(typed) if isinstance(typed, msgspec.Struct) else vars(typed)
+        fields = (
+            typed.model_dump()
+            if self._pydantic
+            else msgspec.structs.asdict(typed)
+            if isinstance(typed, msgspec.Struct)
+            else vars(typed)
+        )
         plain: dict[str, Any] = msgspec.to_builtins(fields, builtin_types=_KEPT)
         return plain

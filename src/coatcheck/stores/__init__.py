@@ -24,7 +24,9 @@ def open_store(url: str) -> Backend:
     scheme = url.partition(":")[0].lower() if ":" in url else ""
     if scheme not in _SCHEMES:
         known = ", ".join(f"{name}:" for name in _SCHEMES)
-        raise ConfigurationError(f"store={hide_password(url)!r}: no store for this; give a URL that begins with {known}")
+        raise ConfigurationError(
+            f"store={hide_password(url)!r}: no store for this; give a URL that begins with {known}"
+        )
     module, name = _SCHEMES[scheme]
     backend: Backend = getattr(import_module(module), name).from_url(url)
     return backend

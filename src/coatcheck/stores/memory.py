@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
 from math import inf, nextafter
 from typing import Final
@@ -90,6 +90,13 @@ class MemoryStore:
     def __repr__(self) -> str:
         return f"<MemoryStore, {len(self._rows)} of at most {self._max}>"
 
+    @classmethod
+    def from_url(cls, url: str) -> "MemoryStore":
+        """The store of `memory:`; its bound is set with `MemoryStore(max_sessions=…)`. Raises ConfigurationError for anything more."""
+        if url.rstrip("/").lower() != "memory:":
+            raise ConfigurationError(f"store={url!r}: it is `memory:` and nothing more; settings go to MemoryStore(…)")
+        return cls()
+
     def blocking(self) -> "MemoryStore":
         """This store: nothing in it waits."""
         return self
@@ -111,7 +118,11 @@ class MemoryStore:
 
     async def create(self, record: Record, *, now: float) -> Outcome:
         with self._lock:
-            return self._create(record, now, self._live(record.key, now))
+            there = self._live(record.key, now)
+            if (refusal := _not_over(there, record, None)) is not None:
+                return refusal
+            self._write(record, there, now)
+            return SAVED
 
     async def replace(
         self, record: Record, *, expected: str, now: float, may_shorten: bool = False
@@ -214,22 +225,16 @@ class MemoryStore:
         self._drop(key, row)
         return None
 
-    def _create(self, record: Record, now: float, there: Row | None) -> Outcome:
-        if (refusal := _not_over(there, record, None)) is not None:
-            return refusal
-        self._write(record, there, now)
-        return SAVED
-
     def _write(self, record: Record, there: Row | None, now: float) -> None:
-        """Put `record` in place of `there`. The common case, an ordinary change, moves nothing but its recency."""
+        """Put `record` in place of `there`."""
         key = record.key
-        if (
-            type(there) is Record
-            and there.user_id == record.user_id
-            and there.deadline // BUCKET == record.deadline // BUCKET
-        ):
+        if isinstance(there, Record) and there.user_id == record.user_id:
+            # The common case, an ordinary change: its recency moves, and only if time has passed its deadline.
             self._rows[key] = record
             (self._anonymous if record.user_id is None else self._known).move_to_end(key)
+            if (old := there.deadline // BUCKET) != (new := record.deadline // BUCKET):
+                self._unfile(key, int(old))
+                self._file(key, int(new))
         else:
             self._put(key, record, there)
             self._make_room(key, now)
@@ -253,12 +258,7 @@ class MemoryStore:
         self._queue(row)[key] = None
         if type(row) is Record and row.user_id is not None:
             self._users.setdefault(row.user_id, set()).add(key)
-        number = int(_deadline(row) // BUCKET)
-        bucket = self._buckets.get(number)
-        if bucket is None:
-            self._open_bucket(number, key)
-        else:
-            bucket.add(key)
+        self._file(key, int(_deadline(row) // BUCKET))
 
     def _drop(self, key: str, row: Row) -> None:
         del self._rows[key], self._queue(row)[key]
@@ -267,12 +267,7 @@ class MemoryStore:
             keys.discard(key)
             if not keys:
                 del self._users[row.user_id]
-        number = int(_deadline(row) // BUCKET)
-        bucket = self._buckets[number]
-        bucket.discard(key)
-        if not bucket:
-            # Its number stays in the heap until it is due, or until there are too many such.
-            del self._buckets[number]
+        self._unfile(key, int(_deadline(row) // BUCKET))
 
     def _queue(self, row: Row) -> OrderedDict[str, None]:
         if isinstance(row, Ended):
@@ -281,13 +276,24 @@ class MemoryStore:
 
     # ---------------------------------------------------------------------------------------- expiry and the bound
 
-    def _open_bucket(self, number: int, key: str) -> None:
+    def _file(self, key: str, number: int) -> None:
+        bucket = self._buckets.get(number)
+        if bucket is not None:
+            bucket.add(key)
+            return
         self._buckets[number] = {key}
         heappush(self._heap, number)
         if len(self._heap) > 2 * len(self._buckets) + 64:
             self._heap = list(self._buckets)
             heapify(self._heap)
         self._due = (self._heap[0] + 1) * BUCKET
+
+    def _unfile(self, key: str, number: int) -> None:
+        bucket = self._buckets[number]
+        bucket.discard(key)
+        if not bucket:
+            # Its number stays in the heap until it is due, or until there are too many such.
+            del self._buckets[number]
 
     def _reap(self, now: float, limit: int) -> int:
         """Drop up to `limit` rows of buckets that are due as a whole, so that nothing needs to be searched. Returns how many."""
@@ -333,20 +339,23 @@ class MemoryStore:
 
     def _sweep(self, now: float, limit: int) -> int:
         self._forget_fences()
-        expired = [
-            row
-            for number in sorted(number for number in self._buckets if number * BUCKET <= now)
-            for key in self._buckets[number]
-            if _deadline(row := self._rows[key]) <= now
-        ]
+        rows: list[Row] = []
         swept = 0
-        for row in expired:
-            if type(row) is Record:
-                if swept == limit:
-                    continue
-                swept += 1
+        for row in self._expired(now):
+            if swept == limit:
+                break
+            rows.append(row)
+            swept += isinstance(row, Record)
+        for row in rows:
             self._drop(row.key, row)
         return swept
+
+    def _expired(self, now: float) -> Iterator[Row]:
+        """What is past its deadline, to the second; only the bucket that is due in part is searched."""
+        for number in sorted(number for number in self._buckets if number * BUCKET <= now):
+            for key in self._buckets[number]:
+                if _deadline(row := self._rows[key]) <= now:
+                    yield row
 
     # ---------------------------------------------------------------------------------------- users and their fences
 
