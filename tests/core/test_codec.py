@@ -408,6 +408,7 @@ CORRUPT = [
     b'{"$decimal":"NaN"}',
     b'{"$decimal":1.5}',
     b'{"$bytes":"AA"}',
+    b'{"$bytes":"A!A=="}',
     b'{"$bytes":"A\\u00e4=="}',
     b'{"$tuple":{}}',
     b'{"$set":[[1]]}',
