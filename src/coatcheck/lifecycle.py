@@ -1,21 +1,20 @@
 """Open, commit, take, end: the order of the I/O, written once for sync and async.
 
-Theory of operation. Every flow is `async def` and awaits nothing but the store (`core/stepping.py` says why). A flow reads what the store
-holds, asks a pure function what that means (`decide`, `merge`), and makes one store call over the version it read. If another writer was
-first, it starts again from what is there now. Nothing is ever written over what was not read, so nothing that ended comes back, and a
-reply that was lost is recognised by the version the write would have left (PROTOCOL rules 7-9).
+Theory of operation. Every flow is `async def` and awaits nothing but the store (`core/stepping.py` says why). A flow
+reads what the store holds, asks pure functions what that means (`decide`, `drafts`, `merge`), and makes one store call
+over the version it read. If another writer was first, it starts again from what is there now. Nothing is ever written
+over what was not read, so nothing that ended comes back; and a reply that was lost is made up for by asking again,
+since a write is recognised by the version it would have left (PROTOCOL rules 7-9).
 """
 
-import hmac
 import re
-from typing import Any, Final, NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NamedTuple, TypeVar
 
-from msgspec.structs import replace
-
-from coatcheck.core import codec, ids
+from coatcheck.core import codec, drafts, ids
 from coatcheck.core.decide import Action, Decision, Situation, decide
 from coatcheck.core.events import Event
-from coatcheck.core.merge import MISSING, Changes, Parts, merge, unopposed
+from coatcheck.core.merge import Changes, Parts, merge, unopposed
 from coatcheck.core.options import Options
 from coatcheck.core.ports import (
     FENCED,
@@ -30,7 +29,7 @@ from coatcheck.core.ports import (
     Store,
     Terms,
 )
-from coatcheck.core.record import VERSIONS_KEPT, Ended, Lifetime, Login, Record, Renewal
+from coatcheck.core.record import Ended, Lifetime, Record
 from coatcheck.core.session import BaseSession, CookieAction, Phase, Standing
 from coatcheck.errors import (
     ConfigurationError,
@@ -45,14 +44,12 @@ from coatcheck.errors import (
     Uncertain,
 )
 
-__all__ = ["DETACHED_FOR", "OVERLAP", "Committed", "Lifecycle"]
+__all__ = ["Committed", "Lifecycle"]
 
-OVERLAP: Final = 10.0
-"""Seconds for which the previous verifier goes on after its successor was first seen (rule 3)."""
-DETACHED_FOR: Final = 60.0
-"""Seconds for which a superseded verifier is known to be late, and gets a detached session (rule 4)."""
+T = TypeVar("T")
+
 ATTEMPTS: Final = 1000
-"""How often a commit starts again because another writer was first. Each time somebody's commit succeeded, so this bounds a stampede."""
+"""How often a commit starts again because another writer was first. Each time somebody succeeded: it bounds a stampede."""
 RESENDS: Final = 2
 """How often a command whose reply was lost is sent again."""
 _GENID: Final = re.compile(r"[A-Za-z0-9_-]{16,128}")
@@ -68,10 +65,11 @@ class Committed(NamedTuple):
 _NO_COOKIE: Final = Committed()
 _GONE: Final = Committed(refused=SessionGone)
 _REFUSED: Final = Committed(refused=LoginRefused)
+_NO_CHANGES: Final = Changes()
 
 
 class _Draft(NamedTuple):
-    """What a commit wants to write, on top of what it believes is there."""
+    """What a commit wants to write, over what it believes is there."""
 
     record: Record | None
     parts: Parts
@@ -84,27 +82,19 @@ class Lifecycle:
     def __init__(self, store: Store, options: Options, *, source: ids.IdSource | None = None) -> None:
         self.store = store
         self.options = options
+        self.every_request = options.rolling or options.resave or options.save_uninitialized
+        """Whether the options ask for every request's session to be looked at, used or not."""
         self._by_user = store if isinstance(store, ByUser) else None
         self._ids = source or ids.RandomIds()
-        timeouts = options.timeouts
-        self._idle, self._absolute = float(timeouts.idle), float(timeouts.absolute)  # type: ignore[arg-type]  # seconds by now
-        self._touch_every, self._renewal = float(timeouts.touch), timeouts.renewal  # type: ignore[arg-type]
-        self._every_request = options.rolling or options.resave or options.save_uninitialized
-
-    @property
-    def every_request(self) -> bool:
-        """Whether the options ask for every request's session to be looked at, used or not."""
-        return self._every_request
+        self._times = options.timeouts.in_seconds()
 
     def new_locator(self) -> str:
-        """A fresh locator, from `genid` if one is configured."""
+        """A fresh locator, from `genid` if one is configured. Raises ConfigurationError for one that is none."""
         if self.options.genid is None:
             return self._ids.locator()
         locator = self.options.genid()
-        if not isinstance(locator, str) or not _GENID.fullmatch(locator):
-            raise ConfigurationError(
-                "genid must return 16 to 128 characters of A-Z a-z 0-9 _ -; leave it out for a good default"
-            )
+        if not _GENID.fullmatch(locator):
+            raise ConfigurationError("genid must return 16 to 128 of A-Z a-z 0-9 _ -; leave it out for a good default")
         return locator
 
     # ---- open
@@ -121,342 +111,280 @@ class Lifecycle:
             self._tell("session.corrupt", ticket.locator, detail=str(error), now=now)
             return
         if type(found) is Record:
-            self._admit_holder(session, ticket, found, now)
+            held = drafts.holding(found, ticket.verifier, now)
+            session._standing, session._verifier, session._on_previous = held
+            if held.standing is Standing.LIVE:
+                session._record = found
+            elif held.standing is Standing.NEW:
+                self._tell("session.superseded", found.key, found.user_id, now=now)
         elif found is None:
             session._standing = Standing.NEW
             self._tell("session.unknown", ticket.locator, now=now)
         else:
             session._standing = Standing.DETACHED
 
-    def _admit_holder(self, session: BaseSession, ticket: ids.Ticket, record: Record, now: float) -> None:
-        proof = ids.digest(ticket.verifier)
-        if hmac.compare_digest(proof, record.verifier):
-            session._standing, session._record, session._verifier = Standing.LIVE, record, ticket.verifier
-            return
-        renewal = record.renewal
-        superseded = record.rotated_at
-        if renewal is not None:
-            superseded = max(
-                superseded or 0.0, renewal.at if renewal.seen_at is None else renewal.seen_at + OVERLAP
-            )
-            if hmac.compare_digest(proof, renewal.previous) and (
-                renewal.seen_at is None or now < renewal.seen_at + OVERLAP
-            ):
-                session._standing, session._record = Standing.LIVE, record
-                session._verifier = ids.successor(ticket.verifier, renewal.nonce)
-                session._on_previous = True
-                return
-        late = superseded is not None and now < superseded + DETACHED_FOR
-        session._standing = Standing.DETACHED if late else Standing.NEW
-        if not late:
-            self._tell("session.superseded", record.key, record.user_id, now=now)
-
-    def corrupted(self, session: BaseSession, detail: str, now: float) -> None:
-        """What is stored under this session's key cannot be read."""
-        record = session._record
-        self._tell(
-            "session.corrupt",
-            record.key if record else None,
-            record.user_id if record else None,
-            detail,
-            now=now,
-        )
-
     # ---- commit
+
+    def idle(self, session: BaseSession, now: float) -> bool:
+        """Whether a commit would come to nothing: the usual end of a request that only reads, told without a coroutine."""
+        if not session._accessed:
+            return not self.every_request
+        record, times = session._record, self._times
+        if record is None or self.every_request or not session._quiet() or now - record.seen_at >= times.touch:
+            return False
+        renewal = record.renewal
+        return (renewal is None or renewal.seen_at is not None) and not self._renewal_due(record, now)
 
     async def commit(
         self, session: BaseSession, now: float, *, elapsed: float = 0.0, only_logout: bool = False
     ) -> Committed:
         """Carry out what the request intended; returns what to tell the browser.
 
-        `elapsed` is how long ago the request began, in seconds of a monotonic clock. `only_logout` is for a request that failed: of
-        everything it meant to do, only a logout is kept. Raises StoreError, SessionTooLarge, UnstorableValue, SessionConflict; then
-        nothing was written.
+        `elapsed` is how long ago the request began, in seconds of a monotonic clock. `only_logout` is for a request that
+        failed: of all it meant to do, only a logout is kept. Raises StoreError, SessionTooLarge, UnstorableValue and
+        SessionConflict; then nothing was written.
         """
-        if not session._accessed and not self._every_request:
-            return _NO_COOKIE
-        if only_logout and not session._logout:
+        if self.idle(session, now) or (only_logout and not session._logout):
             return _NO_COOKIE
         changes = session._changes() if session._base is not None else _NO_CHANGES
-        draft = _Draft(session._record, session._base or {}, bool(changes))
         loaded = session._record
-        refused_touch = False
+        draft = _Draft(loaded, unopposed(session._base or {}, changes) if changes else session._base or {}, bool(changes))
         for _ in range(ATTEMPTS):
             decision = decide(self._situation(session, draft, now))
-            if decision.action is Action.NOTHING:
+            action = decision.action
+            if action is Action.REPLACE or action is Action.ROTATE or action is Action.RENEW:
+                again = await self._rewrite(session, draft, changes, decision, now, elapsed=elapsed)
+                if isinstance(again, Committed):
+                    return again
+                draft = again
+            elif action is Action.NOTHING:
                 if draft.record is not None and draft.record is not loaded:
-                    session._settled(draft.record, draft.parts)
+                    session._settle(draft.record, draft.parts)
                 return Committed(decision.cookie)
-            if decision.action is Action.TOUCH:
-                refused_touch = not await self._touch(draft.record, now)
-                return _NO_COOKIE if refused_touch else self._touched(session, draft.record, decision, now)
-            if decision.action is Action.DELETE:
+            elif action is Action.TOUCH:
+                return await self._touch(session, draft, decision, now)
+            elif action is Action.DELETE:
                 return await self._logout(session, now, elapsed=elapsed, only_logout=only_logout)
-            if decision.action is Action.SWITCH:
+            elif action is Action.SWITCH:
                 return await self._switch(session, now, elapsed=elapsed)
-            if decision.action is Action.CREATE:
+            else:
                 return await self._create(session, now, elapsed=elapsed)
-            if draft.record is loaded and changes:
-                draft = draft._replace(parts=unopposed(draft.parts, changes))
-            if session._login is not None and self.options.login_keeps is not None:
-                draft = self._carried_over(draft, changes)
-            record, verifier = self._next(session, draft, decision.action, now)
-            outcome = await self._replace(session, record, draft, now, elapsed=elapsed)
-            if outcome is SAVED:
-                self._saved(session, record, draft, verifier, decision, now)
-                return Committed(decision.cookie)
-            if isinstance(outcome, Changed):
-                current = outcome.current or await self.store.load(record.key, now=now)
-                if isinstance(current, Record) and loaded is not None and current.epoch == loaded.epoch:
-                    self._rejoin(session, loaded, current)
-                    draft = self._merged(session, changes, current, now)
-                    continue
-            if outcome is FENCED or outcome is FULL:
-                return self._refuse(session, outcome, now)
-            return await self._gone(session, now, elapsed=elapsed)
         raise StoreUnavailable(f"another writer was first {ATTEMPTS} times in a row; try again later")
 
-    def _carried_over(self, draft: _Draft, changes: Changes) -> _Draft:
-        """What an anonymous session may bring into a login: the allow-listed keys, and what this request itself set (checklist 55)."""
-        if draft.record is None or draft.record.user_id is not None:
-            return draft
-        kept = {*(self.options.login_keeps or ()), *changes.sets, *changes.estimates}
-        parts = {key: part for key, part in draft.parts.items() if key in kept}
-        return _Draft(draft.record, parts, draft.changed or len(parts) != len(draft.parts))
-
     def _situation(self, session: BaseSession, draft: _Draft, now: float) -> Situation:
-        record, options = draft.record, self.options
-        login = session._login
+        record, options, login = draft.record, self.options, session._login
+        headers_sent = session._phase is not Phase.OPEN
         if record is None or session._standing is not Standing.LIVE:
             return Situation(
-                session._standing if session._standing is not Standing.UNLOADED else Standing.NEW,
+                session._standing,
                 login=login is not None,
                 changed=draft.changed,
                 save_uninitialized=options.save_uninitialized,
-                headers_sent=session._phase is not Phase.OPEN,
+                headers_sent=headers_sent,
             )
         current = not session._on_previous
         lifetime = session._lifetime if session._lifetime_set else record.lifetime
-        renewal = record.renewal
+        first_sight = current and record.renewal is not None and record.renewal.seen_at is None
         return Situation(
             Standing.LIVE,
             login is not None,
             login is not None and record.user_id is not None and login.user_id != record.user_id,
             session._logout,
             session._regenerate,
-            draft.changed or (session._lifetime_set and session._lifetime != record.lifetime),
-            options.resave
-            or session._forced
-            or (current and renewal is not None and renewal.seen_at is None),
+            draft.changed or lifetime != record.lifetime,
+            options.resave or session._forced or first_sight,
             current and self._renewal_due(record, now),
             session._on_previous or session._reissue,
-            session._touch or now - record.seen_at >= self._touch_every,
+            session._touch or now - record.seen_at >= self._times.touch,
             lifetime is not None and lifetime.persistent,
             options.rolling,
             False,
-            session._phase is not Phase.OPEN,
+            headers_sent,
         )
 
     def _renewal_due(self, record: Record, now: float) -> bool:
-        if record.user_id is None or self._renewal is None:
+        """Only logged-in sessions are renewed by age: there is nothing to steal in the others."""
+        after = self._times.renewal
+        if record.user_id is None or after is None:
             return False
-        since = max(record.rotated_at or record.created_at, record.renewal.at if record.renewal else 0.0)
-        return now - since >= self._renewal  # type: ignore[operator]  # seconds by now
+        since = record.rotated_at or record.created_at
+        return now - (since if record.renewal is None else max(since, record.renewal.at)) >= after
 
-    def _next(
-        self, session: BaseSession, draft: _Draft, action: Action, now: float
-    ) -> tuple[Record, str | None]:
-        """The record to write over `draft.record`, and the verifier the browser should hold from then on."""
-        record = draft.record
+    async def _rewrite(
+        self, session: BaseSession, draft: _Draft, changes: Changes, decision: Decision, now: float, *, elapsed: float
+    ) -> Committed | _Draft:
+        """Write over the record of `draft`. If another writer was first: the draft to try next."""
+        record, verifier, parts = self._following(session, draft, changes, decision.action, now)
+        expected = draft.record.versions[0] if draft.record is not None else ""
+        shorten = session._lifetime_set or session._login is not None
+        terms = self._terms(session, elapsed)
+        try:
+            outcome = await self._write(record, expected, terms, shorten, now)
+        except ReplyLost:
+            outcome = await self._again(lambda: self._write(record, expected, terms, shorten, now))
+            outcome = await self._recognise(record, expected, outcome, now)
+        if outcome is SAVED:
+            self._saved(session, record, parts, verifier, decision.action, now)
+            return Committed(decision.cookie)
+        if outcome is FENCED or outcome is FULL:
+            return self._refuse(session, outcome, now)
+        current = await self._current(record.key, outcome, now)
+        loaded = session._record
+        if current is None or loaded is None or current.epoch != loaded.epoch:
+            return await self._gone(session, now, elapsed=elapsed)
+        self._rejoin(session, loaded, current)
+        return self._merged(session, changes, current, now)
+
+    def _following(
+        self, session: BaseSession, draft: _Draft, changes: Changes, action: Action, now: float
+    ) -> tuple[Record, str | None, Parts]:
+        """The record to write over `draft.record`, what verifier the browser should hold then, and the data as parts."""
+        record, parts, verifier, login = draft.record, draft.parts, session._verifier, session._login
         assert record is not None
-        verifier = session._verifier
         lifetime = session._lifetime if session._lifetime_set else record.lifetime
-        data = self._join(draft.parts) if draft.changed else record.data
-        deadline = min(now + self._idle_of(lifetime), record.ends_at)
-        following = replace(
-            record,
-            versions=(self._ids.version(), *record.versions[: VERSIONS_KEPT - 1]),
-            data=data,
-            seen_at=now,
-            deadline=deadline,
-            lifetime=lifetime,
+        data = self._join(parts) if draft.changed else record.data
+        if login is not None and self.options.login_keeps is not None and record.user_id is None:
+            kept = {*self.options.login_keeps, *changes.sets, *changes.estimates}
+            parts = {key: part for key, part in draft.parts.items() if key in kept}
+            data = self._join(parts)
+        following = drafts.following(
+            record, self._ids.version(), data, now, idle=self._idle_of(lifetime), lifetime=lifetime
         )
-        renewal = record.renewal
         if action is Action.ROTATE:
             verifier = self._ids.verifier()
-            following = replace(
-                following, verifier=ids.digest(verifier), epoch=record.epoch + 1, rotated_at=now, renewal=None
-            )
-            if session._login is not None:
-                following = self._logged_in(
-                    following, session._login.login, session._login.user_id, session, now
-                )
-        elif action is Action.RENEW:
-            assert verifier is not None
-            nonce = self._ids.version()
-            renewal = Renewal(previous=record.verifier, nonce=nonce, at=now)
-            verifier = ids.successor(verifier, nonce)
-            following = replace(following, verifier=ids.digest(verifier), renewal=renewal)
-        elif renewal is not None and renewal.seen_at is None and not session._on_previous:
-            following = replace(following, renewal=replace(renewal, seen_at=now))
-        return following, verifier
+            following = self._logged_in(session, drafts.rotated(following, verifier, now), now)
+        elif action is Action.RENEW and verifier is not None:
+            following, verifier = drafts.renewed(following, verifier, self._ids.version(), now)
+        elif record.renewal is not None and record.renewal.seen_at is None and not session._on_previous:
+            following = drafts.seen(following, now)
+        return following, verifier, parts
 
-    def _logged_in(
-        self, record: Record, login: Login, user_id: str, session: BaseSession, now: float
-    ) -> Record:
-        """The same record as that of a user who has just proved who they are: both timeouts begin anew (rule 6)."""
-        ends_at = now + self._absolute
+    def _logged_in(self, session: BaseSession, record: Record, now: float) -> Record:
+        """The record under this request's login, if it has one."""
+        intent = session._login
+        if intent is None:
+            return record
         lifetime = record.lifetime
-        if session._lifetime_set:
-            lifetime = session._lifetime
-        elif login.remember:
-            lifetime = Lifetime(idle=float(self.options.timeouts.remember), persistent=True)  # type: ignore[arg-type]
-        elif record.login is not None and record.login.remember:
-            lifetime = None
-        return replace(
-            record,
-            user_id=user_id,
-            login=login,
-            authenticated_at=now,
-            ends_at=ends_at,
-            lifetime=lifetime,
-            deadline=min(now + self._idle_of(lifetime), ends_at),
-        )
+        if not session._lifetime_set:
+            if intent.login.remember:
+                lifetime = Lifetime(idle=self._times.remember, persistent=True)
+            elif record.login is not None and record.login.remember:
+                lifetime = None
+        return drafts.logged_in(
+            record, intent.user_id, intent.login, now,
+            idle=self._idle_of(lifetime), absolute=self._times.absolute, lifetime=lifetime,
+        )  # fmt: skip
 
     def _idle_of(self, lifetime: Lifetime | None) -> float:
-        return self._idle if lifetime is None or lifetime.idle is None else lifetime.idle
+        return self._times.idle if lifetime is None or lifetime.idle is None else lifetime.idle
 
     def _join(self, parts: Parts) -> bytes:
         data = codec.join(parts)
         if len(data) > self.options.max_size:
             raise SessionTooLarge(
-                f"the session holds {len(data)} octets, max_size={self.options.max_size}: keep large things in your database "
-                "and their keys in the session"
+                f"the session holds {len(data)} octets, max_size={self.options.max_size}: keep large things in your "
+                "database and their keys in the session"
             )
         return data
 
-    def _rejoin(self, session: BaseSession, loaded: Record, current: Record) -> None:
-        """Another request renewed the verifier first: our browser is owed the very same successor (rule 3)."""
-        if current.verifier == loaded.verifier or session._verifier is None:
-            return
-        if current.renewal is not None and ids.digest(session._verifier) == current.renewal.previous:
-            session._verifier, session._on_previous = (
-                ids.successor(session._verifier, current.renewal.nonce),
-                True,
-            )
-        elif ids.digest(session._verifier) != current.verifier:
-            session._verifier = None
-
     def _merged(self, session: BaseSession, changes: Changes, current: Record, now: float) -> _Draft:
         """Our changes on top of what another request wrote first."""
-        base, theirs = session._base or {}, codec.split(current.data)
-        merged = merge(base, changes, theirs, self.options.merge)
+        theirs = codec.split(current.data)
+        merged = merge(session._base or {}, changes, theirs, self.options.merge)
         if merged.conflicts:
             self._tell("session.conflict", current.key, current.user_id, ", ".join(merged.conflicts), now=now)
             if self.options.on_conflict == "raise":
                 raise SessionConflict(merged.conflicts)
         if merged.dropped:
             self._tell("session.dropped", current.key, current.user_id, ", ".join(merged.dropped), now=now)
-        return _Draft(current, merged.parts, bool(changes) and codec.join(merged.parts) != codec.join(theirs))
+        changed = bool(changes) and codec.join(merged.parts) != codec.join(theirs)
+        return _Draft(current, merged.parts, changed)
+
+    def _rejoin(self, session: BaseSession, loaded: Record, current: Record) -> None:
+        """Another request renewed the verifier first: our browser is owed the very same successor (rule 3)."""
+        verifier = session._verifier
+        if current.verifier == loaded.verifier or verifier is None:
+            return
+        proof = ids.digest(verifier)
+        if current.renewal is not None and proof == current.renewal.previous:
+            session._verifier, session._on_previous = ids.successor(verifier, current.renewal.nonce), True
+        elif proof != current.verifier:
+            session._verifier = None
 
     def _saved(
-        self,
-        session: BaseSession,
-        record: Record,
-        draft: _Draft,
-        verifier: str | None,
-        decision: Decision,
-        now: float,
+        self, session: BaseSession, record: Record, parts: Parts, verifier: str | None, action: Action, now: float
     ) -> None:
-        login, rotated = session._login, decision.action is Action.ROTATE
-        session._settled(record, draft.parts)
+        login = session._login
+        session._settle(record, parts)
         session._verifier = verifier
-        if rotated or decision.action is Action.RENEW:
-            session._on_previous = False
-            self._tell(
-                "session.rotated" if rotated else "session.renewed", record.key, record.user_id, now=now
-            )
+        if action is Action.REPLACE:
+            return
+        session._on_previous = False
+        name = {Action.CREATE: "session.created", Action.ROTATE: "session.rotated"}.get(action, "session.renewed")
+        self._tell(name, record.key, record.user_id, now=now)
         if login is not None:
             self._tell("login", record.key, record.user_id, login.login.method, now=now)
 
-    def _touched(
-        self, session: BaseSession, record: Record | None, decision: Decision, now: float
-    ) -> Committed:
-        assert record is not None
-        deadline = max(record.deadline, min(now + self._idle_of(record.lifetime), record.ends_at))
-        session._record = replace(record, seen_at=max(record.seen_at, now), deadline=deadline)
-        session._touch = False
-        return Committed(decision.cookie)
-
     # ---- the single steps
 
-    async def _touch(self, record: Record | None, now: float) -> bool:
+    async def _touch(self, session: BaseSession, draft: _Draft, decision: Decision, now: float) -> Committed:
         """Move the deadline. Refused (another writer was first) is fine: that writer has moved it (rule 11)."""
+        record = draft.record
         assert record is not None
+        key, expected = record.key, record.versions[0]
         deadline = min(now + self._idle_of(record.lifetime), record.ends_at)
-        for _ in range(RESENDS):
-            try:
-                return await self.store.touch(
-                    record.key, deadline=deadline, seen_at=now, expected=record.version, now=now
-                )
-            except ReplyLost:
-                continue
-        return await self.store.touch(
-            record.key, deadline=deadline, seen_at=now, expected=record.version, now=now
-        )
 
-    async def _replace(
-        self, session: BaseSession, record: Record, draft: _Draft, now: float, *, elapsed: float
-    ) -> Outcome:
-        assert draft.record is not None
-        expected = draft.record.version
-        shorten = session._lifetime_set or session._login is not None
-        terms = (
-            self._terms(session, elapsed)
-            if session._login is not None and self._by_user is not None
-            else None
-        )
+        def touch() -> Awaitable[bool]:
+            return self.store.touch(key, deadline=deadline, seen_at=now, expected=expected, now=now)
+
         try:
-            return await self._write(record, expected, terms, shorten, now)
+            moved = await touch()
         except ReplyLost:
-            pass
-        for _ in range(RESENDS):
-            try:
-                outcome = await self._write(record, expected, terms, shorten, now)
-            except ReplyLost:
-                continue
-            return await self._recognise(record, expected, outcome, now)
-        raise Uncertain("the store did not answer a write, nor its repetition: it may have been carried out")
+            moved = await self._again(touch)
+        if not moved:
+            return _NO_COOKIE
+        session._touched(record, now, deadline)
+        return Committed(decision.cookie)
 
-    async def _write(
-        self, record: Record, expected: str, terms: Terms | None, shorten: bool, now: float
-    ) -> Outcome:
+    async def _write(self, record: Record, expected: str, terms: Terms | None, shorten: bool, now: float) -> Outcome:
         if terms is not None and self._by_user is not None:
             return await self._by_user.admit(record, expected=expected, terms=terms, now=now)
         return await self.store.replace(record, expected=expected, now=now, may_shorten=shorten)
+
+    async def _again(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Send a command again whose reply was lost."""
+        for _ in range(RESENDS):
+            try:
+                return await call()
+            except ReplyLost:
+                continue
+        raise Uncertain("the store did not answer a command, nor its repetition: it may have been carried out")
 
     async def _recognise(self, record: Record, expected: str, outcome: Outcome, now: float) -> Outcome:
         """After a lost reply: was the first try carried out? (rule 7)"""
         if not isinstance(outcome, Changed):
             return outcome
-        current = outcome.current or await self.store.load(record.key, now=now)
-        if not isinstance(current, Record):
+        current = await self._current(record.key, outcome, now)
+        if current is None:
             return GONE
-        if record.version in current.versions:
+        if record.versions[0] in current.versions:
             return SAVED
         if expected in current.versions:
             return Changed(current)
-        raise Uncertain(
-            "a write's reply was lost, and so many others wrote since that it cannot be told whether it happened"
-        )
+        raise Uncertain("a write's reply was lost, and so many others wrote since that it cannot be told apart")
 
-    def _terms(self, session: BaseSession, elapsed: float) -> Terms:
-        return Terms(
-            elapsed=elapsed,
-            own_fence=session._own_fence,
-            limit=self.options.max_sessions,
-            evict=self.options.at_limit == "evict_oldest",
-        )
+    async def _current(self, key: str, outcome: Outcome, now: float) -> Record | None:
+        """What is there after another writer was first; None if the session is gone."""
+        if not isinstance(outcome, Changed):
+            return None
+        current = outcome.current or await self.store.load(key, now=now)
+        return current if isinstance(current, Record) else None
+
+    def _terms(self, session: BaseSession, elapsed: float) -> Terms | None:
+        if session._login is None or self._by_user is None:
+            return None
+        evict = self.options.at_limit == "evict_oldest"
+        return Terms(elapsed=elapsed, own_fence=session._own_fence, limit=self.options.max_sessions, evict=evict)
 
     async def _create(self, session: BaseSession, now: float, *, elapsed: float) -> Committed:
         """A session of this request's own: nothing of it is stored yet."""
@@ -468,14 +396,9 @@ class Lifecycle:
         for _ in range(ATTEMPTS):
             verifier = self._ids.verifier()
             record = self._first(session, locator, verifier, parts, now)
-            outcome = await self._create_once(session, record, now, elapsed=elapsed)
+            outcome = await self._insert(session, record, now, elapsed=elapsed)
             if outcome is SAVED:
-                login = session._login
-                session._settled(record, parts)
-                session._verifier, session._on_previous = verifier, False
-                self._tell("session.created", record.key, record.user_id, now=now)
-                if login is not None:
-                    self._tell("login", record.key, record.user_id, login.login.method, now=now)
+                self._saved(session, record, parts, verifier, Action.CREATE, now)
                 return Committed(CookieAction.SEND)
             if outcome is FENCED or outcome is FULL:
                 return self._refuse(session, outcome, now)
@@ -487,46 +410,27 @@ class Lifecycle:
 
     def _first(self, session: BaseSession, locator: str, verifier: str, parts: Parts, now: float) -> Record:
         lifetime = session._lifetime
-        ends_at = now + self._absolute
-        record = Record(
-            key=locator,
-            versions=(self._ids.version(),),
-            verifier=ids.digest(verifier),
-            data=self._join(parts) if parts else codec.EMPTY,
-            created_at=now,
-            seen_at=now,
-            deadline=min(now + self._idle_of(lifetime), ends_at),
-            ends_at=ends_at,
-            lifetime=lifetime,
-        )
-        if session._login is not None:
-            record = self._logged_in(record, session._login.login, session._login.user_id, session, now)
-        return record
+        record = drafts.first(
+            locator, self._ids.version(), verifier, self._join(parts) if parts else codec.EMPTY, now,
+            idle=self._idle_of(lifetime), ends_at=now + self._times.absolute, lifetime=lifetime,
+        )  # fmt: skip
+        return self._logged_in(session, record, now)
 
-    async def _create_once(
-        self, session: BaseSession, record: Record, now: float, *, elapsed: float
-    ) -> Outcome:
-        terms = (
-            self._terms(session, elapsed)
-            if session._login is not None and self._by_user is not None
-            else None
-        )
-        lost = False
-        for _ in range(RESENDS + 1):
-            try:
-                if terms is not None and self._by_user is not None:
-                    outcome = await self._by_user.admit(record, expected=None, terms=terms, now=now)
-                else:
-                    outcome = await self.store.create(record, now=now)
-            except ReplyLost:
-                lost = True
-                continue
-            if lost and outcome is TAKEN:
-                # Ours, and ended before we could ask again? Or somebody else's?
-                current = await self.store.load(record.key, now=now)
-                return GONE if isinstance(current, Ended) else TAKEN
-            return outcome
-        raise Uncertain("the store did not answer the creation of a session, nor its repetition")
+    async def _insert(self, session: BaseSession, record: Record, now: float, *, elapsed: float) -> Outcome:
+        terms = self._terms(session, elapsed)
+
+        def insert() -> Awaitable[Outcome]:
+            if terms is not None and self._by_user is not None:
+                return self._by_user.admit(record, expected=None, terms=terms, now=now)
+            return self.store.create(record, now=now)
+
+        try:
+            return await insert()
+        except ReplyLost:
+            outcome = await self._again(insert)
+        if outcome is TAKEN and isinstance(await self.store.load(record.key, now=now), Ended):
+            return GONE  # it was created, and ended before we could ask again
+        return outcome
 
     async def _switch(self, session: BaseSession, now: float, *, elapsed: float) -> Committed:
         """Another user logs in here: a session of their own first, then the end of the old one (rule 5)."""
@@ -544,46 +448,43 @@ class Lifecycle:
         old = session._record
         assert old is not None
         ended = await self._end(old, now)
-        changes = _NO_CHANGES if only_logout else session._changes()
-        after = session._login
-        if not ended:
-            session._reset(Standing.DETACHED)
-            if after is None or only_logout:
-                return _NO_COOKIE
-        else:
+        if only_logout:
             session._reset(Standing.NEW)
-        session._login = None if only_logout else after
-        if session._login is None and not changes.sets and not changes.estimates:
+            return Committed(CookieAction.CLEAR) if ended else _NO_COOKIE
+        session._disown()
+        if not ended and session._login is None:
+            session._reset(Standing.DETACHED)
+            return _NO_COOKIE
+        if session._login is None and not session._pending:
             return Committed(CookieAction.CLEAR)
-        for key, encoded in unopposed({}, changes).items():
-            session._live[key], session._pending[key] = codec.decode(encoded), bytes(encoded)
-        session._standing = Standing.NEW
         return await self._create(session, now, elapsed=elapsed)
 
     async def _end(self, record: Record, now: float) -> bool:
-        """Delete a session as long as its user is the one we loaded, whatever the epoch (rule 10). False: not ours to end, or gone."""
-        token = self._ids.version()
-        current = record
+        """Delete a session as long as its user is the one we loaded, whatever the epoch (rule 10).
+
+        False: it is not ours to end, or was gone.
+        """
+        token, key, expected = self._ids.version(), record.key, record.versions[0]
         for _ in range(ATTEMPTS):
-            if await self._delete(current.key, now, token, current.version):
-                self._tell("session.ended", record.key, record.user_id, "logout", now=now)
+            if await self._delete(key, now, token, expected):
+                self._tell("session.ended", key, record.user_id, "logout", now=now)
                 return True
-            found = await self.store.load(record.key, now=now)
+            found = await self.store.load(key, now=now)
             if not isinstance(found, Record) or found.user_id != record.user_id:
                 return False
-            current = found
+            expected = found.versions[0]
         raise StoreUnavailable(f"another writer was first {ATTEMPTS} times in a row; try again later")
 
     async def _delete(self, key: str, now: float, token: str, expected: str | None) -> bool:
-        for _ in range(RESENDS):
-            try:
-                return await self.store.delete(key, now=now, token=token, expected=expected)
-            except ReplyLost:
-                continue
-        return await self.store.delete(key, now=now, token=token, expected=expected)
+        try:
+            return await self.store.delete(key, now=now, token=token, expected=expected)
+        except ReplyLost:
+            return await self._again(
+                lambda: self.store.delete(key, now=now, token=token, expected=expected)
+            )
 
     async def _gone(self, session: BaseSession, now: float, *, elapsed: float) -> Committed:
-        """The session ended, or belongs to another login now: our changes are dropped. A login of our own still counts (rule 9)."""
+        """The session ended, or belongs to another login now: our changes are dropped, a login of our own counts (rule 9)."""
         record = session._record
         if record is not None:
             self._tell("session.gone", record.key, record.user_id, now=now)
@@ -595,9 +496,8 @@ class Lifecycle:
 
     def _refuse(self, session: BaseSession, outcome: Outcome, now: float) -> Committed:
         """The login may not be: nothing was written, the session stays as it was before this request (rule 21)."""
-        login = session._login
         name = "login.revoked" if outcome is FENCED else "login.refused"
-        record = session._record
+        record, login = session._record, session._login
         self._tell(name, record.key if record else None, login.user_id if login else None, now=now)
         session._reset(Standing.DETACHED)
         return _REFUSED
@@ -605,112 +505,69 @@ class Lifecycle:
     # ---- at once
 
     async def take(self, session: BaseSession, key: str, default: Any, now: float) -> Any:
-        """Claim a one-time value: one compare-and-set, at most one taker (rule 16)."""
-        parts = session._open()
-        record = session._record
+        """Claim a one-time value: one compare-and-set now, at most one taker (rule 16)."""
+        parts, record = session._open(), session._record
         if session._standing is not Standing.LIVE or record is None or key not in parts or session._logout:
             return session.pop(key, default)
-        value = session.get(key, MISSING)
-        session._forget(key)
         loaded = record
         for _ in range(ATTEMPTS):
             if key not in parts:
-                return self._taken(session, key, default)
+                session._taken(key)
+                return default
             rest = {name: part for name, part in parts.items() if name != key}
-            draft = _Draft(record, rest, True)
-            following = replace(
-                record,
-                versions=(self._ids.version(), *record.versions[: VERSIONS_KEPT - 1]),
-                data=self._join(rest),
-            )
-            outcome = await self._replace_plain(following, draft, now)
+            following = drafts.following(
+                record, self._ids.version(), self._join(rest), now,
+                idle=self._idle_of(record.lifetime), lifetime=record.lifetime,
+            )  # fmt: skip
+            outcome = await self._claim(following, record.versions[0], now)
             if outcome is SAVED:
-                value = codec.decode(parts[key]) if value is MISSING or record is not loaded else value
+                session._taken(key)
                 if record is loaded:
                     session._record = following
-                return self._taken(session, key, value)
-            if not isinstance(outcome, Changed):
-                return self._lost(session, default, now)
-            current = outcome.current or await self.store.load(record.key, now=now)
-            if not isinstance(current, Record) or current.epoch != loaded.epoch:
-                return self._lost(session, default, now)
+                return codec.decode(parts[key])
+            current = await self._current(record.key, outcome, now)
+            if current is None or current.epoch != loaded.epoch:
+                self._tell("session.gone", loaded.key, loaded.user_id, now=now)
+                session._taken(key)
+                return default
             record, parts = current, codec.split(current.data)
         raise StoreUnavailable(f"another writer was first {ATTEMPTS} times in a row; try again later")
 
-    async def _replace_plain(self, record: Record, draft: _Draft, now: float) -> Outcome:
-        assert draft.record is not None
-        expected = draft.record.version
+    async def _claim(self, record: Record, expected: str, now: float) -> Outcome:
         try:
-            return await self.store.replace(record, expected=expected, now=now)
+            return await self._write(record, expected, None, False, now)
         except ReplyLost:
-            pass
-        for _ in range(RESENDS):
-            try:
-                outcome = await self.store.replace(record, expected=expected, now=now)
-            except ReplyLost:
-                continue
-            return await self._recognise(record, expected, outcome, now)
-        raise Uncertain("the store did not answer a write, nor its repetition: it may have been carried out")
-
-    def _taken(self, session: BaseSession, key: str, value: Any) -> Any:
-        """The key is gone from the store, so it is gone from what we compare with too."""
-        session._forget(key)
-        session._base = {name: part for name, part in (session._base or {}).items() if name != key}
-        session._deletes -= {key}
-        return value
-
-    def _lost(self, session: BaseSession, default: Any, now: float) -> Any:
-        record = session._record
-        self._tell(
-            "session.gone", record.key if record else None, record.user_id if record else None, now=now
-        )
-        if session._login is None:
-            session._reset(Standing.DETACHED)
-        return default
+            outcome = await self._again(lambda: self._write(record, expected, None, False, now))
+        return await self._recognise(record, expected, outcome, now)
 
     async def reload(self, session: BaseSession, now: float) -> None:
         """Forget this request's changes and read the session again. Raises SessionGone if it has ended meanwhile."""
+        session._open()
         record = session._record
         if session._standing is not Standing.LIVE or record is None:
-            raise SessionGone("nothing is stored for this session yet: there is nothing to reload")
+            raise SessionGone("nothing is stored for this session: there is nothing to reload")
         found = await self.store.load(record.key, now=now)
         if not isinstance(found, Record) or found.epoch != record.epoch:
             raise SessionGone("the session ended, or passed to another login, while this request was at work")
-        verifier, previous, fence = session._verifier, session._on_previous, session._own_fence
-        session._reset(Standing.LIVE)
-        session._record, session._verifier, session._on_previous, session._own_fence = (
-            found,
-            verifier,
-            previous,
-            fence,
-        )
-        session._base = codec.split(found.data)
+        session._reload(found)
 
     async def end_user(self, user_id: str, now: float, *, keep: str | None = None) -> EndedAll:
         """End every session of a user, and every login of theirs under way; `keep` is the handle of one to spare."""
-        if self._by_user is None:
-            raise ConfigurationError(
-                "this store has no by-user index: use one that lists sessions by user (ByUser)"
-            )
-        token = self._ids.version()
-        for _ in range(RESENDS):
-            try:
-                ended = await self._by_user.end_user(user_id, keep=keep, now=now, token=token)
-                break
-            except ReplyLost:
-                continue
-        else:
-            ended = await self._by_user.end_user(user_id, keep=keep, now=now, token=token)
+        by_user, token = self._index(), self._ids.version()
+        try:
+            ended = await by_user.end_user(user_id, keep=keep, now=now, token=token)
+        except ReplyLost:
+            ended = await self._again(lambda: by_user.end_user(user_id, keep=keep, now=now, token=token))
         self._tell("session.ended", None, user_id, f"{ended.count} sessions of the user", now=now)
         return ended
 
     async def end_one(self, user_id: str, key: str, now: float) -> bool:
         """End one session by its handle, only while it is this user's (rule 22)."""
-        if self._by_user is None:
-            raise ConfigurationError(
-                "this store has no by-user index: use one that lists sessions by user (ByUser)"
-            )
-        ended = await self._by_user.end_one(user_id, key, now=now, token=self._ids.version())
+        by_user, token = self._index(), self._ids.version()
+        try:
+            ended = await by_user.end_one(user_id, key, now=now, token=token)
+        except ReplyLost:
+            ended = await self._again(lambda: by_user.end_one(user_id, key, now=now, token=token))
         if ended:
             self._tell("session.ended", key, user_id, "by handle", now=now)
         return ended
@@ -722,10 +579,17 @@ class Lifecycle:
             self._tell("session.ended", key, None, "by handle", now=now)
         return ended
 
+    def corrupted(self, session: BaseSession, detail: str, now: float) -> None:
+        """What is stored under this session's key cannot be read: tell the operator."""
+        record = session._record
+        self._tell("session.corrupt", record.key if record else None, detail=detail, now=now)
+
+    def _index(self) -> ByUser:
+        if self._by_user is None:
+            raise ConfigurationError("this store has no by-user index: use one that lists sessions by user (ByUser)")
+        return self._by_user
+
     def _tell(
         self, name: str, handle: str | None, user_id: str | None = None, detail: str = "", *, now: float
     ) -> None:
         self.options.on_event(Event(name, handle, user_id, detail, now))
-
-
-_NO_CHANGES: Final = Changes()

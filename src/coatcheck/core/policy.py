@@ -3,11 +3,11 @@
 import math
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from coatcheck.errors import ConfigurationError
 
-__all__ = ["Timeouts", "seconds"]
+__all__ = ["Seconds", "Timeouts", "seconds"]
 
 DAY: Final = 86_400.0
 MILLISECONDS_FROM: Final = 86_400_000
@@ -31,6 +31,16 @@ def seconds(value: float | timedelta, *, setting: str) -> float:
     if not (math.isfinite(value) and value > 0):
         raise ConfigurationError(f"{setting}={value!r}: a duration must be positive and finite")
     return float(value)
+
+
+class Seconds(NamedTuple):
+    """Timeouts as the flows use them."""
+
+    idle: float
+    absolute: float
+    remember: float
+    renewal: float | None
+    touch: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +68,10 @@ class Timeouts:
             object.__setattr__(self, "renewal", seconds(self.renewal, setting="Timeouts.renewal"))
         # A deadline that moves in steps longer than the timeout would log out people who are still there.
         object.__setattr__(self, "touch", min(float(self.touch), float(self.idle) / 4))  # type: ignore[arg-type]  # floats by now
+
+    def in_seconds(self) -> Seconds:
+        """The same, as plain floats."""
+        return Seconds(*(getattr(self, name) for name in Seconds._fields))
 
     @classmethod
     def aal1(cls) -> "Timeouts":

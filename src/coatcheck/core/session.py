@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import replace
 
 from coatcheck.core import codec
 from coatcheck.core.merge import MISSING, Changes, Op, Parts, own
@@ -106,12 +107,18 @@ class BaseSession(MutableMapping[str, Any]):
     _verifier: str | None = None
     """What the browser should hold: set by `lifecycle` at open, renewal and rotation."""
     _base: Parts | None = None
+    _committed: Parts | None = None
+    """What was committed, while it has not been made the base yet."""
+    _written: dict[str, bytes]
+    """What containers were encoded to at the last look, so that the ones in the handler's hands can be told from stale ones."""
     _live: dict[str, Any]
     _pending: dict[str, bytes | None]
     """Keys to look at when committing: encoded if the value cannot change in place, else None."""
     _deletes: frozenset[str] = frozenset()
     _cleared = False
     _ops: dict[str, tuple[Op, ...]] | None = None
+    _meant = False
+    """Whether any intention below was written down."""
     _forced = False
     _accessed = False
     _login: Intent | None = None
@@ -155,6 +162,8 @@ class BaseSession(MutableMapping[str, Any]):
     def _open(self) -> Parts:
         """The data as loaded; loads a lazy session. Every access comes through here, so it is where `Vary: Cookie` begins."""
         self._accessed = True
+        if self._committed is not None:
+            self._catch_up()
         base = self._base
         if base is None:
             if self._phase is not Phase.OPEN and self._standing is Standing.UNLOADED:
@@ -170,7 +179,7 @@ class BaseSession(MutableMapping[str, Any]):
                 )
             except CorruptRecord as error:
                 base = self._invalid(error)
-            self._base, self._live, self._pending = base, {}, {}
+            self._base, self._live, self._pending, self._written = base, {}, {}, {}
         return base
 
     def _invalid(self, error: CorruptRecord) -> Parts:
@@ -341,7 +350,7 @@ class BaseSession(MutableMapping[str, Any]):
     def regenerate(self) -> None:
         """Give the session a new id at commit and end the old one at once, keeping the data: after a change of privilege."""
         self._announce("regenerate()")
-        self._regenerate = True
+        self._regenerate = self._meant = True
 
     def login(self, user_id: str | int | UUID, *, method: str = "pwd", remember: bool = False) -> None:
         """Make this the session of `user_id`: a new id at commit, the old one opens nothing any more (ASVS 7.2.4).
@@ -352,19 +361,19 @@ class BaseSession(MutableMapping[str, Any]):
         self._announce("login()")
         address, user_agent = self._client()
         login = Login(method=method, remember=remember, user_agent=user_agent, address=address)
-        self._login = Intent(_user(user_id), login)
+        self._login, self._meant = Intent(_user(user_id), login), True
 
     def logout(self) -> None:
         """End the session at commit, on the server and in the browser. What is set afterwards begins a new, anonymous one."""
         self._announce("logout()")
         self.clear()
-        self._logout = True
+        self._logout = self._meant = True
         self._login, self._regenerate, self._lifetime_set = None, False, False
 
     def touch(self) -> None:
         """Count this request as a sign of life now, and not only every `Timeouts.touch` seconds."""
         self._open()
-        self._touch = True
+        self._touch = self._meant = True
 
     # ---- what it is
 
@@ -398,7 +407,7 @@ class BaseSession(MutableMapping[str, Any]):
     @modified.setter
     def modified(self, value: bool) -> None:
         self._change()
-        self._forced = bool(value)
+        self._forced = self._meant = bool(value)
 
     @property
     def accessed(self) -> bool:
@@ -459,7 +468,7 @@ class BaseSession(MutableMapping[str, Any]):
 
     def _set_lifetime(self, lifetime: Lifetime) -> None:
         self._announce("session.cookie.max_age = …")
-        self._lifetime, self._lifetime_set = lifetime, True
+        self._lifetime, self._lifetime_set, self._meant = lifetime, True, True
 
     # ---- typed sessions
 
@@ -492,6 +501,8 @@ class BaseSession(MutableMapping[str, Any]):
 
     def _changes(self) -> Changes:
         """What this request did to the data, compared with what was loaded."""
+        if self._committed is not None:
+            self._catch_up()
         if self._typed is not None:
             self._write_typed_back()
         if not self._pending and not self._deletes and not self._cleared:
@@ -500,8 +511,11 @@ class BaseSession(MutableMapping[str, Any]):
         sets: dict[str, bytes] = {}
         ops = dict(self._ops or {})
         estimates: dict[str, bytes] = {}
+        self._written = {}
         for key, encoded in self._pending.items():
-            now = codec.encode(self._live[key], key) if encoded is None or key in ops else encoded
+            now = encoded
+            if now is None or key in ops:
+                now = self._written[key] = codec.encode(self._live[key], key)
             if key in ops and now == encoded:
                 estimates[key] = now
                 continue
@@ -511,34 +525,80 @@ class BaseSession(MutableMapping[str, Any]):
                 sets[key] = now
         return Changes(sets, self._deletes - self._pending.keys(), self._cleared, ops, estimates)
 
-    def _settled(self, record: Record, parts: Parts) -> None:
-        """The record was committed with these parts: they are the new base. Values the handler holds stay the same objects."""
+    def _settle(self, record: Record, parts: Parts) -> None:
+        """The record was committed with these parts: what this request meant to do is done.
+
+        Most requests end here, so the new base is worked out only if somebody asks again: `_catch_up`.
+        """
+        self._record, self._standing, self._committed = record, Standing.LIVE, parts
+        self._forget_intentions()
+
+    def _catch_up(self) -> None:
+        """Take what was committed for the new base. Values the handler holds stay the same objects."""
+        parts, self._committed = self._committed, None
+        if parts is None or self._base is None:
+            return
         for key, value in list(self._live.items()):
-            if type(value) in _IMMUTABLE or key not in parts or bytes(parts[key]) != codec.encode(value, key):
+            if type(value) in _IMMUTABLE or key not in parts or bytes(parts[key]) != self._written.get(key):
                 del self._live[key]
-        self._pending = dict.fromkeys(self._live)
-        self._record, self._base, self._standing = record, parts, Standing.LIVE
-        self._deletes, self._cleared, self._ops, self._forced = frozenset(), False, None, False
-        self._login, self._logout, self._regenerate, self._touch = None, False, False, False
-        self._lifetime, self._lifetime_set = None, False
+        self._base, self._pending = parts, dict.fromkeys(self._live)
+        self._deletes, self._cleared, self._ops = frozenset(), False, None
+
+    def _forget_intentions(self) -> None:
+        if self._meant:
+            self._login, self._logout, self._regenerate, self._touch = None, False, False, False
+            self._lifetime, self._lifetime_set, self._forced, self._meant = None, False, False, False
+
+    def _touched(self, record: Record, now: float, deadline: float) -> None:
+        """The deadline was moved."""
+        self._record = replace(
+            record, seen_at=max(record.seen_at, now), deadline=max(record.deadline, deadline)
+        )
+        self._forget_intentions()
+
+    def _taken(self, key: str) -> None:
+        """The key is gone from the store, so it is gone from what we compare with too."""
+        self._forget(key)
+        self._base = {name: part for name, part in self._open().items() if name != key}
+        self._deletes -= {key}
+
+    def _reload(self, record: Record) -> None:
+        """Begin again from this record, under the same cookie."""
+        verifier, previous, fence = self._verifier, self._on_previous, self._own_fence
+        self._reset(Standing.LIVE)
+        self._record, self._verifier, self._on_previous, self._own_fence = record, verifier, previous, fence
+        self._base = codec.split(record.data)
+
+    def _quiet(self) -> bool:
+        """True if this request changed nothing, held nothing that can change in place, and meant nothing."""
+        return not (
+            self._pending
+            or self._meant
+            or self._deletes
+            or self._cleared
+            or self._on_previous
+            or self._reissue
+            or self._typed is not None
+            or self._standing is not Standing.LIVE
+        )
 
     def _disown(self) -> None:
         """Keep only what this request itself changed, as the content of a session yet to be made."""
         parts = own(self._base or {}, self._changes())
         intent, began = self._login, self._own_fence
         self._reset(Standing.NEW)
-        self._login, self._own_fence = intent, began
+        self._login, self._own_fence, self._meant = intent, began, intent is not None
         for key, encoded in parts.items():
             self._live[key], self._pending[key] = codec.decode(encoded), bytes(encoded)
 
     def _reset(self, standing: Standing) -> None:
         """Forget everything this request did and saw: the session has ended, or was never this request's to change."""
         self._record, self._standing, self._verifier = None, standing, None
-        self._base, self._live, self._pending = {}, {}, {}
-        self._deletes, self._cleared, self._ops, self._forced = frozenset(), False, None, False
-        self._login, self._logout, self._regenerate, self._touch = None, False, False, False
-        self._lifetime, self._lifetime_set, self._locator = None, False, None
+        self._base, self._live, self._pending, self._committed = {}, {}, {}, None
+        self._deletes, self._cleared, self._ops = frozenset(), False, None
+        self._locator, self._on_previous, self._reissue = None, False, False
         self._typed, self._typed_before = None, None
+        self._forget_intentions()
 
 
 _NOTHING: Final = Changes()
