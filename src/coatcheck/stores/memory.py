@@ -92,9 +92,11 @@ class MemoryStore:
 
     @classmethod
     def from_url(cls, url: str) -> "MemoryStore":
-        """The store of `memory:`; its bound is set with `MemoryStore(max_sessions=…)`. Raises ConfigurationError for anything more."""
+        """The store of `memory:`; its bound is set with `MemoryStore(max_sessions=…)`. Raises ConfigurationError for more."""
         if url.rstrip("/").lower() != "memory:":
-            raise ConfigurationError(f"store={url!r}: it is `memory:` and nothing more; settings go to MemoryStore(…)")
+            raise ConfigurationError(
+                f"store={url!r}: it is `memory:` and nothing more; settings go to MemoryStore(…)"
+            )
         return cls()
 
     def blocking(self) -> "MemoryStore":

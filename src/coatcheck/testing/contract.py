@@ -29,8 +29,8 @@ __all__ = ["ContractBroken", "Sentence", "StoreContract"]
 
 MODES: tuple[Mode, ...] = ("blocking", "awaiting")
 ABILITIES: tuple[Ability, ...] = (ByUser, Sweeps, Counts, Checks)
-# Importing these is what fills SENTENCES.
-ROOMS = (verbs, logins, upkeep, crowds)
+ROOMS = [room.__name__ for room in (verbs, logins, upkeep, crowds)]
+"""In the order in which a failure says most: a store that mixes up versions should hear of that before it hears of crowds."""
 
 
 class StoreContract:
@@ -58,7 +58,7 @@ class StoreContract:
         """
         return [
             replace(sentence, mode=mode)
-            for sentence in SENTENCES
+            for sentence in sorted(SENTENCES, key=lambda sentence: ROOMS.index(sentence.body.__module__))
             if sentence.needs not in without
             for mode in modes
         ]

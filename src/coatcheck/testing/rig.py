@@ -8,6 +8,7 @@ import asyncio
 import reprlib
 import secrets
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -229,14 +230,22 @@ class Rig:
     async def keys_of(self, user_id: str) -> list[str]:
         """Every session of a user, through all pages."""
         keys: list[str] = []
-        page = await self.of_user(user_id)
-        keys += [record.key for record in page.records]
-        while page.cursor is not None:
-            page = await self.of_user(user_id, cursor=page.cursor)
+        cursor = None
+        for _ in range(100):
+            page = await self.of_user(user_id, cursor=cursor)
             keys += [record.key for record in page.records]
-        return keys
+            if (cursor := page.cursor) is None:
+                return keys
+        fail("of_user: a hundred pages, and still a cursor")
 
     # -- a crowd
+
+    async def give_way(self) -> None:
+        """Let the others of a crowd go on. Without it a store that never suspends would never see two writers at once."""
+        if self.mode == "awaiting":
+            await asyncio.sleep(0)
+        else:
+            time.sleep(1e-6)  # 0 would hand this thread the interpreter right back
 
     async def together(self, jobs: Sequence[Callable[[], Coroutine[Any, Any, T]]]) -> list[T]:
         """Run all jobs at once, threads or tasks, and return their results in order."""
