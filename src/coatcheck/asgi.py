@@ -8,20 +8,20 @@ streaming response is held back but its headers.
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
+from coatcheck import visit
 from coatcheck.configure import configure
-from coatcheck.core.events import Event
 from coatcheck.core.ports import Backend, Store
-from coatcheck.core.session import BaseSession, CookieAction, Phase, Standing
+from coatcheck.core.session import CookieAction, Phase, Standing
 from coatcheck.core.signing import Secret
 from coatcheck.errors import (
     ConfigurationError,
     OutsideRequest,
     SessionConflict,
+    SessionError,
     StoreError,
     StoreUnavailable,
-    UsageError,
 )
-from coatcheck.exchange import Arrival, Channel, Exchange
+from coatcheck.exchange import Arrival, Exchange
 from coatcheck.manager import AsyncSession, AsyncSessionManager
 
 __all__ = ["SessionMiddleware", "get_session"]
@@ -32,8 +32,10 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_UNAVAILABLE: Final = (503, b"The session store cannot be reached. Please try again in a moment.\n")
-_CONFLICT: Final = (409, b"Another request changed the same session first. Please load the page again.\n")
+_STARTS: Final = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+_ENDS: Final = frozenset({
+    "http.response.body", "http.response.pathsend", "websocket.close", "websocket.http.response.body",
+})  # fmt: skip
 
 
 class SessionMiddleware:
@@ -46,8 +48,8 @@ class SessionMiddleware:
     lazy        do not load until `await get_session(…)`, even if a genuine cookie came
     options     the fields of `coatcheck.Options`, and `cookie`, `name`, `proxy`, `insecure_dev`
 
-    Raises ConfigurationError, WeakSecret or WrongFace when it is built. A request whose store cannot be reached is answered 503, a
-    conflict under on_conflict="raise" 409; other requests go on.
+    Raises ConfigurationError, WeakSecret or WrongFace when it is built. A request that needs a store which cannot be reached is
+    answered 503, a conflict under on_conflict="raise" 409; other requests go on.
     """
 
     def __init__(
@@ -83,180 +85,156 @@ class SessionMiddleware:
         if isinstance(outer, AsyncSession) and outer._exchange is self.exchange:
             await self.app(scope, receive, send)  # mounted under itself: one session a request
             return
-        visit = _Visit(self, scope, send)
-        await visit.arrive()
-        scope[self._key] = visit.session
+        passage = _Passage(self, scope, receive, send)
+        await passage.arrive()
+        scope[self._key] = passage.session
         try:
-            await self.app(scope, receive, visit.send)
-        except (StoreUnavailable, SessionConflict) as error:
-            await visit.fail(error)
-        except BaseException:
-            await visit.abandon()
-            raise
+            await self.app(scope, passage.receive if kind == "websocket" else receive, passage.send)
+        except BaseException as error:
+            await passage.fail(error)
         else:
-            await visit.leave()
+            await passage.leave()
 
 
-class _Visit:
+class _Passage:
     """One request on its way through: its session, and how far the response is."""
 
-    __slots__ = (
-        "_channel",
-        "_exchange",
-        "_middleware",
-        "_now",
-        "_scope",
-        "_send",
-        "_started",
-        "_streams",
-        "session",
-    )
+    __slots__ = ("_gone", "_middleware", "_receive", "_scope", "_send", "_started", "session")
 
-    def __init__(self, middleware: SessionMiddleware, scope: Scope, send: Send) -> None:
-        self._middleware, self._exchange = middleware, middleware.exchange
-        self._scope, self._send = scope, send
-        self._started = self._streams = False
-        self._now = middleware.sessions.flows.clock.time()
+    def __init__(self, middleware: SessionMiddleware, scope: Scope, receive: Receive, send: Send) -> None:
+        self._middleware, self._scope, self._receive, self._send = middleware, scope, receive, send
+        self._started = self._gone = False
+        sessions = middleware.sessions
+        self.session = visit.arrive(
+            sessions.session, middleware.exchange, _arrival(scope), sessions.flows.clock.time()
+        )
 
     async def arrive(self) -> None:
-        """Read the cookie, and load the session if a genuine one came."""
-        middleware, exchange = self._middleware, self._exchange
-        arrival = _arrival(self._scope)
-        self._channel = channel = exchange.channel(arrival)
-        ticket, reissue = exchange.ticket(arrival, channel, self._now)
-        self.session = session = middleware.sessions.session(ticket)
-        session._exchange, session._arrival = exchange, arrival
-        if reissue:
-            session._reissue = True
-        if not exchange.covers(arrival.path):
-            session._standing = Standing.UNLOADED
-            session._failure = OutsideRequest(
-                f"the session's cookie is limited to path={exchange.settings.path!r}: there is no session at {arrival.path!r}"
-            )
-        elif channel is Channel.PLAIN:
-            session._standing = Standing.DETACHED
-        elif ticket is not None and not middleware._lazy:
-            try:
-                await session._flows.lifecycle.open(session, ticket, self._now)
-            except StoreError as error:
-                session._failure = error
+        """Load the session if a genuine cookie came."""
+        session, middleware = self.session, self._middleware
+        if session._standing is not Standing.UNLOADED or session._failure is not None or middleware._lazy:
+            return
+        try:
+            await session._flows.lifecycle.open(session, session._ticket, session._at)
+        except StoreError as error:
+            session._failed(error)
 
     async def send(self, message: Message) -> None:
-        """Commit before the headers leave, and again before the last of a streamed body."""
+        """Commit before the headers leave, and again before the end of the body."""
         kind = message["type"]
-        if (
-            kind == "http.response.start"
-            or kind == "websocket.accept"
-            or kind == "websocket.http.response.start"
-        ):
+        if kind in _STARTS:
             if not self._started:
-                await self._commit(message)
-        elif kind == "http.response.body":
-            if message.get("more_body", False):
-                self._streams = True
-            elif self._streams:
-                await self._commit_rest()
-        await self._send(message)
+                await self._start(message)
+        elif kind in _ENDS and not message.get("more_body", False):
+            await self._finish()
+        try:
+            await self._send(message)
+        except OSError:  # the ASGI specification's way to say that the client has gone
+            self._gone = True
+            raise
 
-    async def _commit(self, message: Message) -> None:
+    async def receive(self) -> Message:
+        """Commit what a WebSocket changed before the application hears that it is over, since few applications expect to."""
+        message = await self._receive()
+        if message["type"] == "websocket.disconnect":
+            self._gone = True
+            await self._commit_rest()
+        return message
+
+    async def _start(self, message: Message) -> None:
+        session, key = self.session, self._middleware._key
         cookie = CookieAction.NONE
-        if self._still_there():
-            session = self.session
-            if self._channel is Channel.PLAIN:
-                self._complain()
-            elif session._failure is None and (session._accessed or self._middleware._every_request):
-                cookie = await self._middleware.sessions.commit(session)
-            self._dress(message, cookie)
-            session._phase = Phase.STREAMING
+        if not visit.is_kept(session, self._scope.get(key), f"scope[{key!r}]"):
+            visit.depart(session)
+        elif visit.is_due(session):
+            cookie = await self._commit()
+        if cookie is not CookieAction.NONE or session._accessed:
+            _dress(message, session, cookie)
+        if session._phase is Phase.OPEN:
+            visit.started(session)
         self._started = True
 
-    def _still_there(self) -> bool:
-        """Whether the application left its session in place; setting it to None means what `unset` says."""
-        present = self._scope.get(self._middleware._key, None)
-        if present is self.session or isinstance(present, BaseSession):
-            return True
-        if present is not None:
-            raise UsageError(
-                f"scope[{self._middleware._key!r}] was replaced by a {type(present).__name__}: change its keys instead"
-            )
-        if self._middleware.sessions.flows.options.unset == "destroy" and self.session._failure is None:
-            self.session.logout()
-            return True
-        return False
-
-    def _complain(self) -> None:
+    async def _commit(self) -> CookieAction:
         session = self.session
-        if session._login is not None or (session._accessed and session._has_changes()):
-            assert session._arrival is not None
-            self._exchange.refuse(session._arrival, self._now)
-
-    def _dress(self, message: Message, cookie: CookieAction) -> None:
-        """Put what the exchange says into the response's headers."""
-        session = self.session
-        if cookie is CookieAction.NONE and not session._accessed:
-            return
-        headers: list[tuple[bytes, bytes]] = list(message.get("headers") or ())
-        vary, cache = _find(headers, b"vary"), _find(headers, b"cache-control")
-        reply = self._exchange.reply(
-            session, cookie, self._channel, vary=vary, cache_control=cache, now=self._now
-        )
-        if reply.vary is not None:
-            headers = [item for item in headers if item[0].lower() != b"vary"] if vary else headers
-            headers.append((b"vary", reply.vary.encode("latin-1")))
-        if reply.cache_control is not None:
-            headers = [item for item in headers if item[0].lower() != b"cache-control"] if cache else headers
-            headers.append((b"cache-control", reply.cache_control.encode("latin-1")))
-        if reply.set_cookie is not None:
-            headers.append((b"set-cookie", reply.set_cookie.encode("latin-1")))
-        message["headers"] = headers
+        try:
+            return await self._middleware.sessions.commit(session)
+        except SessionError as error:
+            # An error page is a response too: it must not run into the same commit again.
+            session._failed(error)
+            raise
 
     async def _commit_rest(self) -> None:
-        """What changed while the body was streamed: data only, the browser cannot be told anything more."""
-        session = self.session
-        if (
-            session._accessed
-            and self._channel is not Channel.PLAIN
-            and session._failure is None
-            and session._has_changes()
-        ):
-            await self._middleware.sessions.commit(session)
+        if visit.is_due_again(self.session):
+            await self._commit()
+
+    async def _finish(self) -> None:
+        if self._started:
+            await self._commit_rest()
+        elif self._scope["type"] == "websocket":
+            await self._reject()
+        visit.depart(self.session)
+
+    async def _reject(self) -> None:
+        """A WebSocket is closed before it was accepted: the browser gets no headers of ours, so no cookie either."""
+        await self._log_out()
+        visit.started(self.session)
+        await self._commit_rest()
 
     async def leave(self) -> None:
         """The application is done."""
-        if self._started and self._scope["type"] == "websocket":
+        if not self._started:
+            await self._log_out()
+        elif self.session._phase is not Phase.DONE:
             await self._commit_rest()
-        self.session._phase = Phase.DONE
+        visit.depart(self.session)
 
-    async def fail(self, error: StoreUnavailable | SessionConflict) -> None:
-        """Answer in the application's place: never an anonymous page, never a cookie."""
-        self.session._phase = Phase.DONE
-        self._middleware.sessions.flows.options.on_event(
-            Event(
-                "store.down" if isinstance(error, StoreUnavailable) else "session.conflict",
-                detail=str(error),
-                at=self._now,
-            )
-        )
-        if self._started or self._scope["type"] != "http":
-            raise error
-        status, body = _UNAVAILABLE if isinstance(error, StoreUnavailable) else _CONFLICT
-        headers = [
-            (b"content-type", b"text/plain; charset=utf-8"),
-            (b"content-length", b"%d" % len(body)),
-            (b"cache-control", b"no-store"),
-        ]
-        if status == 503:
-            headers.append((b"retry-after", b"5"))
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body})
-
-    async def abandon(self) -> None:
-        """The application failed: of all it meant to do, only a logout is carried out."""
+    async def fail(self, error: BaseException) -> None:
+        """The application failed: of all it meant to do, only a logout is carried out. To lose the client is no failure."""
         session = self.session
-        session._phase = Phase.OPEN if not self._started else session._phase
-        if session._logout and not self._started and self._channel is not Channel.PLAIN:
-            await self._middleware.sessions.commit(session, only_logout=True)
-        session._phase = Phase.DONE
+        if self._started and self._gone:
+            await self.leave()
+            raise error
+        await self._log_out()
+        visit.depart(session)
+        # Starlette wraps an error for which the application has a handler, but which came too late for it.
+        reason = error.__cause__ if error.__cause__ is session._failure is not None else error
+        if self._started or not isinstance(reason, visit.REFUSED):
+            raise error
+        await self._refuse(reason, error)
+
+    async def _log_out(self) -> None:
+        if visit.wants_logout(self.session):
+            try:
+                await self._middleware.sessions.commit(self.session, only_logout=True)
+            except StoreError as error:
+                self.session._failed(error)  # told, and not raised in place of what went wrong first
+
+    async def _refuse(self, reason: StoreUnavailable | SessionConflict, error: BaseException) -> None:
+        refusal = visit.refuse(self.session, reason)
+        prefix = "http"
+        if self._scope["type"] == "websocket":
+            if "websocket.http.response" not in self._scope.get("extensions", ()):
+                raise error
+            prefix = "websocket.http"
+        headers = [(name.encode("ascii"), value.encode("ascii")) for name, value in refusal.headers]
+        await self._send({"type": f"{prefix}.response.start", "status": refusal.status, "headers": headers})
+        await self._send({"type": f"{prefix}.response.body", "body": refusal.body})
+
+
+def _dress(message: Message, session: AsyncSession[Any], cookie: CookieAction) -> None:
+    """Put what must be said into the response's headers."""
+    headers: list[tuple[bytes, bytes]] = list(message.get("headers") or ())
+    vary, cache = _find(headers, b"vary"), _find(headers, b"cache-control")
+    reply = visit.reply(session, cookie, vary=vary, cache_control=cache)
+    if reply.vary is not None:
+        headers = [item for item in headers if item[0].lower() != b"vary"] if vary else headers
+        headers.append((b"vary", reply.vary.encode("latin-1")))
+    if reply.cache_control is not None:
+        headers = [item for item in headers if item[0].lower() != b"cache-control"] if cache else headers
+        headers.append((b"cache-control", reply.cache_control.encode("latin-1")))
+    if reply.set_cookie is not None:
+        headers.append((b"set-cookie", reply.set_cookie.encode("latin-1")))
+    message["headers"] = headers
 
 
 def get_session(where: Any, *, key: str = "session") -> Awaitable[AsyncSession[Any]]:

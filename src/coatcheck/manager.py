@@ -13,14 +13,22 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Self, cast
 
 import msgspec
 
+from coatcheck.core.events import Event
 from coatcheck.core.ids import IdSource, Ticket
 from coatcheck.core.options import Options
 from coatcheck.core.ports import Backend, ByUser, Checks, Counts, EndedAll, Store, Sweeps
 from coatcheck.core.record import Record
 from coatcheck.core.session import BaseSession, CookieAction, Standing
 from coatcheck.core.stepping import run_now
-from coatcheck.errors import ConfigurationError, CorruptRecord, LoginRefused, SessionGone, UsageError
-from coatcheck.exchange import Arrival, Exchange
+from coatcheck.errors import (
+    ConfigurationError,
+    CorruptRecord,
+    LoginRefused,
+    SessionGone,
+    StoreError,
+    UsageError,
+)
+from coatcheck.exchange import Arrival, Channel, Exchange
 from coatcheck.lifecycle import Lifecycle
 from coatcheck.stores import open_store
 
@@ -29,10 +37,11 @@ if TYPE_CHECKING:
 
     Model = TypeVar("Model", default=Any)
     T = TypeVar("T")
+    S = TypeVar("S", bound="Session[Any]")
 else:
     from typing import TypeVar
 
-    Model, T = TypeVar("Model"), TypeVar("T")
+    Model, T, S = TypeVar("Model"), TypeVar("T"), TypeVar("S")
 
 __all__ = [
     "AsyncSession",
@@ -184,14 +193,23 @@ class _Served(BaseSession, Generic[Model]):
     _ticket: Ticket | None = None
     _exchange: Exchange | None = None
     _arrival: Arrival | None = None
+    _channel: Channel | None = None
+    _at = 0.0
+    """When the request came, in seconds since the epoch."""
     _failure: Exception | None = None
-    """Why there is no session to load: told to whoever uses it, and to nobody else (checklist 117)."""
+    """Why there is no session here, or none to commit: told to whoever uses it, and to nobody else (checklist 117)."""
 
     def _new_locator(self) -> str:
         return self._flows.lifecycle.new_locator()
 
     def _client(self) -> tuple[str, str]:
         return self._exchange.client(self._arrival) if self._exchange and self._arrival else ("", "")
+
+    def _failed(self, error: Exception) -> None:
+        """This request gets no session, or keeps nothing of it, from here on: a store that is down is asked once."""
+        self._failure = error
+        if isinstance(error, StoreError):
+            self._flows.options.on_event(Event("store.down", detail=str(error), at=self._flows.clock.time()))
 
     def _corrupted(self, error: CorruptRecord) -> None:
         self._flows.lifecycle.corrupted(self, str(error), self._flows.clock.time())
@@ -208,7 +226,11 @@ class Session(_Served[Model]):
     def _load(self) -> None:
         if self._failure is not None:
             raise self._failure
-        run_now(self._flows.open(self, self._ticket))
+        try:
+            run_now(self._flows.open(self, self._ticket))
+        except StoreError as error:
+            self._failed(error)
+            raise
 
     def save(self) -> None:
         """Commit now. Raises SessionGone, LoginRefused, SessionConflict, StoreError; changes made later are committed later."""
@@ -248,7 +270,11 @@ class AsyncSession(_Served[Model]):
         if self._standing is Standing.UNLOADED:
             if self._failure is not None:
                 raise self._failure
-            await self._flows.open(self, self._ticket)
+            try:
+                await self._flows.open(self, self._ticket)
+            except StoreError as error:
+                self._failed(error)
+                raise
         return self
 
     async def save(self) -> None:
@@ -341,7 +367,10 @@ class SessionManager:
 
     def session(self, ticket: Ticket | None = None) -> Session[Any]:
         """A session for one request, from the ticket of its cookie; loaded on first access."""
-        session: Session[Any] = Session()
+        return self.prepared(Session(), ticket)
+
+    def prepared(self, session: S, ticket: Ticket | None) -> S:
+        """The same for a framework's own kind of session."""
         session._flows, session._ticket, session._schema = self.flows, ticket, self.flows.options.typed
         session._began = self.flows.clock.monotonic()
         if ticket is None:
