@@ -85,48 +85,54 @@ class SessionMiddleware:
         if isinstance(outer, AsyncSession) and outer._exchange is self.exchange:
             await self.app(scope, receive, send)  # mounted under itself: one session a request
             return
-        passage = _Passage(self, scope, receive, send)
-        await passage.arrive()
-        scope[self._key] = passage.session
+        sessions = self.sessions
+        session = visit.arrive(sessions.session, self.exchange, _arrival(scope), sessions.flows.clock.time())
+        passage = _Passage(self, session, scope, receive, send)
+        if session._standing is Standing.UNLOADED and session._failure is None and not self._lazy:
+            await passage.load()
+        scope[self._key] = session
         try:
             await self.app(scope, passage.receive if kind == "websocket" else receive, passage.send)
         except BaseException as error:
             await passage.fail(error)
         else:
-            await passage.leave()
+            if session._phase is not Phase.DONE:
+                await passage.leave()
 
 
 class _Passage:
     """One request on its way through: its session, and how far the response is."""
 
-    __slots__ = ("_gone", "_middleware", "_receive", "_scope", "_send", "_started", "session")
+    __slots__ = ("_gone", "_middleware", "_receive", "_scope", "_send", "_started", "_streams", "session")
 
-    def __init__(self, middleware: SessionMiddleware, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, middleware: SessionMiddleware, session: AsyncSession[Any], scope: Scope, receive: Receive, send: Send
+    ) -> None:
         self._middleware, self._scope, self._receive, self._send = middleware, scope, receive, send
-        self._started = self._gone = False
-        sessions = middleware.sessions
-        self.session = visit.arrive(
-            sessions.session, middleware.exchange, _arrival(scope), sessions.flows.clock.time()
-        )
+        self._started = self._gone = self._streams = False
+        self.session = session
 
-    async def arrive(self) -> None:
-        """Load the session if a genuine cookie came."""
-        session, middleware = self.session, self._middleware
-        if session._standing is not Standing.UNLOADED or session._failure is not None or middleware._lazy:
-            return
+    async def load(self) -> None:
+        """Load the session, since a genuine cookie came."""
+        session = self.session
         try:
             await session._flows.lifecycle.open(session, session._ticket, session._at)
         except StoreError as error:
             session._failed(error)
 
     async def send(self, message: Message) -> None:
-        """Commit before the headers leave, and again before the end of the body."""
+        """Commit before the headers leave, and again before the end of a streamed body."""
         kind = message["type"]
         if kind in _STARTS:
             if not self._started:
                 await self._start(message)
-        elif kind in _ENDS and not message.get("more_body", False):
-            await self._finish()
+        elif kind in _ENDS:
+            if message.get("more_body", False):
+                self._streams = True
+            elif self._streams or kind != "http.response.body" or not self._started or not self.session._still():
+                await self._finish()
+            else:
+                self.session._phase = Phase.DONE
         try:
             await self._send(message)
         except OSError:  # the ASGI specification's way to say that the client has gone
@@ -144,10 +150,13 @@ class _Passage:
     async def _start(self, message: Message) -> None:
         session, key = self.session, self._middleware._key
         cookie = CookieAction.NONE
-        if not visit.is_kept(session, self._scope.get(key), f"scope[{key!r}]"):
+        present = self._scope.get(key)
+        if present is not session and not visit.is_kept(session, present, f"scope[{key!r}]"):
             visit.depart(session)
         elif visit.is_due(session):
             cookie = await self._commit()
+        else:
+            cookie = session._owed
         if cookie is not CookieAction.NONE or session._accessed:
             _dress(message, session, cookie)
         if session._phase is Phase.OPEN:
@@ -222,15 +231,29 @@ class _Passage:
 
 
 def _dress(message: Message, session: AsyncSession[Any], cookie: CookieAction) -> None:
-    """Put what must be said into the response's headers."""
+    """Put what must be said into the response's headers: into a new list, since a response object may be sent twice."""
     headers: list[tuple[bytes, bytes]] = list(message.get("headers") or ())
-    vary, cache = _find(headers, b"vary"), _find(headers, b"cache-control")
-    reply = visit.reply(session, cookie, vary=vary, cache_control=cache)
+    vary: bytes | None = None
+    cache: bytes | None = None
+    for name, value in headers:
+        if len(name) == 4 and name.lower() == b"vary":
+            vary = value if vary is None else vary + b", " + value
+        elif len(name) == 13 and name.lower() == b"cache-control":
+            cache = value if cache is None else cache + b", " + value
+    reply = visit.reply(
+        session,
+        cookie,
+        vary=None if vary is None else vary.decode("latin-1"),
+        cache_control=None if cache is None else cache.decode("latin-1"),
+    )
+    replaced = {b"vary"} if reply.vary and vary else set()
+    if reply.cache_control and cache:
+        replaced.add(b"cache-control")
+    if replaced:
+        headers = [item for item in headers if item[0].lower() not in replaced]
     if reply.vary is not None:
-        headers = [item for item in headers if item[0].lower() != b"vary"] if vary else headers
         headers.append((b"vary", reply.vary.encode("latin-1")))
     if reply.cache_control is not None:
-        headers = [item for item in headers if item[0].lower() != b"cache-control"] if cache else headers
         headers.append((b"cache-control", reply.cache_control.encode("latin-1")))
     if reply.set_cookie is not None:
         headers.append((b"set-cookie", reply.set_cookie.encode("latin-1")))
@@ -250,32 +273,19 @@ def get_session(where: Any, *, key: str = "session") -> Awaitable[AsyncSession[A
 
 
 def _arrival(scope: Scope) -> Arrival:
-    cookies: list[bytes] = []
-    host = proto = forwarded = agent = b""
-    for name, value in scope["headers"]:
-        if name == b"cookie":
-            cookies.append(value)
-        elif name == b"host":
-            host = value
-        elif name == b"user-agent":
-            agent = value
-        elif name == b"x-forwarded-proto":
-            proto = value
-        elif name == b"x-forwarded-for":
-            forwarded = b", ".join((forwarded, value)) if forwarded else value
-    client = scope.get("client")
+    headers = scope["headers"]
+    found = dict(headers)
+    if len(found) != len(headers):  # a field that comes twice counts as one, joined
+        for name, joint in ((b"cookie", b"; "), (b"x-forwarded-for", b", ")):
+            found[name] = joint.join(value for field, value in headers if field == name)
+    get, client = found.get, scope.get("client")
     return Arrival(
         scope.get("scheme", "http"),
-        cookies,
-        host,
+        get(b"cookie", b""),
+        get(b"host", b""),
         scope.get("path", "/"),
         client[0] if client else "",
-        proto,
-        forwarded,
-        agent,
+        get(b"x-forwarded-proto", b""),
+        get(b"x-forwarded-for", b""),
+        get(b"user-agent", b""),
     )
-
-
-def _find(headers: list[tuple[bytes, bytes]], name: bytes) -> str | None:
-    found = [value for header, value in headers if header.lower() == name]
-    return b", ".join(found).decode("latin-1") if found else None

@@ -7,10 +7,11 @@ keep is here, once (checklist sections C, D, G and lines 105-108).
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from enum import Enum
 from functools import lru_cache
 from typing import Final, NamedTuple
+from urllib.parse import unquote
 
 from coatcheck.core import cookies
 from coatcheck.core.cookies import CookieSettings, Writer
@@ -41,8 +42,8 @@ class Arrival(NamedTuple):
     """What an adapter knows of its request. Header values are as they came, bytes."""
 
     scheme: str
-    cookies: Sequence[bytes] = ()
-    """The Cookie fields."""
+    cookies: bytes = b""
+    """The Cookie field; several, as HTTP/2 splits them, joined by "; " (RFC 9113 section 8.2.3)."""
     host: bytes = b""
     path: str = "/"
     """As the browser sees it, with the prefix under which an application is mounted."""
@@ -62,6 +63,9 @@ class Reply(NamedTuple):
 
 
 _NOTHING: Final = Reply()
+_VARY: Final = Reply(vary="Cookie")
+_VARY_PRIVATE: Final = Reply(vary="Cookie", cache_control="private")
+_NO_TICKET: Final = (None, False)
 
 
 class Exchange:
@@ -88,29 +92,31 @@ class Exchange:
         self._writers = {channel: _writer(settings, name, channel) for channel, name in names.items()}
         rings = key_rings(secret, set(names.values()), insecure_dev=insecure_dev, on_error=self._keep_secret)
         self._rings = {channel: rings[name] for channel, name in names.items()}
-        self._scoped = settings.path != "/"
+        self._secure = settings.secure
+        self._persistent = settings.max_age is not None or settings.expires is not None
+        self.scoped = settings.path != "/"
+        self._prefix = unquote(settings.path)  # as applications see paths
 
     # ---- the request
 
     def covers(self, path: str) -> bool:
         """Whether the browser sends our cookie for this path (RFC 6265bis section 5.1.4)."""
-        if not self._scoped:
+        if not self.scoped:
             return True
-        prefix = self.settings.path
+        prefix = self._prefix
         return path == prefix or path.startswith(prefix if prefix.endswith("/") else prefix + "/")
 
     def channel(self, arrival: Arrival) -> Channel:
         """Whether a cookie is safe on the way this request came. Forwarded headers count from trusted peers only."""
-        scheme = arrival.scheme if self._trust_scheme else "http"
-        if arrival.forwarded_proto and self._proxy is not None and self._proxy(arrival.peer):
-            scheme = arrival.forwarded_proto.split(b",", 1)[0].strip().lower().decode("latin-1")
+        scheme, forwarded = arrival.scheme if self._trust_scheme else "http", arrival.forwarded_proto
+        if forwarded and self._proxy is not None and self._proxy(arrival.peer):
+            scheme = forwarded.split(b",", 1)[0].strip().lower().decode("latin-1")
         if scheme == "https" or scheme == "wss":
             return Channel.HTTPS
-        if self.settings.secure is False:
-            return Channel.LOOPBACK
-        if self.settings.secure == "auto" and not arrival.forwarded_proto and _is_loopback(arrival.host):
-            return Channel.LOOPBACK
-        return Channel.PLAIN
+        secure = self._secure
+        if secure == "auto":
+            return Channel.LOOPBACK if not forwarded and _is_loopback(arrival.host) else Channel.PLAIN
+        return Channel.PLAIN if secure else Channel.LOOPBACK
 
     def ticket(self, arrival: Arrival, channel: Channel, now: float) -> tuple[Ticket | None, bool]:
         """The one genuine ticket among the request's cookies, and whether it should be signed anew under the newest key.
@@ -118,25 +124,24 @@ class Exchange:
         None if there is no cookie of ours, none is genuine, or several different ones are (somebody planted one; we cannot know which:
         checklist 41). The store is asked for none of these.
         """
-        headers = arrival.cookies
-        if not headers or channel is Channel.PLAIN:
-            return None, False
-        name = self._names[channel]
-        values = cookies.find_in(headers[0], name) if len(headers) == 1 else cookies.find(headers, name)
+        header = arrival.cookies
+        if not header or channel is Channel.PLAIN:
+            return _NO_TICKET
+        values = cookies.find_in(header, self._names[channel])
         if not values:
-            return None, False
-        ring = self._ring(channel, now)
+            return _NO_TICKET
+        ring = self._rings[channel].at(now)
         if len(values) == 1:
             found = _open(values[0], ring)
             if found is None:
                 self._tell("cookie.forged", now)
-                return None, False
+                return _NO_TICKET
             return found
         genuine = {opened for value in values if (opened := _open(value, ring)) is not None}
         if len(genuine) == 1:
             return genuine.pop()
         self._tell("cookie.duplicate" if genuine else "cookie.forged", now)
-        return None, False
+        return _NO_TICKET
 
     def client(self, arrival: Arrival) -> tuple[str, str]:
         """(address, user agent) for the device list: the address cut to its network (/24, /48), so that it tells a place, not a person."""
@@ -159,14 +164,14 @@ class Exchange:
         now: float,
     ) -> Reply:
         """What the response must say, given its own Vary and Cache-Control. Raises CookieTooLarge before anything has left."""
-        if cookie is CookieAction.NONE and not session.accessed:
-            return _NOTHING
+        if cookie is CookieAction.NONE:
+            if not session._accessed:
+                return _NOTHING
+            if vary is None and cache_control is None:
+                return _VARY_PRIVATE if _holds_data(session) else _VARY
         set_cookie = self._cookie(session, cookie, channel, now)
-        return Reply(
-            set_cookie,
-            _vary(vary),
-            _cache(cache_control, sets=set_cookie is not None, full=_holds_data(session)),
-        )
+        sets, full = set_cookie is not None, _holds_data(session)
+        return Reply(set_cookie, _vary(vary), _cache(cache_control, sets=sets, full=full))
 
     def _cookie(self, session: BaseSession, cookie: CookieAction, channel: Channel, now: float) -> str | None:
         if cookie is CookieAction.NONE:
@@ -177,17 +182,13 @@ class Exchange:
         if record is None or verifier is None:
             return None
         text = f"{record.key}.{verifier}"
-        mac = self._ring(channel, now).sign(text)
+        mac = self._rings[channel].at(now).sign(text)
         lifetime = record.lifetime
         persistent = lifetime.persistent if lifetime is not None else self._persistent
         left = record.deadline - now if persistent else None
         return (
             self._writers[channel].set(f"{text}{mac}".encode("ascii"), max_age=left, now=now).decode("ascii")
         )
-
-    @property
-    def _persistent(self) -> bool:
-        return self.settings.max_age is not None or self.settings.expires is not None
 
     def refuse(self, arrival: Arrival, now: float) -> None:
         """Say, loudly, why a session that was used over plain HTTP was not kept."""
@@ -202,9 +203,6 @@ class Exchange:
             f"no session over plain HTTP to {arrival.host[:100]!r}: serve it over HTTPS.{forwarded}"
             " For a network you trust with every password: CookieSettings(secure=False)",
         )
-
-    def _ring(self, channel: Channel, now: float) -> KeyRing:
-        return self._rings[channel].at(now)
 
     def _keep_secret(self, error: Exception) -> None:
         self._tell("secret.kept", 0.0, f"reading the secret again failed, the last good one stays: {error}")

@@ -67,13 +67,12 @@ def arrive(make: Callable[[Ticket | None], S], exchange: Exchange, arrival: Arri
     channel = exchange.channel(arrival)
     ticket, reissue = exchange.ticket(arrival, channel, now)
     session = make(ticket)
-    session._exchange, session._arrival = exchange, arrival
-    session._channel, session._at = channel, now
+    session._exchange, session._arrival, session._channel, session._at = exchange, arrival, channel, now
     if reissue:
         session._reissue = True
     if channel is Channel.PLAIN:
         session._standing = Standing.DETACHED
-    if not exchange.covers(arrival.path):
+    if exchange.scoped and not exchange.covers(arrival.path):
         session._standing = Standing.UNLOADED
         session._failure = OutsideRequest(
             f"the session's cookie is limited to path={exchange.settings.path!r}: there is no session at {arrival.path!r}"
@@ -103,7 +102,7 @@ def is_due(session: Served) -> bool:
     if session._channel is Channel.PLAIN:
         _complain(session)
         return False
-    return session._accessed or session._flows.lifecycle.every_request
+    return not session._flows.lifecycle.idle(session, session._at)
 
 
 def _complain(session: Served) -> None:

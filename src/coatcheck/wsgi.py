@@ -203,10 +203,10 @@ def get_session(environ: WSGIEnvironment, *, key: str = KEY) -> Session[Any]:
 def arrival_of(environ: WSGIEnvironment) -> Arrival:
     """What the exchange wants to know of a request. WSGI hands header values over as latin-1 text (PEP 3333)."""
     get = environ.get
-    cookie = get("HTTP_COOKIE", "")
+
     return Arrival(
         environ["wsgi.url_scheme"],
-        (cookie.encode("latin-1"),) if cookie else (),
+        get("HTTP_COOKIE", "").encode("latin-1"),
         get("HTTP_HOST", "").encode("latin-1"),
         (get("SCRIPT_NAME", "") + get("PATH_INFO", "")).encode("latin-1").decode("utf-8", "replace") or "/",
         get("REMOTE_ADDR", ""),

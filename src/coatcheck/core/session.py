@@ -569,6 +569,12 @@ class BaseSession(MutableMapping[str, Any]):
         self._record, self._verifier, self._on_previous, self._own_fence = record, verifier, previous, fence
         self._base = codec.split(record.data)
 
+    def _still(self) -> bool:
+        """True if nothing can have changed since the last commit, told without encoding anything."""
+        if self._committed is None:
+            return self._base is None or self._quiet()
+        return None not in self._pending.values() and self._typed is None
+
     def _quiet(self) -> bool:
         """True if this request changed nothing, held nothing that can change in place, and meant nothing."""
         return not (
