@@ -7,6 +7,7 @@ heartbeat of one millisecond. What the heartbeat is late by, every other request
 import argparse
 import asyncio
 import math
+import secrets
 import sqlite3
 import subprocess
 import sys
@@ -15,6 +16,10 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+
+from coatcheck.core.ports import SAVED
+from coatcheck.core.record import Record
+from coatcheck.stores.sqlite import SQLiteStore
 
 BEAT_SECONDS = 0.001
 Work = Callable[[Path, asyncio.Event], Awaitable[None]]
@@ -106,8 +111,26 @@ async def waiting_inline(path: Path, stop: asyncio.Event) -> None:
             await asyncio.sleep(0.005)
 
 
-# One line a way of working; the store under test joins here.
-WORK: dict[str, Work] = {"idle": idle, "sqlite3 waiting inline": waiting_inline}
+async def coatcheck_sqlite(path: Path, stop: asyncio.Event) -> None:
+    """Write sessions through coatcheck: inline while the file is free, else through its writer thread."""
+    with await asyncio.to_thread(SQLiteStore, path, busy_timeout=30) as backend:
+        store = backend.awaiting()
+        while not stop.is_set():
+            now = time.time()
+            record = Record(
+                secrets.token_urlsafe(18), ("v",), bytes(32), b"{}", now, now, now + 60, now + 600
+            )
+            if await store.create(record, now=now) is not SAVED:
+                raise RuntimeError("a new session was not saved")
+            await asyncio.sleep(0.005)
+
+
+# One line a way of working.
+WORK: dict[str, Work] = {
+    "idle": idle,
+    "sqlite3 waiting inline": waiting_inline,
+    "coatcheck SQLite": coatcheck_sqlite,
+}
 
 
 def report(name: str, late: Sequence[float]) -> str:
@@ -131,8 +154,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name, work in WORK.items():
         with tempfile.TemporaryDirectory(prefix="coatcheck-stall-") as directory:
             path = Path(directory) / "sessions.db"
-            with closing(sqlite3.connect(path)) as connection:
-                connection.execute("PRAGMA journal_mode = WAL")
+            SQLiteStore(path).close()  # the file, with a write-ahead log, for whoever works on it
             with busy(path, hold=options.hold, rest=options.rest):
                 print(report(name, asyncio.run(stalls(work, path, options.seconds))), flush=True)
     return 0
