@@ -35,6 +35,8 @@ Ts = TypeVarTuple("Ts")
 
 BATCH: Final = 256
 """Writes in one group commit: their waiters wait for the whole group, so not without bound."""
+CHECKPOINT_EVERY: Final = 5
+"""Rounds of upkeep (of 100 writes each) between two checkpoints: the log then has some 1,000 pages, as is SQLite's own habit."""
 IDLE_SECONDS: Final = 10.0
 """The writer thread ends after so long without work; the next job starts another."""
 
@@ -98,6 +100,7 @@ class Pool:
         self._free: list[Cursor] = []
         self._all: set[Cursor] = set()
         self._opening = threading.Lock()
+        self._gated = False
         weakref.finalize(self, _close_each, self._free)
         _POOLS.add(self)
 
@@ -149,7 +152,7 @@ class Pool:
     def before_fork(self) -> None:
         """Close every connection, waiting for those in use; one that does not come back in time is left behind."""
         patience = self._busy_timeout + 1.0
-        self._opening.acquire(timeout=patience)
+        self._gated = self._opening.acquire(timeout=patience)
         give_up = time.monotonic() + patience
         while self._all and time.monotonic() < give_up:
             try:
@@ -165,7 +168,8 @@ class Pool:
         if in_child:
             _LEFT_BEHIND.extend(self._all)  # to close them here would harm the parent's locks
             self._all.clear()
-        if self._opening.locked():
+            self._opening = threading.Lock()  # whoever held it is not here
+        elif self._gated:
             self._opening.release()
 
 
@@ -255,6 +259,7 @@ class Awaiting:
         self._patient = patient
         self._syncs = syncs
         self._writer = Writer(patient)
+        self._rounds = 0
 
     async def read(self, job: Callable[[Cursor, *Ts], T], *args: *Ts) -> T:
         """Run a job that only reads. Writers do not hinder it; at most somebody who recovers the log after a crash."""
@@ -282,8 +287,12 @@ class Awaiting:
         return result
 
     def later(self, job: Callable[[Cursor, *Ts], object], *args: *Ts) -> None:
-        """Let the writer thread run it, and checkpoint, which inline connections do not."""
-        self._writer.submit(_Work(_and_checkpoint, (job, args), alone=True))
+        """Let the writer thread run it, and now and then checkpoint, which inline connections do not."""
+        self._rounds += 1
+        if self._rounds % CHECKPOINT_EVERY:
+            self._writer.submit(_Work(job, args, alone=True))
+        else:
+            self._writer.submit(_Work(_and_checkpoint, (job, args), alone=True))
 
     async def _handed_over(self, work: "_Work") -> Any:
         try:
