@@ -55,6 +55,7 @@ class SessionMiddleware:
     def __init__(
         self,
         app: App,
+        /,
         *,
         store: str | Backend | Store = "memory:",
         secret: Secret | None = None,
@@ -232,11 +233,11 @@ class _Passage:
 
 def _dress(message: Message, session: AsyncSession[Any], cookie: CookieAction) -> None:
     """Put what must be said into the response's headers: into a new list, since a response object may be sent twice."""
-    headers: list[tuple[bytes, bytes]] = list(message.get("headers") or ())
+    headers: list[tuple[bytes, bytes]] = [*(message.get("headers") or ())]
     vary: bytes | None = None
     cache: bytes | None = None
     for name, value in headers:
-        if len(name) == 4 and name.lower() == b"vary":
+        if len(name) == 4 and name.lower() == b"vary":  # the length first: it spares most headers the rest
             vary = value if vary is None else vary + b", " + value
         elif len(name) == 13 and name.lower() == b"cache-control":
             cache = value if cache is None else cache + b", " + value
@@ -246,11 +247,10 @@ def _dress(message: Message, session: AsyncSession[Any], cookie: CookieAction) -
         vary=None if vary is None else vary.decode("latin-1"),
         cache_control=None if cache is None else cache.decode("latin-1"),
     )
-    replaced = {b"vary"} if reply.vary and vary else set()
-    if reply.cache_control and cache:
-        replaced.add(b"cache-control")
-    if replaced:
-        headers = [item for item in headers if item[0].lower() not in replaced]
+    if vary is not None and reply.vary is not None:
+        headers = [item for item in headers if item[0].lower() != b"vary"]
+    if cache is not None and reply.cache_control is not None:
+        headers = [item for item in headers if item[0].lower() != b"cache-control"]
     if reply.vary is not None:
         headers.append((b"vary", reply.vary.encode("latin-1")))
     if reply.cache_control is not None:

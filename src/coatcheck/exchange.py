@@ -16,14 +16,16 @@ from urllib.parse import unquote
 from coatcheck.core import cookies
 from coatcheck.core.cookies import CookieSettings, Writer
 from coatcheck.core.events import Event, Listener, log
-from coatcheck.core.ids import VERIFIER_CHARS, Ticket
+from coatcheck.core.ids import VERIFIER_CHARS, Ticket, digest
 from coatcheck.core.session import BaseSession, CookieAction
 from coatcheck.core.signing import MAC_CHARS, KeyRing, Secret, Verified, key_rings
 from coatcheck.errors import BadSignature, ConfigurationError
 
-__all__ = ["Arrival", "Channel", "Exchange", "Reply"]
+__all__ = ["Arrival", "Channel", "Exchange", "Reading", "Reply"]
 
 _AFTER_LOCATOR: Final = VERIFIER_CHARS + MAC_CHARS
+RECENT: Final = 4096
+"""How many genuine cookies a process remembers, some 1 kB each at the most common lengths."""
 _LONGEST: Final = 128 + 1 + _AFTER_LOCATOR
 _PRIVATE: Final = re.compile(r"(?:^|[\s,])(?:no-store|private)(?:$|[\s,=])", re.IGNORECASE)
 
@@ -52,6 +54,14 @@ class Arrival(NamedTuple):
     forwarded_proto: bytes = b""
     forwarded_for: bytes = b""
     user_agent: bytes = b""
+
+
+class Reading(NamedTuple):
+    """What a request's headers say: how it came, which genuine ticket it carries, and whether to sign that one anew."""
+
+    channel: Channel
+    ticket: Ticket | None
+    reissue: bool
 
 
 class Reply(NamedTuple):
@@ -83,6 +93,7 @@ class Exchange:
         if not isinstance(settings, CookieSettings):
             raise ConfigurationError(f"cookie={settings!r}: give coatcheck.CookieSettings(…)")
         self.settings = settings
+        self._recent: dict[tuple[bytes, bytes, str], Reading] = {}
         self.on_event = on_event
         self._proxy = _trusted(proxy)
         self._trust_scheme = proxy is not False
@@ -92,6 +103,7 @@ class Exchange:
         self._writers = {channel: _writer(settings, name, channel) for channel, name in names.items()}
         rings = key_rings(secret, set(names.values()), insecure_dev=insecure_dev, on_error=self._keep_secret)
         self._rings = {channel: rings[name] for channel, name in names.items()}
+        self._rotates = any(ring is not ring.at(0.0) for ring in rings.values())
         self._secure = settings.secure
         self._persistent = settings.max_age is not None or settings.expires is not None
         self.scoped = settings.path != "/"
@@ -117,6 +129,31 @@ class Exchange:
         if secure == "auto":
             return Channel.LOOPBACK if not forwarded and _is_loopback(arrival.host) else Channel.PLAIN
         return Channel.PLAIN if secure else Channel.LOOPBACK
+
+    def read(self, arrival: Arrival, now: float) -> Reading:
+        """Everything a request's headers say about its session."""
+        if arrival.forwarded_proto:
+            channel = self.channel(arrival)
+            return Reading(channel, *self.ticket(arrival, channel, now))
+        key = (arrival.cookies, arrival.host, arrival.scheme)
+        reading = self._recent.get(key)
+        if reading is None:
+            channel = self.channel(arrival)
+            reading = Reading(channel, *self.ticket(arrival, channel, now))
+            if reading.ticket is not None and not self._rotates:
+                self._remember(key, reading)
+        return reading
+
+    def _remember(self, key: tuple[bytes, bytes, str], reading: Reading) -> None:
+        """Keep what genuine cookies were found to be: browsers send the same header again and again.
+
+        A look-up costs 0.2 us where finding, verifying and hashing cost 4. It tells an attacker nothing: a dict compares keys only
+        when their keyed 64-bit hashes (SipHash) agree, and what it holds is no more than what the requests themselves
+        carry through this process. Not kept where the secret is read again, since a withdrawn key must stop working.
+        """
+        if len(self._recent) >= RECENT:
+            self._recent.clear()
+        self._recent[key] = reading
 
     def ticket(self, arrival: Arrival, channel: Channel, now: float) -> tuple[Ticket | None, bool]:
         """The one genuine ticket among the request's cookies, and whether it should be signed anew under the newest key.
@@ -230,7 +267,8 @@ def _open(value: bytes, ring: KeyRing) -> tuple[Ticket, bool] | None:
         older = ring.verify(signed, mac) is Verified.OLDER
     except BadSignature:
         return None
-    return Ticket(signed[: -VERIFIER_CHARS - 1], signed[-VERIFIER_CHARS:]), older
+    verifier = signed[-VERIFIER_CHARS:]
+    return Ticket(signed[: -VERIFIER_CHARS - 1], verifier, digest(verifier)), older
 
 
 def _vary(present: str | None) -> str | None:

@@ -7,6 +7,7 @@ over what was not read, so nothing that ended comes back; and a reply that was l
 since a write is recognised by the version it would have left (PROTOCOL rules 7-9).
 """
 
+import hmac
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple, TypeVar
@@ -62,7 +63,8 @@ class Committed(NamedTuple):
     refused: type[SessionGone] | type[LoginRefused] | None = None
 
 
-_NO_COOKIE: Final = Committed()
+_COMMITTED: Final = {cookie: Committed(cookie) for cookie in CookieAction}
+_NO_COOKIE: Final = _COMMITTED[CookieAction.NONE]
 _GONE: Final = Committed(refused=SessionGone)
 _REFUSED: Final = Committed(refused=LoginRefused)
 _NO_CHANGES: Final = Changes()
@@ -111,6 +113,9 @@ class Lifecycle:
             self._tell("session.corrupt", ticket.locator, detail=str(error), now=now)
             return
         if type(found) is Record:
+            if ticket.proof is not None and hmac.compare_digest(ticket.proof, found.verifier):
+                session._standing, session._record, session._verifier = Standing.LIVE, found, ticket.verifier
+                return
             held = drafts.holding(found, ticket.verifier, now)
             session._standing, session._verifier, session._on_previous = held
             if held.standing is Standing.LIVE:
@@ -146,6 +151,14 @@ class Lifecycle:
         """
         if self.idle(session, now) or (only_logout and not session._logout):
             return _NO_COOKIE
+        committed = await self._carry_out(session, now, elapsed=elapsed, only_logout=only_logout)
+        if committed.cookie is not CookieAction.NONE:
+            session._owed = committed.cookie
+        return committed
+
+    async def _carry_out(
+        self, session: BaseSession, now: float, *, elapsed: float, only_logout: bool
+    ) -> Committed:
         changes = session._changes() if session._base is not None else _NO_CHANGES
         loaded = session._record
         draft = _Draft(loaded, unopposed(session._base or {}, changes) if changes else session._base or {}, bool(changes))
@@ -160,7 +173,7 @@ class Lifecycle:
             elif action is Action.NOTHING:
                 if draft.record is not None and draft.record is not loaded:
                     session._settle(draft.record, draft.parts)
-                return Committed(decision.cookie)
+                return _COMMITTED[decision.cookie]
             elif action is Action.TOUCH:
                 return await self._touch(session, draft, decision, now)
             elif action is Action.DELETE:
@@ -219,13 +232,16 @@ class Lifecycle:
         shorten = session._lifetime_set or session._login is not None
         terms = self._terms(session, elapsed)
         try:
-            outcome = await self._write(record, expected, terms, shorten, now)
+            if terms is None:
+                outcome = await self.store.replace(record, expected=expected, now=now, may_shorten=shorten)
+            else:
+                outcome = await self._write(record, expected, terms, shorten, now)
         except ReplyLost:
             outcome = await self._again(lambda: self._write(record, expected, terms, shorten, now))
             outcome = await self._recognise(record, expected, outcome, now)
         if outcome is SAVED:
             self._saved(session, record, parts, verifier, decision.action, now)
-            return Committed(decision.cookie)
+            return _COMMITTED[decision.cookie]
         if outcome is FENCED or outcome is FULL:
             return self._refuse(session, outcome, now)
         current = await self._current(record.key, outcome, now)
@@ -344,7 +360,7 @@ class Lifecycle:
         if not moved:
             return _NO_COOKIE
         session._touched(record, now, deadline)
-        return Committed(decision.cookie)
+        return _COMMITTED[decision.cookie]
 
     async def _write(self, record: Record, expected: str, terms: Terms | None, shorten: bool, now: float) -> Outcome:
         if terms is not None and self._by_user is not None:
@@ -399,7 +415,7 @@ class Lifecycle:
             outcome = await self._insert(session, record, now, elapsed=elapsed)
             if outcome is SAVED:
                 self._saved(session, record, parts, verifier, Action.CREATE, now)
-                return Committed(CookieAction.SEND)
+                return _COMMITTED[CookieAction.SEND]
             if outcome is FENCED or outcome is FULL:
                 return self._refuse(session, outcome, now)
             if outcome is GONE:
@@ -450,13 +466,13 @@ class Lifecycle:
         ended = await self._end(old, now)
         if only_logout:
             session._reset(Standing.NEW)
-            return Committed(CookieAction.CLEAR) if ended else _NO_COOKIE
+            return _COMMITTED[CookieAction.CLEAR] if ended else _NO_COOKIE
         session._disown()
         if not ended and session._login is None:
             session._reset(Standing.DETACHED)
             return _NO_COOKIE
         if session._login is None and not session._pending:
-            return Committed(CookieAction.CLEAR)
+            return _COMMITTED[CookieAction.CLEAR]
         return await self._create(session, now, elapsed=elapsed)
 
     async def _end(self, record: Record, now: float) -> bool:

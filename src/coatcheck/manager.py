@@ -20,6 +20,7 @@ from coatcheck.core.ports import Backend, ByUser, Checks, Counts, EndedAll, Stor
 from coatcheck.core.record import Record
 from coatcheck.core.session import BaseSession, CookieAction, Standing
 from coatcheck.core.stepping import run_now
+from coatcheck.core.typed import Schema
 from coatcheck.errors import (
     ConfigurationError,
     CorruptRecord,
@@ -29,7 +30,7 @@ from coatcheck.errors import (
     UsageError,
 )
 from coatcheck.exchange import Arrival, Channel, Exchange
-from coatcheck.lifecycle import Lifecycle
+from coatcheck.lifecycle import Committed, Lifecycle
 from coatcheck.stores import open_store
 
 if TYPE_CHECKING:
@@ -109,19 +110,19 @@ class _Flows:
 
     async def commit(self, session: BaseSession, *, only_logout: bool = False) -> CookieAction:
         """Commit; returns what the browser must be told, also of earlier `save()`s of this request."""
-        committed = await self.lifecycle.commit(
-            session, self.clock.time(), elapsed=self._elapsed(session), only_logout=only_logout
-        )
-        return committed.cookie if committed.cookie is not CookieAction.NONE else session._owed
+        await self._commit(session, only_logout=only_logout)
+        return session._owed
+
+    def _commit(self, session: BaseSession, *, only_logout: bool = False) -> Coroutine[Any, Any, Committed]:
+        elapsed = self.clock.monotonic() - session._began if session._login is not None else 0.0
+        return self.lifecycle.commit(session, self.clock.time(), elapsed=elapsed, only_logout=only_logout)
 
     async def save(self, session: BaseSession) -> None:
         if session.is_new:
             session._announce("save() of a new session")
-        committed = await self.lifecycle.commit(session, self.clock.time(), elapsed=self._elapsed(session))
+        committed = await self._commit(session)
         if committed.refused is not None:
             raise committed.refused(_WHY[committed.refused])
-        if committed.cookie is not CookieAction.NONE:
-            session._owed = committed.cookie
 
     async def destroy(self, session: BaseSession) -> None:
         session.logout()
@@ -142,9 +143,6 @@ class _Flows:
         ended = await self.lifecycle.end_user(user, self.clock.time(), keep=keep)
         session._own_fence = ended.fence
         return ended.count
-
-    def _elapsed(self, session: BaseSession) -> float:
-        return self.clock.monotonic() - session._began if session._login is not None else 0.0
 
     async def devices(self, user_id: str) -> list[Device]:
         store: ByUser = self._ability(ByUser, "lists sessions by user")
@@ -198,6 +196,10 @@ class _Served(BaseSession, Generic[Model]):
     """When the request came, in seconds since the epoch."""
     _failure: Exception | None = None
     """Why there is no session here, or none to commit: told to whoever uses it, and to nobody else (checklist 117)."""
+
+    @property
+    def _schema(self) -> Schema | None:
+        return self._flows.options.typed
 
     def _new_locator(self) -> str:
         return self._flows.lifecycle.new_locator()
@@ -371,8 +373,7 @@ class SessionManager:
 
     def prepared(self, session: S, ticket: Ticket | None) -> S:
         """The same for a framework's own kind of session."""
-        session._flows, session._ticket, session._schema = self.flows, ticket, self.flows.options.typed
-        session._began = self.flows.clock.monotonic()
+        session._flows, session._ticket, session._began = self.flows, ticket, self.flows.clock.monotonic()
         if ticket is None:
             session._standing = Standing.NEW
         return session
@@ -441,8 +442,7 @@ class AsyncSessionManager:
     def session(self, ticket: Ticket | None = None) -> AsyncSession[Any]:
         """A session for one request, from the ticket of its cookie; `await session.load()` loads it."""
         session: AsyncSession[Any] = AsyncSession()
-        session._flows, session._ticket, session._schema = self.flows, ticket, self.flows.options.typed
-        session._began = self.flows.clock.monotonic()
+        session._flows, session._ticket, session._began = self.flows, ticket, self.flows.clock.monotonic()
         if ticket is None:
             session._standing = Standing.NEW
         return session

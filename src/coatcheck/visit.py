@@ -64,8 +64,7 @@ _CONFLICT: Final = _refusal(
 
 def arrive(make: Callable[[Ticket | None], S], exchange: Exchange, arrival: Arrival, now: float) -> S:
     """The session of a request, not loaded yet; `make` makes one from a cookie's ticket. `now` is in seconds since the epoch."""
-    channel = exchange.channel(arrival)
-    ticket, reissue = exchange.ticket(arrival, channel, now)
+    channel, ticket, reissue = exchange.read(arrival, now)
     session = make(ticket)
     session._exchange, session._arrival, session._channel, session._at = exchange, arrival, channel, now
     if reissue:

@@ -22,6 +22,8 @@ class Ticket(NamedTuple):
 
     locator: str
     verifier: str
+    proof: bytes | None = None
+    """The verifier's digest, where it has been worked out already."""
 
     def __repr__(self) -> str:
         return f"<Ticket {self.locator}>"

@@ -18,6 +18,7 @@ from coatcheck.core import codec
 from coatcheck.core.merge import MISSING, Changes, Op, Parts, own
 from coatcheck.core.policy import seconds
 from coatcheck.core.record import Lifetime, Login, Record
+from coatcheck.core.typed import Schema
 from coatcheck.errors import ConfigurationError, CorruptRecord, TooLate, UnstorableValue, UsageError
 
 __all__ = ["BaseSession", "CookieAction", "Intent", "Phase", "SessionCookie", "Standing"]
@@ -155,7 +156,9 @@ class BaseSession(MutableMapping[str, Any]):
     def _corrupted(self, error: CorruptRecord) -> None:
         """Tell the operator that what is stored is no session."""
 
-    _schema: Any = None
+    @property
+    def _schema(self) -> Schema | None:
+        return None
 
     # ---- reading
 
@@ -189,7 +192,7 @@ class BaseSession(MutableMapping[str, Any]):
         return {}
 
     def __getitem__(self, key: str) -> Any:
-        base = self._open()
+        base = self._base if self._committed is None and self._base is not None else self._open()
         live = self._live
         if key in live:
             return live[key]
@@ -486,6 +489,7 @@ class BaseSession(MutableMapping[str, Any]):
         return self._typed
 
     def _typed_fields(self) -> dict[str, bytes]:
+        assert self._schema is not None
         return {key: codec.encode(value, key) for key, value in self._schema.dump(self._typed).items()}
 
     def _write_typed_back(self) -> None:
@@ -505,8 +509,9 @@ class BaseSession(MutableMapping[str, Any]):
             self._catch_up()
         if self._typed is not None:
             self._write_typed_back()
-        if not self._pending and not self._deletes and not self._cleared:
-            return _NOTHING
+        pending = self._pending
+        if not self._cleared and not self._deletes and not self._ops:
+            return self._assignments(pending) if pending else _NOTHING
         base: Parts = {} if self._cleared else (self._base or {})
         sets: dict[str, bytes] = {}
         ops = dict(self._ops or {})
@@ -524,6 +529,18 @@ class BaseSession(MutableMapping[str, Any]):
             if was is None or not _alike(now, was):
                 sets[key] = now
         return Changes(sets, self._deletes - self._pending.keys(), self._cleared, ops, estimates)
+
+    def _assignments(self, pending: dict[str, bytes | None]) -> Changes:
+        """The changes of the usual request: keys assigned, or containers changed in place, and nothing else."""
+        base, sets, written = self._base or {}, {}, {}
+        for key, now in pending.items():
+            if now is None:
+                now = written[key] = codec.encode(self._live[key], key)
+            was = base.get(key)
+            if was is None or not _alike(now, was):
+                sets[key] = now
+        self._written = written
+        return Changes(sets) if sets else _NOTHING
 
     def _settle(self, record: Record, parts: Parts) -> None:
         """The record was committed with these parts: what this request meant to do is done.
