@@ -1,7 +1,7 @@
 """Sessions for FastAPI: the middleware, and dependencies that say what a route needs.
 
-`SessionDep` and `CurrentUser` load the session where they are declared, whether the middleware is eager or lazy, work in WebSocket routes
-too, and are shown in OpenAPI as a cookie security scheme.
+`SessionDep` and `CurrentUser` load the session where they are declared, whether the middleware is eager or lazy, work
+in WebSocket routes too, and are shown in OpenAPI as a cookie security scheme.
 """
 
 import re
@@ -12,7 +12,7 @@ from fastapi import Depends, HTTPException, Security
 from fastapi.requests import HTTPConnection
 from fastapi.security import APIKeyCookie
 
-from coatcheck.asgi import get_session
+from coatcheck import asgi
 from coatcheck.core.cookies import SECURE_NAME
 from coatcheck.errors import ConfigurationError
 from coatcheck.manager import AsyncSession
@@ -41,10 +41,13 @@ class _SessionCookie(APIKeyCookie):
         )
 
     async def __call__(self, connection: HTTPConnection) -> AsyncSession[Any]:  # type: ignore[override]  # also for WebSockets
-        return await get_session(connection)
+        return await asgi.get_session(connection)
 
 
-SessionDep = Annotated[AsyncSession[Any], Security(_SessionCookie())]
+get_session = _SessionCookie()
+"""`await get_session(request)`: the request's session, loaded. A dependency too."""
+
+SessionDep = Annotated[AsyncSession[Any], Security(get_session)]
 """The request's session. For a typed one: `Annotated[Session[Cart], Depends(get_session)]`."""
 
 
@@ -66,10 +69,11 @@ CurrentUser = Annotated[str, Depends(_current_user)]
 
 
 def RecentLogin(within: str | timedelta) -> Any:
-    """A dependency for sensitive acts (ASVS 7.5.3): the user must have proved who they are within this time, "10m" or a timedelta.
+    """A dependency for sensitive acts (ASVS 7.5.3): who the user is must have been proved within this time, "10m" or
+    a timedelta.
 
-    401 without a login; 403 with `{"error": "reauth_required"}` if it was longer ago. Raises ConfigurationError at start-up for a time it
-    cannot read.
+    401 without a login; 403 with `{"error": "reauth_required"}` if it was longer ago. Raises ConfigurationError at
+    start-up for a time it cannot read.
     """
     limit = _duration(within)
 

@@ -24,13 +24,15 @@ __all__ = ["AsyncSession", "SessionMiddleware", "get_session"]
 class SessionMiddleware(AsgiSessionMiddleware):
     """`request.session`, kept on the server.
 
-    Takes everything `coatcheck.asgi.SessionMiddleware` takes, and Starlette's own names: `secret_key`, `session_cookie`, `max_age`
-    (seconds), `path`, `same_site`, `https_only`, `domain`. Raises ConfigurationError if both spellings of one setting are given.
+    Takes everything `coatcheck.asgi.SessionMiddleware` takes, and Starlette's own names: `secret_key`,
+    `session_cookie`, `max_age` (seconds), `path`, `same_site`, `https_only`, `domain`. Raises ConfigurationError if
+    both spellings of one setting are given.
     """
 
     def __init__(
         self,
         app: App,
+        /,
         secret_key: Secret | StarletteSecret | None = None,
         session_cookie: str | None = None,
         max_age: int | None = None,

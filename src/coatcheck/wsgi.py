@@ -203,7 +203,6 @@ def get_session(environ: WSGIEnvironment, *, key: str = KEY) -> Session[Any]:
 def arrival_of(environ: WSGIEnvironment) -> Arrival:
     """What the exchange wants to know of a request. WSGI hands header values over as latin-1 text (PEP 3333)."""
     get = environ.get
-
     return Arrival(
         environ["wsgi.url_scheme"],
         get("HTTP_COOKIE", "").encode("latin-1"),
@@ -219,7 +218,7 @@ def arrival_of(environ: WSGIEnvironment) -> Arrival:
 def commit(sessions: SessionManager, session: Session[Any]) -> CookieAction:
     """Commit before the headers leave, if there is anything to commit; returns what to tell the browser."""
     if not visit.is_due(session):
-        return CookieAction.NONE
+        return session._owed
     if session._standing is Standing.UNLOADED and not _loaded_for_options(session):
         return CookieAction.NONE
     try:

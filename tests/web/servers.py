@@ -1,0 +1,238 @@
+"""Real servers for tests, and a client that sends exactly the bytes it is told to.
+
+    with uvicorn("tests.web.apps:asgi", folder=tmp_path) as server:
+        seen = exchange(server, b"GET / HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")
+
+A server inherits a socket that already listens on a free loopback port: there is no port to race for and nothing to poll, since
+a connection made too early waits in the backlog. It is ended by its own process id; its output is in `folder`.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 60.0
+"""Seconds to wait for a byte: long, since the machine may be busy; a test that needs it has failed anyway."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server: where it listens, its process id, and its output so far."""
+
+    port: int
+    pid: int
+    log: Path
+
+
+@contextmanager
+def uvicorn(
+    app: str, *, folder: Path, env: Mapping[str, str] | None = None, options: Sequence[str] = ()
+) -> Iterator[Server]:
+    """Serve an ASGI application, given as `module:name`, with one process."""
+    with _listening() as listener:
+        command = ["uvicorn", app, "--fd", str(listener.fileno()), "--no-access-log", *options]
+        with _running(command, listener, folder, env) as server:
+            yield server
+
+
+@contextmanager
+def gunicorn(
+    app: str,
+    *,
+    folder: Path,
+    env: Mapping[str, str] | None = None,
+    workers: int = 1,
+    threads: int = 8,
+    options: Sequence[str] = (),
+) -> Iterator[Server]:
+    """Serve a WSGI application, given as `module:name`, with threads."""
+    with _listening() as listener:
+        command = ["gunicorn", app, "--bind", f"fd://{listener.fileno()}", "--worker-class", "gthread"]
+        command += [
+            "--workers",
+            str(workers),
+            "--threads",
+            str(threads),
+            "--worker-tmp-dir",
+            str(folder),
+            *options,
+        ]
+        with _running(command, listener, folder, env) as server:
+            yield server
+
+
+@contextmanager
+def _listening() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
+        listener.set_inheritable(True)
+        yield listener
+
+
+@contextmanager
+def _running(
+    command: list[str], listener: socket.socket, folder: Path, env: Mapping[str, str] | None
+) -> Iterator[Server]:
+    port = listener.getsockname()[1]
+    log = folder / f"{command[0]}-{port}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=(listener.fileno(),),
+        )
+    listener.close()  # the server's alone now: if it dies, clients hear of it
+    try:
+        yield Server(port, process.pid, log)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+# ------------------------------------------------------------------------------------------------------- the client
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A response as it came. Header names are in lower case, every field on its own."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes = b""
+
+    def all(self, name: str) -> list[str]:
+        """The values of every field of this name."""
+        return [value for header, value in self.headers if header == name]
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.body.decode()
+
+
+class Wire:
+    """One connection. Sends what it is given, and reads one response; knows no cookies, normalises nothing."""
+
+    def __init__(self, server: Server) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE)
+        self._server, self._read = server, b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._socket.close()
+
+    def send(self, data: bytes) -> None:
+        """Send these bytes."""
+        self._socket.sendall(data)
+
+    def until(self, mark: bytes) -> bytes:
+        """Read up to and including `mark`."""
+        while mark not in self._read:
+            self._more()
+        found, _, self._read = self._read.partition(mark)
+        return found + mark
+
+    def exactly(self, size: int) -> bytes:
+        """Read so many octets."""
+        while len(self._read) < size:
+            self._more()
+        found, self._read = self._read[:size], self._read[size:]
+        return found
+
+    def to_the_end(self) -> bytes:
+        """Read until the server closes."""
+        while piece := self._socket.recv(65_536):
+            self._read += piece
+        found, self._read = self._read, b""
+        return found
+
+    def _more(self) -> None:
+        piece = self._socket.recv(65_536)
+        if not piece:
+            raise AssertionError(
+                f"the server closed after {self._read!r}; it said:\n{self._server.log.read_text()}"
+            )
+        self._read += piece
+
+    def head(self) -> Seen:
+        """Read the head of a response."""
+        first, *fields = self.until(b"\r\n\r\n").decode("latin-1").split("\r\n")[:-2]
+        pairs = (field.partition(":") for field in fields)
+        headers = tuple((name.lower(), value.strip()) for name, _, value in pairs)
+        return Seen(int(first.split(" ")[1]), headers)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Read the chunks of a chunked body, as they come."""
+        while size := int(self.until(b"\r\n"), 16):
+            yield self.exactly(size + 2)[:-2]
+        self.until(b"\r\n")
+
+    def response(self, *, of_head: bool = False) -> Seen:
+        """Read a whole response; `of_head` if it answers a HEAD request."""
+        head = self.head()
+        length = head.all("content-length")
+        if of_head or head.status in (204, 304) or head.status < 200:
+            body = b""
+        elif head.all("transfer-encoding") == ["chunked"]:
+            body = b"".join(self.pieces())
+        else:
+            body = self.exactly(int(length[0])) if length else self.to_the_end()
+        return Seen(head.status, head.headers, body)
+
+
+def exchange(server: Server, request: bytes) -> Seen:
+    """Send one request, byte for byte, on a connection of its own; return the response."""
+    with Wire(server) as wire:
+        wire.send(request)
+        return wire.response(of_head=request.startswith(b"HEAD "))
+
+
+@dataclass
+class Browser:
+    """A visitor of a real server: keeps cookies by name, and nothing else."""
+
+    server: Server
+    host: str = "localhost"
+    cookies: dict[str, str] = field(default_factory=dict)
+
+    def visit(self, path: str, method: str = "GET", **headers: str) -> Seen:
+        """Ask for a page; header names have `_` for `-`."""
+        seen = exchange(self.server, self.request(path, method, **headers))
+        self.remember(seen)
+        return seen
+
+    def request(self, path: str, method: str = "GET", **headers: str) -> bytes:
+        """The bytes of a request with our cookies."""
+        fields = {"Host": self.host, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        if self.cookies:
+            fields["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+        return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+    def remember(self, seen: Seen) -> None:
+        """Keep, or throw away, the cookies a response sets."""
+        for line in seen.all("set-cookie"):
+            name, _, value = line.partition(";")[0].partition("=")
+            if "Max-Age=0" in line:
+                self.cookies.pop(name, None)
+            else:
+                self.cookies[name] = value

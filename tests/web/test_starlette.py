@@ -1,0 +1,259 @@
+"""The Starlette middleware: a drop-in for Starlette's own, among Starlette's other parts."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from coatcheck import ConfigurationError, CookieSettings, SessionConflict, StoreUnavailable, TooLate
+from coatcheck.starlette import SessionMiddleware, get_session
+from tests.web.apps import SECRET
+from tests.web.rig import Counted
+
+Page = Callable[[Request], Awaitable[Response]]
+
+
+def client(
+    *routes: Any, base_url: str = "http://testserver", middleware: Any = (), **options: Any
+) -> TestClient:
+    """A client of an application with sessions and these routes; `middleware` goes between the two."""
+    app = Starlette(routes=list(routes), middleware=[*middleware])
+    app.add_middleware(SessionMiddleware, **{"secret": SECRET, **options})
+    return TestClient(app, base_url=base_url)
+
+
+async def count(request: Request) -> Response:
+    session: Any = request.session
+    return JSONResponse({"n": session.increment("n")})
+
+
+async def visits_of_starlettes_manual(request: Request) -> Response:
+    request.session["visits"] = request.session.get("visits", 0) + 1
+    request.session.setdefault("list", []).append(request.session["visits"])
+    return JSONResponse(dict(request.session))
+
+
+class Between(BaseHTTPMiddleware):
+    """Reads and writes the session on the way in and looks at it on the way out, as people do."""
+
+    async def dispatch(
+        self, request: Request, call_next: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
+        request.session["way in"] = True
+        response = await call_next(request)
+        response.headers["x-seen"] = str(request.session["n"])
+        return response
+
+
+def test_it_takes_the_words_of_starlettes_own() -> None:
+    app = Starlette(routes=[Route("/", visits_of_starlettes_manual)])
+    app.add_middleware(
+        SessionMiddleware, SECRET, "sid", 3600, same_site="strict", https_only=True, domain="example.com"
+    )
+    browser = TestClient(app, base_url="https://www.example.com")
+    first = browser.get("/")
+    (cookie,) = first.headers.get_list("set-cookie")
+    name, _, rest = cookie.partition("=")
+    attributes = rest.split("; ")[1:]
+    assert (name, "Max-Age=3600" in attributes) == ("sid", True)
+    assert {"Domain=example.com", "Path=/", "HttpOnly", "Secure", "SameSite=Strict"} < set(attributes)
+    assert json.loads(browser.get("/").text) == {"visits": 2, "list": [1, 2]}
+
+
+def test_both_spellings_of_one_setting_are_one_too_many() -> None:
+    for options in ({"secret_key": SECRET}, {"max_age": 60, "cookie": CookieSettings()}):
+        with pytest.raises(ConfigurationError):
+            client(**options).get("/")
+
+
+def test_https_has_its_own_name_and_secure() -> None:
+    (cookie,) = (
+        client(Route("/", count), base_url="https://testserver").get("/").headers.get_list("set-cookie")
+    )
+    assert cookie.startswith("__Host-session=")
+    assert cookie.endswith("; Path=/; HttpOnly; Secure; SameSite=Lax")
+
+
+def test_a_base_http_middleware_may_stand_between() -> None:
+    browser = client(Route("/", count), middleware=[Middleware(Between)])
+    assert [browser.get("/").headers["x-seen"] for _ in range(3)] == ["1", "2", "3"]
+
+
+def test_a_store_that_is_down_is_503_through_a_base_http_middleware_too() -> None:
+    store = Counted()
+    browser = client(Route("/", count), middleware=[Middleware(Between)], store=store)
+    browser.get("/")
+    store.down = True
+    assert browser.get("/").status_code == 503
+
+
+def test_a_base_http_middleware_may_stand_outside() -> None:
+    class Outside(BaseHTTPMiddleware):
+        async def dispatch(self, request: Request, call_next: Any) -> Response:
+            response: Response = await call_next(request)
+            response.headers["x-cookie"] = response.headers.get("set-cookie", "").partition("=")[0]
+            return response
+
+    app = Starlette(routes=[Route("/", count)])
+    app.add_middleware(SessionMiddleware, secret=SECRET)
+    app.add_middleware(Outside)
+    browser = TestClient(app)
+    assert [browser.get("/").headers["x-cookie"] for _ in range(2)] == ["session", ""]
+
+
+def test_a_background_task_hears_that_it_is_too_late() -> None:
+    heard: list[str] = []
+
+    async def page(request: Request) -> Response:
+        request.session["n"] = 1
+
+        async def later() -> None:
+            heard.append(str(request.session["n"]))
+            with pytest.raises(TooLate):
+                request.session["n"] = 2
+            heard.append("too late")
+
+        return PlainTextResponse("", background=BackgroundTask(later))
+
+    client(Route("/", page)).get("/")
+    assert heard == ["1", "too late"]
+
+
+def test_a_stream_keeps_its_changes_and_a_broken_one_only_those_from_before() -> None:
+    async def page(request: Request) -> Response:
+        request.session["before"] = True
+
+        async def body() -> AsyncIterator[str]:
+            yield "."
+            request.session["during"] = True
+            if "fail" in request.query_params:
+                raise ZeroDivisionError
+            yield "."
+
+        return StreamingResponse(body())
+
+    async def read(request: Request) -> Response:
+        return JSONResponse(dict(request.session))
+
+    for query, kept in (("", {"before": True, "during": True}), ("?fail", {"before": True})):
+        app = Starlette(routes=[Route("/", page), Route("/read", read)])
+        app.add_middleware(SessionMiddleware, secret=SECRET)
+        browser = TestClient(app, raise_server_exceptions=False)
+        cookie = {"cookie": browser.get(f"/{query}").headers["set-cookie"].partition(";")[0]}
+        assert browser.get("/read", headers=cookie).json() == kept
+
+
+def test_an_error_that_the_application_handles_is_no_failure() -> None:
+    async def page(request: Request) -> Response:
+        request.session["n"] = "kept"
+        raise LookupError
+
+    async def sorry(request: Request, error: Exception) -> Response:
+        return PlainTextResponse(str(request.session["n"]), 418)
+
+    async def read(request: Request) -> Response:
+        return PlainTextResponse(str(request.session.get("n")))
+
+    app = Starlette(routes=[Route("/", page), Route("/read", read)], exception_handlers={LookupError: sorry})
+    app.add_middleware(SessionMiddleware, secret=SECRET)
+    browser = TestClient(app)
+    assert (browser.get("/").text, browser.get("/read").text) == ("kept", "kept")
+
+
+def test_an_outage_can_be_said_in_the_applications_own_words() -> None:
+    async def sorry(request: Request, error: Exception) -> Response:
+        return PlainTextResponse("we are sorry", 503)
+
+    store = Counted()
+    app = Starlette(
+        routes=[Route("/", count)], exception_handlers={StoreUnavailable: sorry, SessionConflict: sorry}
+    )
+    app.add_middleware(SessionMiddleware, secret=SECRET, store=store)
+    browser = TestClient(app)
+    browser.get("/")
+    store.down = True
+    assert (browser.get("/").status_code, browser.get("/").text) == (503, "we are sorry")
+
+
+def test_a_commit_that_fails_is_503_though_the_application_handles_such_errors() -> None:
+    store = Counted()
+
+    async def page(request: Request) -> Response:
+        request.session["n"] = 1
+        store.down = True
+        return PlainTextResponse("saved")
+
+    async def sorry(request: Request, error: Exception) -> Response:
+        return PlainTextResponse("we are sorry", 418)
+
+    app = Starlette(routes=[Route("/", page)], exception_handlers={StoreUnavailable: sorry})
+    app.add_middleware(SessionMiddleware, secret=SECRET, store=store)
+    assert TestClient(app).get("/").status_code == 503  # Starlette has no way to let a handler answer so late
+
+
+def test_a_mounted_application_shares_the_session_and_may_have_one_of_its_own() -> None:
+    async def both(request: Request) -> Response:
+        cart: Any = request.scope["cart"]
+        session: Any = request.session
+        return JSONResponse([session.increment("n"), cart.increment("n")])
+
+    shop = Starlette(routes=[Route("/", both)])
+    shop.add_middleware(
+        SessionMiddleware, secret=SECRET, scope_key="cart", cookie=CookieSettings(name="cart", path="/shop")
+    )
+    browser = client(Route("/", count), Mount("/shop", shop))
+    assert browser.get("/").json() == {"n": 1}
+    first = browser.get("/shop/")
+    assert (first.json(), [line.partition("=")[0] for line in first.headers.get_list("set-cookie")]) == (
+        [2, 1],
+        ["cart"],
+    )
+    assert "Path=/shop" in first.headers["set-cookie"]
+    assert browser.get("/shop/").json() == [3, 2]
+    assert browser.get("/").json() == {"n": 4}
+
+
+def test_a_websocket_has_the_session_of_the_pages() -> None:
+    async def echo(websocket: WebSocket) -> None:
+        session = await get_session(websocket)
+        session.increment("n")
+        await websocket.accept()
+        while True:
+            await websocket.receive_text()
+            await websocket.send_json(session.increment("n"))
+
+    browser = client(Route("/", count), WebSocketRoute("/ws", echo), store=Counted())
+    assert browser.get("/").json() == {"n": 1}
+    cookie = {"cookie": f"session={browser.cookies['session']}"}
+    with suppress(WebSocketDisconnect), browser.websocket_connect("/ws", headers=cookie) as socket:
+        for n in (3, 4):
+            socket.send_text("")
+            assert socket.receive_json() == n
+    assert browser.get("/").json() == {"n": 5}
+
+
+def test_a_lazy_session_is_loaded_by_get_session() -> None:
+    async def page(request: Request) -> Response:
+        session = await get_session(request)
+        return JSONResponse({"n": session.increment("n")})
+
+    store = Counted()
+    browser = client(
+        Route("/", page), Route("/pub", lambda request: PlainTextResponse("")), store=store, lazy=True
+    )
+    browser.get("/")
+    store.told()
+    browser.get("/pub")
+    assert store.told() == []
+    assert (browser.get("/").json(), store.told()) == ({"n": 2}, ["load", "replace"])
