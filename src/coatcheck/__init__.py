@@ -7,7 +7,6 @@ from coatcheck.core.cookies import CookieSettings
 from coatcheck.core.events import Event
 from coatcheck.core.options import Options
 from coatcheck.core.policy import Timeouts
-from coatcheck.manager import AsyncSession, AsyncSessionManager, Clock, Device, Session, SessionManager
 from coatcheck.errors import (
     BadSignature,
     ConfigurationError,
@@ -30,6 +29,7 @@ from coatcheck.errors import (
     WeakSecret,
     WrongFace,
 )
+from coatcheck.manager import AsyncSession, AsyncSessionManager, Clock, Device, Session, SessionManager
 
 __all__ = [
     "AsyncSession",

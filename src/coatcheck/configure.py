@@ -72,7 +72,9 @@ def _cookie(keywords: Mapping[str, Any]) -> CookieSettings:
 
 
 def _timeouts(cookie: CookieSettings, now: float) -> Timeouts:
-    """A cookie with a Max-Age promises the browser a lifetime: without Timeouts of its own, the session keeps that promise."""
+    """A cookie with a Max-Age promises the browser a lifetime: without Timeouts of its own, the session keeps that
+    promise.
+    """
     promised = lifetime(cookie, now=now)
     if promised is None:
         return Timeouts()

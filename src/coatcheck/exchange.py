@@ -1,8 +1,8 @@
 """The framework-free half of the web: a request's headers in, what to add to the response out.
 
-An adapter reads four things from its request into an `Arrival`, hands the session to its handler, and after the commit asks
-`Exchange.reply` what the response must say. Every rule about which cookie is believed, where one may be sent and what a cache may
-keep is here, once (checklist sections C, D, G and lines 105-108).
+An adapter reads four things from its request into an `Arrival`, hands the session to its handler, and after the
+commit asks `Exchange.reply` what the response must say. Every rule about which cookie is believed, where one may be
+sent and what a cache may keep is here, once (checklist sections C, D, G and lines 105-108).
 """
 
 import ipaddress
@@ -57,7 +57,9 @@ class Arrival(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What a request's headers say: how it came, which genuine ticket it carries, and whether to sign that one anew."""
+    """What a request's headers say: how it came, which genuine ticket it carries, and whether to sign that one
+    anew.
+    """
 
     channel: Channel
     ticket: Ticket | None
@@ -147,19 +149,21 @@ class Exchange:
     def _remember(self, key: tuple[bytes, bytes, str], reading: Reading) -> None:
         """Keep what genuine cookies were found to be: browsers send the same header again and again.
 
-        A look-up costs 0.2 us where finding, verifying and hashing cost 4. It tells an attacker nothing: a dict compares keys only
-        when their keyed 64-bit hashes (SipHash) agree, and what it holds is no more than what the requests themselves
-        carry through this process. Not kept where the secret is read again, since a withdrawn key must stop working.
+        A look-up costs 0.2 us where finding, verifying and hashing cost 4. It tells an attacker nothing: a dict
+        compares keys only when their keyed 64-bit hashes (SipHash) agree, and what it holds is no more than what the
+        requests themselves carry through this process. Not kept where the secret is read again, since a withdrawn key
+        must stop working.
         """
         if len(self._recent) >= RECENT:
             self._recent.clear()
         self._recent[key] = reading
 
     def ticket(self, arrival: Arrival, channel: Channel, now: float) -> tuple[Ticket | None, bool]:
-        """The one genuine ticket among the request's cookies, and whether it should be signed anew under the newest key.
+        """The one genuine ticket among the request's cookies, and whether it should be signed anew under the newest
+        key.
 
-        None if there is no cookie of ours, none is genuine, or several different ones are (somebody planted one; we cannot know which:
-        checklist 41). The store is asked for none of these.
+        None if there is no cookie of ours, none is genuine, or several different ones are (somebody planted one; we
+        cannot know which: checklist 41). The store is asked for none of these.
         """
         header = arrival.cookies
         if not header or channel is Channel.PLAIN:
@@ -181,7 +185,9 @@ class Exchange:
         return _NO_TICKET
 
     def client(self, arrival: Arrival) -> tuple[str, str]:
-        """(address, user agent) for the device list: the address cut to its network (/24, /48), so that it tells a place, not a person."""
+        """(address, user agent) for the device list: the address cut to its network (/24, /48), so that it tells a
+        place, not a person.
+        """
         address = arrival.peer
         if arrival.forwarded_for and self._proxy is not None and self._proxy(address):
             hops = [hop.strip() for hop in arrival.forwarded_for.decode("latin-1").split(",")]
@@ -200,7 +206,9 @@ class Exchange:
         cache_control: str | None,
         now: float,
     ) -> Reply:
-        """What the response must say, given its own Vary and Cache-Control. Raises CookieTooLarge before anything has left."""
+        """What the response must say, given its own Vary and Cache-Control. Raises CookieTooLarge before anything has
+        left.
+        """
         if cookie is CookieAction.NONE:
             if not session._accessed:
                 return _NOTHING
@@ -249,7 +257,8 @@ class Exchange:
 
 
 def _writer(settings: CookieSettings, name: str, channel: Channel) -> Writer:
-    # Over plain HTTP nothing is sent under a prefixed name; the writer is never asked, so any name it accepts will do.
+    # Over plain HTTP nothing is sent under a prefixed name; the writer is never asked, so any name it accepts will
+    # do.
     secure = channel is Channel.HTTPS or settings.secure is True
     return Writer(settings, name, secure=secure)
 
@@ -292,9 +301,11 @@ def _holds_data(session: BaseSession) -> bool:
 
 @lru_cache(maxsize=1024)
 def _is_loopback(host: bytes) -> bool:
-    """Whether a Host header names this very machine: loopback addresses, localhost (RFC 6761 section 6.3), and what test clients use.
+    """Whether a Host header names this very machine: loopback addresses, localhost (RFC 6761 section 6.3), and what
+    test clients use.
 
-    A browser that says so talks to its own machine. Whoever forges it gets a cookie without Secure for themselves, nobody else's.
+    A browser that says so talks to its own machine. Whoever forges it gets a cookie without Secure for themselves,
+    nobody else's.
     """
     name = host.decode("latin-1").strip().lower()
     name = name[1 : name.find("]")] if name.startswith("[") else name.partition(":")[0]

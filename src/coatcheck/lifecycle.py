@@ -1,10 +1,10 @@
 """Open, commit, take, end: the order of the I/O, written once for sync and async.
 
 Theory of operation. Every flow is `async def` and awaits nothing but the store (`core/stepping.py` says why). A flow
-reads what the store holds, asks pure functions what that means (`decide`, `drafts`, `merge`), and makes one store call
-over the version it read. If another writer was first, it starts again from what is there now. Nothing is ever written
-over what was not read, so nothing that ended comes back; and a reply that was lost is made up for by asking again,
-since a write is recognised by the version it would have left (PROTOCOL rules 7-9).
+reads what the store holds, asks pure functions what that means (`decide`, `drafts`, `merge`), and makes one store
+call over the version it read. If another writer was first, it starts again from what is there now. Nothing is ever
+written over what was not read, so nothing that ended comes back; and a reply that was lost is made up for by asking
+again, since a write is recognised by the version it would have left (PROTOCOL rules 7-9).
 """
 
 import hmac
@@ -50,7 +50,9 @@ __all__ = ["Committed", "Lifecycle"]
 T = TypeVar("T")
 
 ATTEMPTS: Final = 1000
-"""How often a commit starts again because another writer was first. Each time somebody succeeded: it bounds a stampede."""
+"""How often a commit starts again because another writer was first. Each time somebody succeeded: it bounds a
+stampede.
+"""
 RESENDS: Final = 2
 """How often a command whose reply was lost is sent again."""
 _GENID: Final = re.compile(r"[A-Za-z0-9_-]{16,128}")
@@ -96,7 +98,9 @@ class Lifecycle:
             return self._ids.locator()
         locator = self.options.genid()
         if not _GENID.fullmatch(locator):
-            raise ConfigurationError("genid must return 16 to 128 of A-Z a-z 0-9 _ -; leave it out for a good default")
+            raise ConfigurationError(
+                "genid must return 16 to 128 of A-Z a-z 0-9 _ -; leave it out for a good default"
+            )
         return locator
 
     # ---- open
@@ -131,11 +135,18 @@ class Lifecycle:
     # ---- commit
 
     def idle(self, session: BaseSession, now: float) -> bool:
-        """Whether a commit would come to nothing: the usual end of a request that only reads, told without a coroutine."""
+        """Whether a commit would come to nothing: the usual end of a request that only reads, told without a
+        coroutine.
+        """
         if not session._accessed:
             return not self.every_request
         record, times = session._record, self._times
-        if record is None or self.every_request or not session._quiet() or now - record.seen_at >= times.touch:
+        if (
+            record is None
+            or self.every_request
+            or not session._quiet()
+            or now - record.seen_at >= times.touch
+        ):
             return False
         renewal = record.renewal
         return (renewal is None or renewal.seen_at is not None) and not self._renewal_due(record, now)
@@ -145,9 +156,9 @@ class Lifecycle:
     ) -> Committed:
         """Carry out what the request intended; returns what to tell the browser.
 
-        `elapsed` is how long ago the request began, in seconds of a monotonic clock. `only_logout` is for a request that
-        failed: of all it meant to do, only a logout is kept. Raises StoreError, SessionTooLarge, UnstorableValue and
-        SessionConflict; then nothing was written.
+        `elapsed` is how long ago the request began, in seconds of a monotonic clock. `only_logout` is for a request
+        that failed: of all it meant to do, only a logout is kept. Raises StoreError, SessionTooLarge, UnstorableValue
+        and SessionConflict; then nothing was written.
         """
         if self.idle(session, now) or (only_logout and not session._logout):
             return _NO_COOKIE
@@ -161,7 +172,9 @@ class Lifecycle:
     ) -> Committed:
         changes = session._changes() if session._base is not None else _NO_CHANGES
         loaded = session._record
-        draft = _Draft(loaded, unopposed(session._base or {}, changes) if changes else session._base or {}, bool(changes))
+        draft = _Draft(
+            loaded, unopposed(session._base or {}, changes) if changes else session._base or {}, bool(changes)
+        )
         for _ in range(ATTEMPTS):
             decision = decide(self._situation(session, draft, now))
             action = decision.action
@@ -224,7 +237,14 @@ class Lifecycle:
         return now - (since if record.renewal is None else max(since, record.renewal.at)) >= after
 
     async def _rewrite(
-        self, session: BaseSession, draft: _Draft, changes: Changes, decision: Decision, now: float, *, elapsed: float
+        self,
+        session: BaseSession,
+        draft: _Draft,
+        changes: Changes,
+        decision: Decision,
+        now: float,
+        *,
+        elapsed: float,
     ) -> Committed | _Draft:
         """Write over the record of `draft`. If another writer was first: the draft to try next."""
         record, verifier, parts = self._following(session, draft, changes, decision.action, now)
@@ -254,7 +274,9 @@ class Lifecycle:
     def _following(
         self, session: BaseSession, draft: _Draft, changes: Changes, action: Action, now: float
     ) -> tuple[Record, str | None, Parts]:
-        """The record to write over `draft.record`, what verifier the browser should hold then, and the data as parts."""
+        """The record to write over `draft.record`, what verifier the browser should hold then, and the data as
+        parts.
+        """
         record, parts, verifier, login = draft.record, draft.parts, session._verifier, session._login
         assert record is not None
         lifetime = session._lifetime if session._lifetime_set else record.lifetime
@@ -328,7 +350,13 @@ class Lifecycle:
             session._verifier = None
 
     def _saved(
-        self, session: BaseSession, record: Record, parts: Parts, verifier: str | None, action: Action, now: float
+        self,
+        session: BaseSession,
+        record: Record,
+        parts: Parts,
+        verifier: str | None,
+        action: Action,
+        now: float,
     ) -> None:
         login = session._login
         session._settle(record, parts)
@@ -336,7 +364,9 @@ class Lifecycle:
         if action is Action.REPLACE:
             return
         session._on_previous = False
-        name = {Action.CREATE: "session.created", Action.ROTATE: "session.rotated"}.get(action, "session.renewed")
+        name = {Action.CREATE: "session.created", Action.ROTATE: "session.rotated"}.get(
+            action, "session.renewed"
+        )
         self._tell(name, record.key, record.user_id, now=now)
         if login is not None:
             self._tell("login", record.key, record.user_id, login.login.method, now=now)
@@ -362,7 +392,9 @@ class Lifecycle:
         session._touched(record, now, deadline)
         return _COMMITTED[decision.cookie]
 
-    async def _write(self, record: Record, expected: str, terms: Terms | None, shorten: bool, now: float) -> Outcome:
+    async def _write(
+        self, record: Record, expected: str, terms: Terms | None, shorten: bool, now: float
+    ) -> Outcome:
         if terms is not None and self._by_user is not None:
             return await self._by_user.admit(record, expected=expected, terms=terms, now=now)
         return await self.store.replace(record, expected=expected, now=now, may_shorten=shorten)
@@ -374,7 +406,9 @@ class Lifecycle:
                 return await call()
             except ReplyLost:
                 continue
-        raise Uncertain("the store did not answer a command, nor its repetition: it may have been carried out")
+        raise Uncertain(
+            "the store did not answer a command, nor its repetition: it may have been carried out"
+        )
 
     async def _recognise(self, record: Record, expected: str, outcome: Outcome, now: float) -> Outcome:
         """After a lost reply: was the first try carried out? (rule 7)"""
@@ -387,7 +421,9 @@ class Lifecycle:
             return SAVED
         if expected in current.versions:
             return Changed(current)
-        raise Uncertain("a write's reply was lost, and so many others wrote since that it cannot be told apart")
+        raise Uncertain(
+            "a write's reply was lost, and so many others wrote since that it cannot be told apart"
+        )
 
     async def _current(self, key: str, outcome: Outcome, now: float) -> Record | None:
         """What is there after another writer was first; None if the session is gone."""
@@ -400,7 +436,9 @@ class Lifecycle:
         if session._login is None or self._by_user is None:
             return None
         evict = self.options.at_limit == "evict_oldest"
-        return Terms(elapsed=elapsed, own_fence=session._own_fence, limit=self.options.max_sessions, evict=evict)
+        return Terms(
+            elapsed=elapsed, own_fence=session._own_fence, limit=self.options.max_sessions, evict=evict
+        )
 
     async def _create(self, session: BaseSession, now: float, *, elapsed: float) -> Committed:
         """A session of this request's own: nothing of it is stored yet."""
@@ -495,12 +533,12 @@ class Lifecycle:
         try:
             return await self.store.delete(key, now=now, token=token, expected=expected)
         except ReplyLost:
-            return await self._again(
-                lambda: self.store.delete(key, now=now, token=token, expected=expected)
-            )
+            return await self._again(lambda: self.store.delete(key, now=now, token=token, expected=expected))
 
     async def _gone(self, session: BaseSession, now: float, *, elapsed: float) -> Committed:
-        """The session ended, or belongs to another login now: our changes are dropped, a login of our own counts (rule 9)."""
+        """The session ended, or belongs to another login now: our changes are dropped, a login of our own counts
+        (rule 9).
+        """
         record = session._record
         if record is not None:
             self._tell("session.gone", record.key, record.user_id, now=now)
@@ -602,7 +640,9 @@ class Lifecycle:
 
     def _index(self) -> ByUser:
         if self._by_user is None:
-            raise ConfigurationError("this store has no by-user index: use one that lists sessions by user (ByUser)")
+            raise ConfigurationError(
+                "this store has no by-user index: use one that lists sessions by user (ByUser)"
+            )
         return self._by_user
 
     def _tell(

@@ -1,7 +1,7 @@
 """The faces: sessions for scripts and adapters, sync and async, one line a method over the same flows.
 
-`SessionManager` runs every flow to its end (`core/stepping.py`); `AsyncSessionManager` awaits it. A store that cannot serve a face
-says so when the face is built (`WrongFace`).
+`SessionManager` runs every flow to its end (`core/stepping.py`); `AsyncSessionManager` awaits it. A store that cannot
+serve a face says so when the face is built (`WrongFace`).
 """
 
 import asyncio
@@ -135,7 +135,9 @@ class _Flows:
         return await self.lifecycle.take(session, key, default, self.clock.time())
 
     async def end_all(self, session: BaseSession, user_id: str | None, *, others_only: bool) -> int:
-        """End the user's sessions from within a request: its own later login is then not caught by the fence it raised itself."""
+        """End the user's sessions from within a request: its own later login is then not caught by the fence it
+        raised itself.
+        """
         user = user_id if user_id is not None else session.user_id
         if user is None:
             raise UsageError("nobody is logged in here: say whose sessions to end, end_all(user_id=…)")
@@ -195,7 +197,9 @@ class _Served(BaseSession, Generic[Model]):
     _at = 0.0
     """When the request came, in seconds since the epoch."""
     _failure: Exception | None = None
-    """Why there is no session here, or none to commit: told to whoever uses it, and to nobody else (checklist 117)."""
+    """Why there is no session here, or none to commit: told to whoever uses it, and to nobody else (checklist
+    117).
+    """
 
     @property
     def _schema(self) -> Schema | None:
@@ -235,7 +239,9 @@ class Session(_Served[Model]):
             raise
 
     def save(self) -> None:
-        """Commit now. Raises SessionGone, LoginRefused, SessionConflict, StoreError; changes made later are committed later."""
+        """Commit now. Raises SessionGone, LoginRefused, SessionConflict, StoreError; changes made later are committed
+        later.
+        """
         run_now(self._flows.save(self))
 
     def reload(self) -> None:
@@ -255,7 +261,9 @@ class Session(_Served[Model]):
         return run_now(self._flows.end_all(self, None, others_only=True))
 
     def end_all(self, user_id: str | None = None) -> int:
-        """End every session of this user (or of `user_id`), this one too; `login()` afterwards begins a new one. Returns how many."""
+        """End every session of this user (or of `user_id`), this one too; `login()` afterwards begins a new one.
+        Returns how many.
+        """
         return run_now(self._flows.end_all(self, user_id, others_only=False))
 
 
@@ -280,7 +288,9 @@ class AsyncSession(_Served[Model]):
         return self
 
     async def save(self) -> None:
-        """Commit now. Raises SessionGone, LoginRefused, SessionConflict, StoreError; changes made later are committed later."""
+        """Commit now. Raises SessionGone, LoginRefused, SessionConflict, StoreError; changes made later are committed
+        later.
+        """
         await shielded(self._flows.save(self))
 
     async def reload(self) -> None:
@@ -300,7 +310,9 @@ class AsyncSession(_Served[Model]):
         return await shielded(self._flows.end_all(self, None, others_only=True))
 
     async def end_all(self, user_id: str | None = None) -> int:
-        """End every session of this user (or of `user_id`), this one too; `login()` afterwards begins a new one. Returns how many."""
+        """End every session of this user (or of `user_id`), this one too; `login()` afterwards begins a new one.
+        Returns how many.
+        """
         return await shielded(self._flows.end_all(self, user_id, others_only=False))
 
 
@@ -448,7 +460,9 @@ class AsyncSessionManager:
         return session
 
     async def commit(self, session: AsyncSession[Any], *, only_logout: bool = False) -> CookieAction:
-        """Commit a request's session; returns what to tell the browser. Once a command was sent, not cancelled (rule 12)."""
+        """Commit a request's session; returns what to tell the browser. Once a command was sent, not cancelled (rule
+        12).
+        """
         return await shielded(self.flows.commit(session, only_logout=only_logout))
 
     def of(self, user_id: object) -> AsyncUserSessions:
@@ -494,10 +508,12 @@ _running: set[asyncio.Task[Any]] = set()
 
 
 async def shielded(flow: Coroutine[Any, Any, T]) -> T:
-    """Await a flow that must not stop half way: cancelling the caller leaves it running to its end (PROTOCOL rule 12).
+    """Await a flow that must not stop half way: cancelling the caller leaves it running to its end (PROTOCOL rule
+    12).
 
-    A store that answers inline (memory, an idle SQLite file) never suspends, and then this is a function call: no task is made. Otherwise
-    the rest of the flow moves into a task of its own at its first suspension, which is when its first command has been sent.
+    A store that answers inline (memory, an idle SQLite file) never suspends, and then this is a function call: no
+    task is made. Otherwise the rest of the flow moves into a task of its own at its first suspension, which is when
+    its first command has been sent.
     """
     try:
         waiting = flow.send(None)

@@ -1,7 +1,7 @@
 """The table: what is stored at the end of a request, and when the cookie is sent. One pure function.
 
-The first row that applies decides. `lifecycle` carries the decision out; where the store answers that another writer was first, it
-decides again on what is there now.
+The first row that applies decides. `lifecycle` carries the decision out; where the store answers that another writer
+was first, it decides again on what is there now.
 
     standing   because                                    store            cookie
     ---------  -----------------------------------------  ---------------  ---------------------------------
@@ -21,14 +21,15 @@ decides again on what is there now.
     live       again                                      -                send
     live       anything else                              -                -
 
-"again": the request came with the verifier before the last renewal (it gets the same successor once more), or with a cookie signed by an
-older key.
+"again": the request came with the verifier before the last renewal (it gets the same successor once more), or with a
+cookie signed by an older key.
 
-After a logout the rows for "new" apply to what the handler set since. Once the headers have left, nothing that sends a cookie is chosen.
+After a logout the rows for "new" apply to what the handler set since. Once the headers have left, nothing that sends
+a cookie is chosen.
 """
 
 from enum import Enum
-from functools import lru_cache
+from functools import cache
 from typing import Final, NamedTuple
 
 from coatcheck.core.session import CookieAction, Standing
@@ -53,6 +54,8 @@ class Action(Enum):
 
 
 class Decision(NamedTuple):
+    """What to do to the store, and what to tell the browser."""
+
     action: Action
     cookie: CookieAction
 
@@ -72,7 +75,9 @@ class Situation(NamedTuple):
     """resave, `modified = True`, or the first sight of a renewed verifier: write although nothing changed."""
     renewal_due: bool = False
     again: bool = False
-    """The browser should get the cookie once more: it came with the verifier before the last renewal, or signed by an older key."""
+    """The browser should get the cookie once more: it came with the verifier before the last renewal, or signed by an
+    older key.
+    """
     touch: bool = False
     """touch() was called, or is due."""
     persistent: bool = False
@@ -85,7 +90,7 @@ _NOTHING: Final = Decision(Action.NOTHING, CookieAction.NONE)
 _CREATE: Final = Decision(Action.CREATE, CookieAction.SEND)
 
 
-@lru_cache(maxsize=None)  # pure, over a few hundred situations that occur: looking one up halves the cost
+@cache  # pure, over a few hundred situations that occur: looking one up halves the cost
 def decide(s: Situation) -> Decision:
     """Look the situation up in the table above."""
     if s.standing is not Standing.LIVE:

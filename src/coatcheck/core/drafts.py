@@ -1,7 +1,7 @@
 """What a record becomes: the pure half of every write. Each function takes a record and returns the next one.
 
-Records are rebuilt by position where it is done on every request: naming the fields that change (`msgspec.structs.replace`)
-costs 1.3 us, the constructor 0.2.
+Records are rebuilt by position where it is done on every request: naming the fields that change
+(`msgspec.structs.replace`) costs 1.3 us, the constructor 0.2.
 """
 
 import hmac
@@ -13,7 +13,18 @@ from coatcheck.core import ids
 from coatcheck.core.record import VERSIONS_KEPT, Lifetime, Login, Record, Renewal
 from coatcheck.core.session import Standing
 
-__all__ = ["DETACHED_FOR", "OVERLAP", "Holding", "first", "following", "holding", "logged_in", "renewed", "rotated", "seen"]
+__all__ = [
+    "DETACHED_FOR",
+    "OVERLAP",
+    "Holding",
+    "first",
+    "following",
+    "holding",
+    "logged_in",
+    "renewed",
+    "rotated",
+    "seen",
+]
 
 OVERLAP: Final = 10.0
 """Seconds for which the previous verifier goes on after its successor was first seen (rule 3)."""
@@ -50,11 +61,27 @@ def holding(record: Record, verifier: str, now: float) -> Holding:
 
 
 def first(
-    key: str, version: str, verifier: str, data: bytes, now: float, *, idle: float, ends_at: float, lifetime: Lifetime | None
+    key: str,
+    version: str,
+    verifier: str,
+    data: bytes,
+    now: float,
+    *,
+    idle: float,
+    ends_at: float,
+    lifetime: Lifetime | None,
 ) -> Record:
     """The first record of a session."""
     return Record(
-        key, (version,), ids.digest(verifier), data, now, now, min(now + idle, ends_at), ends_at, lifetime=lifetime
+        key,
+        (version,),
+        ids.digest(verifier),
+        data,
+        now,
+        now,
+        min(now + idle, ends_at),
+        ends_at,
+        lifetime=lifetime,
     )
 
 
@@ -103,7 +130,14 @@ def seen(record: Record, now: float) -> Record:
 
 
 def logged_in(
-    record: Record, user_id: str, login: Login, now: float, *, idle: float, absolute: float, lifetime: Lifetime | None
+    record: Record,
+    user_id: str,
+    login: Login,
+    now: float,
+    *,
+    idle: float,
+    absolute: float,
+    lifetime: Lifetime | None,
 ) -> Record:
     """The session of a user who has just proved who they are: both timeouts begin anew (rule 6)."""
     ends_at = now + absolute

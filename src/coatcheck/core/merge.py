@@ -1,12 +1,13 @@
 """Three-way merge of two writers of one session. Pure (PROTOCOL rules 13-17).
 
-Session data is a mapping of keys to encoded values ("parts"). `base` is what this request loaded, `theirs` is what is stored
-now, `mine` is what this request did. Per key, and into dicts; lists and scalars are atoms:
+Session data is a mapping of keys to encoded values ("parts"). `base` is what this request loaded, `theirs` is what is
+stored now, `mine` is what this request did. Per key, and into dicts; lists and scalars are atoms:
 
     unchanged by one side      the other side's value
     changed by both, dicts     key by key, by these same rules
     changed by both, else      mine, because I commit later; reported as a conflict
-    deleted by one side        deleted, whichever commits last: deleting is how people log out. What it beats is a conflict
+    deleted by one side        deleted, whichever commits last: deleting is how people log out. What it beats is a
+    conflict
     clear() by me              everything that is there now goes; what I set after it stays
     increment(), apply()       applied again, to the fresh value
 """
@@ -110,7 +111,9 @@ def _difference(was: Any, now: Any) -> Any:
 def merge(
     base: Parts, mine: Changes, theirs: Parts, resolvers: Mapping[str, Resolver] | None = None
 ) -> Merged:
-    """Put `mine` on top of `theirs`; both began at `base`. `resolvers` settle single keys in the application's own way."""
+    """Put `mine` on top of `theirs`; both began at `base`. `resolvers` settle single keys in the application's own
+    way.
+    """
     parts: dict[str, bytes | msgspec.Raw] = {} if mine.cleared else dict(theirs)
     conflicts: list[str] = []
     for key in mine.deletes:

@@ -19,7 +19,9 @@ class Options:
 
     timeouts: Timeouts = field(default_factory=Timeouts)
     resave: bool = False
-    """Write at the end of every request, changed or not; still over the version that was loaded, so old data never comes back."""
+    """Write at the end of every request, changed or not; still over the version that was loaded, so old data never
+    comes back.
+    """
     save_uninitialized: bool = False
     """Store a new session though nothing was put into it. Every visit of every robot then costs a record."""
     rolling: bool = False
@@ -27,13 +29,17 @@ class Options:
     unset: Literal["keep", "destroy"] = "keep"
     """What setting the request's session to None means: keep what is stored, or end it."""
     genid: Callable[[], str] | None = None
-    """Makes the locator: 16 to 128 of `A-Za-z0-9_-`. The verifier stays ours, so a weak one costs collisions, never a login."""
+    """Makes the locator: 16 to 128 of `A-Za-z0-9_-`. The verifier stays ours, so a weak one costs collisions, never a
+    login.
+    """
     schema: type[Any] | None = None
     """A msgspec Struct, dataclass or pydantic model for `session.data`."""
     merge: Mapping[str, Resolver] = field(default_factory=dict)
     """Key -> (base, theirs, mine) -> value: settles two changes of the same key."""
     on_conflict: Literal["later", "raise"] = "later"
-    """Two assignments to the same value: the later commit wins (event session.conflict), or SessionConflict (HTTP 409)."""
+    """Two assignments to the same value: the later commit wins (event session.conflict), or SessionConflict (HTTP
+    409).
+    """
     login_keeps: Collection[str] | None = None
     """Keys that an anonymous session may carry into a login (checklist 55); None: all of them."""
     max_sessions: int | None = None

@@ -17,8 +17,8 @@ MILLISECONDS_FROM: Final = 86_400_000
 def seconds(value: float | timedelta, *, setting: str) -> float:
     """A duration in seconds, from seconds or a timedelta.
 
-    Raises ConfigurationError for what is no duration: not positive, not finite, a bool, a text, or so large that it looks like
-    milliseconds.
+    Raises ConfigurationError for what is no duration: not positive, not finite, a bool, a text, or so large that it
+    looks like milliseconds.
     """
     if isinstance(value, timedelta):
         value = value.total_seconds()
@@ -53,7 +53,9 @@ class Timeouts:
     idle: float | timedelta = DAY
     """Ends a session not seen for so long (ASVS 7.3.1)."""
     absolute: float | timedelta = 30 * DAY
-    """Ends a session so long after it was created or, once logged in, after the login (ASVS 7.3.2). Nothing extends it."""
+    """Ends a session so long after it was created or, once logged in, after the login (ASVS 7.3.2). Nothing extends
+    it.
+    """
     remember: float | timedelta = 30 * DAY
     """The idle timeout of a login with `remember=True`; its cookie outlives the browser."""
     renewal: float | timedelta | None = 3600.0

@@ -1,8 +1,9 @@
 """The session a handler sees: a dict that remembers what changed. Pure: no store, no clock of its own.
 
-What was loaded stays encoded until it is read; what was read and could be changed in place, or was assigned, is encoded again at
-commit and compared (rule 17). `regenerate()`, `login()`, `logout()` and `touch()` only write down an intention; `lifecycle` carries
-it out. The verbs that act at once (`save`, `reload`, `take`, `destroy`) need a store and live in `manager.py`.
+What was loaded stays encoded until it is read; what was read and could be changed in place, or was assigned, is
+encoded again at commit and compared (rule 17). `regenerate()`, `login()`, `logout()` and `touch()` only write down an
+intention; `lifecycle` carries it out. The verbs that act at once (`save`, `reload`, `take`, `destroy`) need a store
+and live in `manager.py`.
 """
 
 from collections.abc import Callable, Iterator, MutableMapping
@@ -78,8 +79,9 @@ class SessionCookie:
 
     @property
     def max_age(self) -> float | None:
-        """Seconds of inactivity after which this session ends and its cookie expires; None: the configured timeout, and a
-        cookie that goes when the browser closes. Set it to seconds, a timedelta or None."""
+        """Seconds of inactivity after which this session ends and its cookie expires; None: the configured timeout,
+        and a cookie that goes when the browser closes. Set it to seconds, a timedelta or None.
+        """
         lifetime = self._session._current_lifetime()
         return lifetime.idle if lifetime and lifetime.persistent else None
 
@@ -98,8 +100,9 @@ class SessionCookie:
 
 
 class BaseSession(MutableMapping[str, Any]):
-    """A request's session. Keys are text; values are JSON plus datetime, date, UUID, Decimal, bytes, tuple, set and Markup:
-    a value comes back equal and of the same type, or is refused when it is assigned (`UnstorableValue`)."""
+    """A request's session. Keys are text; values are JSON plus datetime, date, UUID, Decimal, bytes, tuple, set and
+    Markup: a value comes back equal and of the same type, or is refused when it is assigned (`UnstorableValue`).
+    """
 
     # Class-level defaults instead of __init__: an untouched session costs one object and no attribute.
     _standing = Standing.UNLOADED
@@ -111,7 +114,9 @@ class BaseSession(MutableMapping[str, Any]):
     _committed: Parts | None = None
     """What was committed, while it has not been made the base yet."""
     _written: dict[str, bytes]
-    """What containers were encoded to at the last look, so that the ones in the handler's hands can be told from stale ones."""
+    """What containers were encoded to at the last look, so that the ones in the handler's hands can be told from
+    stale ones.
+    """
     _live: dict[str, Any]
     _pending: dict[str, bytes | None]
     """Keys to look at when committing: encoded if the value cannot change in place, else None."""
@@ -143,7 +148,9 @@ class BaseSession(MutableMapping[str, Any]):
     # ---- hooks that `lifecycle` and the faces fill in
 
     def _load(self) -> None:
-        """Load the session now. Faces that can wait override this; where nobody can, the session was loaded eagerly."""
+        """Load the session now. Faces that can wait override this; where nobody can, the session was loaded
+        eagerly.
+        """
         raise UsageError("this session is not loaded yet: `await get_session(request)` first")
 
     def _new_locator(self) -> str:
@@ -163,7 +170,9 @@ class BaseSession(MutableMapping[str, Any]):
     # ---- reading
 
     def _open(self) -> Parts:
-        """The data as loaded; loads a lazy session. Every access comes through here, so it is where `Vary: Cookie` begins."""
+        """The data as loaded; loads a lazy session. Every access comes through here, so it is where `Vary: Cookie`
+        begins.
+        """
         self._accessed = True
         if self._committed is not None:
             self._catch_up()
@@ -186,7 +195,9 @@ class BaseSession(MutableMapping[str, Any]):
         return base
 
     def _invalid(self, error: CorruptRecord) -> Parts:
-        """What is stored is not a session: this request has none (checklist 112). The operator hears of it, the visitor sees no error."""
+        """What is stored is not a session: this request has none (checklist 112). The operator hears of it, the
+        visitor sees no error.
+        """
         self._corrupted(error)
         self._reset(Standing.NEW)
         return {}
@@ -294,18 +305,20 @@ class BaseSession(MutableMapping[str, Any]):
     def increment(self, key: str, by: float = 1, *, default: float = MISSING) -> Any:
         """Add `by` to a number, exactly once, whatever other requests do at the same time.
 
-        Returns the local estimate; the committed value is there after `save()`. A missing key counts from 0 (or `default`); one that
-        another request deleted meanwhile stays deleted, with an event, unless `default` is given.
+        Returns the local estimate; the committed value is there after `save()`. A missing key counts from 0 (or
+        `default`); one that another request deleted meanwhile stays deleted, with an event, unless `default` is
+        given.
         """
         if default is MISSING and key not in self:
             default = 0
         return self.apply(key, _add(by), default=default)
 
     def apply(self, key: str, function: Callable[[Any], Any], *, default: Any = MISSING) -> Any:
-        """Change a value by a function of it, exactly once: `function` is called again on the fresh value if another request was first.
+        """Change a value by a function of it, exactly once: `function` is called again on the fresh value if another
+        request was first.
 
-        `function` gets a copy and returns the new value; it must not depend on anything else that changes. Returns the local estimate.
-        Raises KeyError if the key is missing and there is no `default`.
+        `function` gets a copy and returns the new value; it must not depend on anything else that changes. Returns
+        the local estimate. Raises KeyError if the key is missing and there is no `default`.
         """
         self._change()
         op = Op(function, default)
@@ -331,7 +344,9 @@ class BaseSession(MutableMapping[str, Any]):
         return codec.decode(estimate)
 
     def _assigned(self, key: str) -> bool:
-        """Whether this request gave the key a value of its own, so that an operation on it is part of that assignment."""
+        """Whether this request gave the key a value of its own, so that an operation on it is part of that
+        assignment.
+        """
         if self._cleared or key in self._deletes:
             return key in self._live
         return key in self._pending and key in self._changes().sets
@@ -341,7 +356,9 @@ class BaseSession(MutableMapping[str, Any]):
         self.apply(FLASHES, lambda queue: [*queue, (category, message)], default=[])
 
     def flashes(self) -> list[tuple[str, str]]:
-        """The messages left so far, as (category, message), and forget them. At least once: `take("_flashes")` shows them at most once."""
+        """The messages left so far, as (category, message), and forget them. At least once: `take("_flashes")` shows
+        them at most once.
+        """
         queue = self.get(FLASHES)
         if not queue:
             return []
@@ -351,15 +368,18 @@ class BaseSession(MutableMapping[str, Any]):
     # ---- intentions
 
     def regenerate(self) -> None:
-        """Give the session a new id at commit and end the old one at once, keeping the data: after a change of privilege."""
+        """Give the session a new id at commit and end the old one at once, keeping the data: after a change of
+        privilege.
+        """
         self._announce("regenerate()")
         self._regenerate = self._meant = True
 
     def login(self, user_id: str | int | UUID, *, method: str = "pwd", remember: bool = False) -> None:
         """Make this the session of `user_id`: a new id at commit, the old one opens nothing any more (ASVS 7.2.4).
 
-        `user_id` is kept as text. `method` is recorded (RFC 8176 has names: "pwd", "otp", "hwk"…). With `remember` the cookie outlives
-        the browser. If another user was logged in here, this begins a session of its own from this request's changes (rule 5).
+        `user_id` is kept as text. `method` is recorded (RFC 8176 has names: "pwd", "otp", "hwk"…). With `remember`
+        the cookie outlives the browser. If another user was logged in here, this begins a session of its own from
+        this request's changes (rule 5).
         """
         self._announce("login()")
         address, user_agent = self._client()
@@ -367,7 +387,9 @@ class BaseSession(MutableMapping[str, Any]):
         self._login, self._meant = Intent(_user(user_id), login), True
 
     def logout(self) -> None:
-        """End the session at commit, on the server and in the browser. What is set afterwards begins a new, anonymous one."""
+        """End the session at commit, on the server and in the browser. What is set afterwards begins a new, anonymous
+        one.
+        """
         self._announce("logout()")
         self.clear()
         self._logout = self._meant = True
@@ -382,7 +404,9 @@ class BaseSession(MutableMapping[str, Any]):
 
     @property
     def handle(self) -> str:
-        """The public name of this session: for device lists, logs and revocation. It opens nothing. Constant through login and renewal."""
+        """The public name of this session: for device lists, logs and revocation. It opens nothing. Constant through
+        login and renewal.
+        """
         self._open()
         if self._record is not None and self._standing is Standing.LIVE and not self._logout:
             return self._record.key
@@ -403,7 +427,9 @@ class BaseSession(MutableMapping[str, Any]):
 
     @property
     def modified(self) -> bool:
-        """True if this request changed data; changed and changed back is not modified. Set it to True to write regardless."""
+        """True if this request changed data; changed and changed back is not modified. Set it to True to write
+        regardless.
+        """
         self._open()
         return self._has_changes()
 
@@ -477,8 +503,9 @@ class BaseSession(MutableMapping[str, Any]):
 
     @property
     def data(self) -> Any:
-        """The session as an object of the configured `schema`; changing its fields changes the session. Keys the schema does
-        not know are kept (rolling deploys). Raises SchemaMismatch if what is stored does not fit."""
+        """The session as an object of the configured `schema`; changing its fields changes the session. Keys the
+        schema does not know are kept (rolling deploys). Raises SchemaMismatch if what is stored does not fit.
+        """
         if self._schema is None:
             raise ConfigurationError(
                 "session.data needs schema=…: a msgspec.Struct, a dataclass or a pydantic model"
@@ -615,7 +642,9 @@ class BaseSession(MutableMapping[str, Any]):
             self._live[key], self._pending[key] = codec.decode(encoded), bytes(encoded)
 
     def _reset(self, standing: Standing) -> None:
-        """Forget everything this request did and saw: the session has ended, or was never this request's to change."""
+        """Forget everything this request did and saw: the session has ended, or was never this request's to
+        change.
+        """
         self._record, self._standing, self._verifier = None, standing, None
         self._base, self._live, self._pending, self._committed = {}, {}, {}, None
         self._deletes, self._cleared, self._ops = frozenset(), False, None
@@ -628,7 +657,9 @@ _NOTHING: Final = Changes()
 
 
 def _alike(ours: bytes, stored: bytes | msgspec.Raw) -> bool:
-    """Is the stored value the one we would write? Other writers (jsonb, Node) spell the same containers differently (rule 17)."""
+    """Is the stored value the one we would write? Other writers (jsonb, Node) spell the same containers differently
+    (rule 17).
+    """
     if ours == bytes(stored):
         return True
     return ours[:1] in b"{[" and codec.same(ours, stored)

@@ -22,11 +22,7 @@ class Schema:
     def __init__(self, model: type[Any]) -> None:
         self.model = model
         self._pydantic = hasattr(model, "model_validate")
-        if not (
-            self._pydantic
-            or is_dataclass(model)
-            or (isinstance(model, type) and issubclass(model, msgspec.Struct))
-        ):
+        if not (self._pydantic or is_dataclass(model) or (issubclass(model, msgspec.Struct))):
             raise ConfigurationError(
                 f"schema={model!r}: give a msgspec.Struct, a dataclass or a pydantic model whose fields all have defaults"
             )
