@@ -1,0 +1,103 @@
+""" "Your devices": every session of a user, each of which they can end."""
+
+import re
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from coatcheck import AsyncSession, Device
+from coatcheck.starlette import get_session
+from demo import forms
+from demo.web import house, problem, render, see_other, wants_html
+
+__all__ = ["end", "end_others", "friendly", "show"]
+
+BROWSERS = {
+    "Edg/": "Edge",
+    "OPR/": "Opera",
+    "Firefox/": "Firefox",
+    "FxiOS/": "Firefox",
+    "Chrome/": "Chrome",
+    "CriOS/": "Chrome",
+    "Safari/": "Safari",
+}
+SYSTEMS = {
+    "iPhone": "iPhone",
+    "iPad": "iPad",
+    "Android": "Android",
+    "Windows": "Windows",
+    "Mac OS X": "macOS",
+    "CrOS": "ChromeOS",
+    "Linux": "Linux",
+}
+
+
+async def show(request: Request) -> Response:
+    """The list, as a page or as JSON."""
+    session = await get_session(request)
+    if session.user_id is None:
+        return see_other("/login?next=/devices") if wants_html(request) else problem(401, "Not signed in.")
+    devices = await house(request).sessions.of(session.user_id).list()
+    if not wants_html(request):
+        return JSONResponse({"devices": [_plain(device, session) for device in devices]}, headers=PRIVATE)
+    page = render(
+        request,
+        session,
+        "devices.html",
+        devices=devices,
+        current=session.handle,
+        friendly=friendly,
+        csrf=forms.token(session),
+    )
+    page.headers["Cache-Control"] = "no-store"
+    return page
+
+
+async def end(request: Request) -> Response:
+    """End one of the user's own sessions. The handle opens nothing, so it may travel in a form."""
+    session = await get_session(request)
+    form = await forms.read(request, session)
+    if session.user_id is None:
+        return see_other("/login?next=/devices")
+    ended = await house(request).sessions.of(session.user_id).end(str(form.get("handle", "")))
+    session.flash("That device is signed out." if ended else "That device was signed out already.", "success")
+    return see_other("/devices")
+
+
+async def end_others(request: Request) -> Response:
+    """Log out everywhere else."""
+    session = await get_session(request)
+    await forms.read(request, session)
+    if session.user_id is None:
+        return see_other("/login?next=/devices")
+    count = await session.end_others()
+    noun = "other device is" if count == 1 else "other devices are"
+    session.flash(f"{count or 'No'} {noun} signed out." if count else "There was no other device.", "success")
+    return see_other("/devices")
+
+
+def friendly(user_agent: str) -> str:
+    """What people call this browser: "Firefox on Linux". A script's own name otherwise."""
+    browser = next((name for mark, name in BROWSERS.items() if mark in user_agent), None)
+    system = next((name for mark, name in SYSTEMS.items() if mark in user_agent), None)
+    if browser is None:
+        script = re.match(r"[\w.-]{1,30}", user_agent)
+        return script[0] if script else "Unknown device"
+    return f"{browser} on {system}" if system else browser
+
+
+PRIVATE = {"Cache-Control": "no-store", "Vary": "Accept"}
+
+
+def _plain(device: Device, session: AsyncSession[Any]) -> dict[str, Any]:
+    return {
+        "handle": device.handle,
+        "current": device.handle == session.handle,
+        "name": friendly(device.user_agent),
+        "user_agent": device.user_agent,
+        "network": device.address,
+        "created_at": device.created_at.isoformat(),
+        "last_seen_at": device.last_seen_at.isoformat(),
+        "expires_at": device.expires_at.isoformat(),
+    }
