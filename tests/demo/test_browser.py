@@ -1,0 +1,45 @@
+"""The demo in a real Chromium: what a newcomer clicks, and axe's verdict on every page."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.demo.running import REPOSITORY, Demo
+
+HERE = Path(__file__).parent
+NEEDED = {"node": "nodejs", "npm": "npm", "chromium": "chromium"}
+"""Command -> Debian's package of it."""
+
+
+@pytest.fixture(scope="module")
+def tools() -> None:
+    """Node, Chromium and the locked packages. Missing ones fail the tests: a skip would hide that nobody looked."""
+    missing = [package for command, package in NEEDED.items() if shutil.which(command) is None]
+    if missing:
+        pytest.fail(f"apt-get update && apt-get install -y --no-install-recommends {' '.join(missing)}")
+    done = subprocess.run(
+        ["bash", REPOSITORY / "scripts" / "node"], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    with Demo(tmp_path_factory.mktemp("demo") / "state") as running:
+        yield running
+    assert "Traceback" not in running.output
+    assert "Warning" not in running.output
+
+
+@pytest.mark.usefixtures("tools")
+@pytest.mark.parametrize(
+    "scenario", ["accessibility", "keyboard", "visits", "account", "cart", "devices", "inspector"]
+)
+def test_in_the_browser(demo: Demo, scenario: str) -> None:
+    done = subprocess.run(
+        ["node", "browser.mjs", demo.url, scenario], cwd=HERE, capture_output=True, text=True, timeout=180
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
