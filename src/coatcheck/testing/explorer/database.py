@@ -6,11 +6,12 @@ whose commands are `await suspend(command)`; its Database then carries out those
 """
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Generator, Hashable, Mapping
 from types import coroutine
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-from coatcheck.core.ports import Page, Store
+from coatcheck.core.ports import TOMBSTONE, Page, Store
 from coatcheck.core.record import Ended, Record
 from coatcheck.core.stepping import run_now
 from coatcheck.stores.memory import MemoryStore
@@ -22,6 +23,7 @@ Row = Record | Ended
 
 METHODS: Final = ("load", "create", "replace", "touch", "delete", "admit", "of_user", "end_user", "end_one")
 READS: Final = frozenset({"load", "of_user"})
+ASIDE: Final = frozenset({"of_user", "end_user", "end_one"})
 
 
 class Command(NamedTuple):
@@ -35,6 +37,8 @@ class Command(NamedTuple):
     fences: str | None = None
     """The user whose sessions it ends, all but `keeps`."""
     keeps: str | None = None
+    aside: bool = False
+    """It is not about the session that the request came with."""
 
     def __str__(self) -> str:
         return self.name
@@ -49,6 +53,10 @@ class Database(Protocol):
 
     def run(self, command: Command) -> Any:
         """Carry the command out and return the reply, or raise what the driver would."""
+        ...
+
+    def may_change(self, command: Command) -> bool:
+        """Whether carrying this command out could change anything. True is always right, False saves a copy."""
         ...
 
     def copy(self) -> "Database":
@@ -94,7 +102,9 @@ def suspending(kind: type) -> Store:
 def _method(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
     async def method(self: object, *args: Any, **kwargs: Any) -> Any:
         fences = args[0] if name == "end_user" else None
-        return await suspend(Command(name, args, kwargs, name in READS, fences, kwargs.get("keep")))
+        return await suspend(
+            Command(name, args, kwargs, name in READS, fences, kwargs.get("keep"), name in ASIDE)
+        )
 
     return method
 
@@ -110,8 +120,16 @@ class MemoryDatabase:
         return suspending(type(self._store))
 
     def run(self, command: Command) -> Any:
-        self._state = None
+        if self.may_change(command):
+            self._state = None
         return run_now(getattr(self._store, command.name)(*command.args, **command.kwargs))
+
+    def may_change(self, command: Command) -> bool:
+        # A read drops what it finds past its deadline.
+        if not command.reads:
+            return True
+        now = command.kwargs["now"]
+        return any((r.deadline if isinstance(r, Record) else r.at + TOMBSTONE) <= now for r in self.rows().values())
 
     def copy(self) -> "MemoryDatabase":
         twin = MemoryDatabase(_twin(self._store))
@@ -133,19 +151,17 @@ class MemoryDatabase:
 
 
 def _twin(store: MemoryStore) -> MemoryStore:
-    """A copy as deep as the store changes things in place: its containers, and sets in them. Records are values."""
+    """A copy as deep as the store changes things in place: its containers, and sets in dicts. Records are values."""
     twin = object.__new__(type(store))
+    attributes = vars(twin)
     for name, value in vars(store).items():
-        if isinstance(value, dict):
+        kind = type(value)
+        if kind is dict and value and type(next(iter(value.values()))) is set:
+            value = {key: item.copy() for key, item in value.items()}
+        elif kind is dict or kind is list or kind is OrderedDict:
             value = value.copy()
-            for key, item in value.items():
-                if type(item) is set:
-                    value[key] = item.copy()
-        elif isinstance(value, (list, set)):
-            value = value.copy()
-        elif name == "_lock":
-            value = threading.Lock()
-        setattr(twin, name, value)
+        attributes[name] = value
+    twin._lock = threading.Lock()
     return twin
 
 

@@ -50,6 +50,8 @@ class Trace(msgspec.Struct):
     me: str
     ticket: Ticket | None = None
     left_at: float = 0.0
+    now: float = 0.0
+    """The clock as it last read it. What the store does for a request is judged by this."""
     standing: Standing | None = None
     """What the handler found; None: it did not get that far."""
     loaded: Record | None = None
@@ -77,6 +79,8 @@ class Trace(msgspec.Struct):
     action: CookieAction = CookieAction.NONE
     sent: Ticket | None = None
     sent_epoch: int = 0
+    owed: bool = False
+    """It was decided by an earlier `save()`, not by the commit at the end."""
     finished: bool = False
 
     def drew(self, version: str) -> bool:
@@ -104,6 +108,7 @@ class Moment:
 
     def _time(self) -> float:
         self.asked = True
+        self.trace.now = self.wall
         return self.wall
 
     def _monotonic(self) -> float:
@@ -221,6 +226,8 @@ class Operation(msgspec.Struct, frozen=True):
     name: str
     run: Callable[[Handler], Awaitable[None]]
     ends: frozenset[str] = frozenset()
+    login: bool = False
+    """It may log somebody in."""
     limit: int | None = None
     fails: bool = False
     """The handler raises at its end: of all it did only a logout is kept."""
@@ -245,7 +252,10 @@ async def _serve(manager: AsyncSessionManager, operation: Operation, trace: Trac
             raise
         except SessionError as error:
             trace.error, fails = type(error).__name__, True
+        owed, session._owed = session._owed, CookieAction.NONE
         action = await manager.flows.commit(session, only_logout=fails)
+        if action is CookieAction.NONE and owed is not CookieAction.NONE:
+            action, trace.owed = owed, True  # as flows.commit() answers
     except SessionError as error:
         trace.error = type(error).__name__
     if action is CookieAction.SEND and session._record is not None and session._verifier is not None:
