@@ -152,11 +152,16 @@ class Lifecycle:
         return (renewal is None or renewal.seen_at is not None) and not self._renewal_due(record, now)
 
     async def commit(
-        self, session: BaseSession, now: float, *, elapsed: float = 0.0, only_logout: bool = False
+        self,
+        session: BaseSession,
+        now: float,
+        *,
+        elapsed: Callable[[], float] = float,
+        only_logout: bool = False,
     ) -> Committed:
         """Carry out what the request intended; returns what to tell the browser.
 
-        `elapsed` is how long ago the request began, in seconds of a monotonic clock. `only_logout` is for a request
+        `elapsed` tells how long ago the request began, in seconds of a monotonic clock. `only_logout` is for a request
         that failed: of all it meant to do, only a logout is kept. Raises StoreError, SessionTooLarge, UnstorableValue
         and SessionConflict; then nothing was written.
         """
@@ -168,7 +173,7 @@ class Lifecycle:
         return committed
 
     async def _carry_out(
-        self, session: BaseSession, now: float, *, elapsed: float, only_logout: bool
+        self, session: BaseSession, now: float, *, elapsed: Callable[[], float], only_logout: bool
     ) -> Committed:
         changes = session._changes() if session._base is not None else _NO_CHANGES
         loaded = session._record
@@ -244,7 +249,7 @@ class Lifecycle:
         decision: Decision,
         now: float,
         *,
-        elapsed: float,
+        elapsed: Callable[[], float],
     ) -> Committed | _Draft:
         """Write over the record of `draft`. If another writer was first: the draft to try next."""
         record, verifier, parts = self._following(session, draft, changes, decision.action, now)
@@ -432,15 +437,15 @@ class Lifecycle:
         current = outcome.current or await self.store.load(key, now=now)
         return current if isinstance(current, Record) else None
 
-    def _terms(self, session: BaseSession, elapsed: float) -> Terms | None:
+    def _terms(self, session: BaseSession, elapsed: Callable[[], float]) -> Terms | None:
         if session._login is None or self._by_user is None:
             return None
         evict = self.options.at_limit == "evict_oldest"
         return Terms(
-            elapsed=elapsed, own_fence=session._own_fence, limit=self.options.max_sessions, evict=evict
+            stopwatch=elapsed, own_fence=session._own_fence, limit=self.options.max_sessions, evict=evict
         )
 
-    async def _create(self, session: BaseSession, now: float, *, elapsed: float) -> Committed:
+    async def _create(self, session: BaseSession, now: float, *, elapsed: Callable[[], float]) -> Committed:
         """A session of this request's own: nothing of it is stored yet."""
         if session._standing is Standing.DETACHED:
             session._disown()
@@ -470,7 +475,9 @@ class Lifecycle:
         )  # fmt: skip
         return self._logged_in(session, record, now)
 
-    async def _insert(self, session: BaseSession, record: Record, now: float, *, elapsed: float) -> Outcome:
+    async def _insert(
+        self, session: BaseSession, record: Record, now: float, *, elapsed: Callable[[], float]
+    ) -> Outcome:
         terms = self._terms(session, elapsed)
 
         def insert() -> Awaitable[Outcome]:
@@ -486,7 +493,7 @@ class Lifecycle:
             return GONE  # it was created, and ended before we could ask again
         return outcome
 
-    async def _switch(self, session: BaseSession, now: float, *, elapsed: float) -> Committed:
+    async def _switch(self, session: BaseSession, now: float, *, elapsed: Callable[[], float]) -> Committed:
         """Another user logs in here: a session of their own first, then the end of the old one (rule 5)."""
         old = session._record
         session._disown()
@@ -496,7 +503,7 @@ class Lifecycle:
         return committed
 
     async def _logout(
-        self, session: BaseSession, now: float, *, elapsed: float, only_logout: bool
+        self, session: BaseSession, now: float, *, elapsed: Callable[[], float], only_logout: bool
     ) -> Committed:
         """End the session; what the handler set afterwards begins a new one."""
         old = session._record
@@ -535,7 +542,7 @@ class Lifecycle:
         except ReplyLost:
             return await self._again(lambda: self.store.delete(key, now=now, token=token, expected=expected))
 
-    async def _gone(self, session: BaseSession, now: float, *, elapsed: float) -> Committed:
+    async def _gone(self, session: BaseSession, now: float, *, elapsed: Callable[[], float]) -> Committed:
         """The session ended, or belongs to another login now: our changes are dropped, a login of our own counts
         (rule 9).
         """

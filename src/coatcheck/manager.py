@@ -114,7 +114,8 @@ class _Flows:
         return session._owed
 
     def _commit(self, session: BaseSession, *, only_logout: bool = False) -> Coroutine[Any, Any, Committed]:
-        elapsed = self.clock.monotonic() - session._began if session._login is not None else 0.0
+        monotonic, began = self.clock.monotonic, session._began
+        elapsed = float if session._login is None else lambda: monotonic() - began
         return self.lifecycle.commit(session, self.clock.time(), elapsed=elapsed, only_logout=only_logout)
 
     async def save(self, session: BaseSession) -> None:

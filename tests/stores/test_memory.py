@@ -235,7 +235,7 @@ def test_fences_are_forgotten_after_a_day_in_the_stores_own_clock() -> None:
     run_now(store.end_user("u", keep=None, now=NOW, token="t"))
     clock[0] = FENCE_KEPT - 1
     run_now(store.sweep(now=NOW + 9 * FENCE_KEPT))
-    late = Terms(elapsed=FENCE_KEPT)
+    late = Terms(stopwatch=lambda: FENCE_KEPT)
     assert run_now(store.admit(record("a", user_id="u"), expected=None, terms=late, now=NOW)) is FENCED
     clock[0] = FENCE_KEPT
     run_now(store.sweep(now=NOW))
@@ -294,7 +294,7 @@ def _anything(store: MemoryStore, rnd: random.Random, now: float, step: str) -> 
         case 5:
             run_now(store.delete(key, now=now, token=step))
         case 6:
-            terms = Terms(elapsed=rnd.random() * 9, limit=rnd.choice([None, 1, 3]), evict=rnd.random() < 0.5)
+            terms = Terms(stopwatch=lambda: rnd.random() * 9, limit=rnd.choice([None, 1, 3]), evict=rnd.random() < 0.5)
             login = changed(new, user_id=user or "u3")
             run_now(store.admit(login, expected=rnd.choice([None, expected]), terms=terms, now=now))
         case _:

@@ -166,7 +166,7 @@ def test_a_fence_from_before_a_reboot_is_ignored_and_swept(path: Path) -> None:
         assert run_now(backend.blocking().end_user("ada", keep=None, now=NOW, token="t")).fence == 5_000.0
     with SQLiteStore(path, monotonic=Clock(20.0)) as backend:
         store = backend.blocking()
-        admitted = store.admit(login("ada"), expected=None, terms=Terms(elapsed=5.0), now=NOW)
+        admitted = store.admit(login("ada"), expected=None, terms=Terms(stopwatch=lambda: 5.0), now=NOW)
         assert run_now(admitted) is SAVED
         run_now(store.sweep(now=NOW))
         assert sql(path, "SELECT * FROM fence") == []

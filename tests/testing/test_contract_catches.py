@@ -278,7 +278,7 @@ class FencesEveryone(MemoryStore):
 
 class IgnoresItsOwnFence(MemoryStore):
     def _fenced(self, user_id: str | None, terms: Terms) -> bool:
-        return super()._fenced(user_id, Terms(elapsed=terms.elapsed))
+        return super()._fenced(user_id, Terms(stopwatch=terms.stopwatch))
 
 
 class RaisesTheSameFenceTwice(MemoryStore):

@@ -21,7 +21,7 @@ The contract, sentence by sentence (`coatcheck.testing.StoreContract` has a test
 An own store needs these five methods and nothing else; abilities are asked for one by one, never by class name.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Final, Protocol, runtime_checkable
 
@@ -101,14 +101,20 @@ class Store(Protocol):
 class Terms(msgspec.Struct, frozen=True):
     """On what terms a login is admitted (rules 20-23)."""
 
-    elapsed: float = 0.0
-    """Seconds since this request began, on a monotonic clock: the fence compares in the store's own clock."""
+    stopwatch: Callable[[], float] = float
+    """Seconds since this request began, on a monotonic clock, each time it is called. (`float()` is 0.0: it begins now.)"""
     own_fence: float | None = None
     """The fence this request raised itself: `end_all(); login()` in a password change must work."""
     limit: int | None = None
     """At most so many sessions of this user, this one included."""
     evict: bool = True
     """At the limit: end the oldest logins (True), or answer FULL (False)."""
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since this request began. A store reads its own clock first and this second, so that what passes in between (a queue,
+        a round trip, a first try that another writer beat) makes a login look older than it is, never younger than a fence."""
+        return self.stopwatch()
 
 
 class Page(msgspec.Struct, frozen=True):

@@ -106,8 +106,11 @@ class Rig:
         expected = None if over is None else over.version
         return await self.store.delete(key, now=self.now, token=token or IDS.version(), expected=expected)
 
-    async def admit(self, record: Record, *, over: Record | None = None, **terms: Any) -> Outcome:
+    async def admit(
+        self, record: Record, *, over: Record | None = None, elapsed: float = 0.0, **terms: Any
+    ) -> Outcome:
         expected = None if over is None else over.version
+        terms["stopwatch"] = lambda: elapsed
         return await self.users.admit(record, expected=expected, terms=Terms(**terms), now=self.now)
 
     async def of_user(self, user_id: str, *, cursor: str | None = None, limit: int = 100) -> Page:
