@@ -5,6 +5,7 @@ import errno
 import logging
 import os
 import socket
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def main() -> int:
             _serve(app, listener)
     except KeyboardInterrupt:
         pass  # uvicorn has wound everything up by now
-    except (OSError, ConfigurationError) as error:
+    except (OSError, sqlite3.Error, ConfigurationError) as error:
         print(f"demo: {_explain(error, wanted.port)}", file=sys.stderr)
         return 1
     print(f"\nStopped. Everybody's session is kept in {wanted.state}/ for next time.")
@@ -76,6 +77,8 @@ def _listen(listener: socket.socket, port: int) -> None:
 def _explain(error: Exception, port: int) -> str:
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
         return f"port {port} is in use; choose another: make demo PORT={port + 1}"
+    if isinstance(error, sqlite3.Error):
+        return f"users.db in the state folder cannot be used ({error}); move it away, or choose another --state"
     return str(error)
 
 

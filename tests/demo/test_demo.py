@@ -285,3 +285,14 @@ def test_a_port_that_is_taken_is_one_clear_line(demo: Demo, tmp_path: Path) -> N
         1,
         f"demo: port {port} is in use; choose another: make demo PORT={port + 1}\n",
     )
+
+
+@pytest.mark.parametrize("spoilt", ["users.db", "sessions.db"])
+def test_a_file_that_is_not_ours_is_one_clear_line(tmp_path: Path, spoilt: str) -> None:
+    (tmp_path / spoilt).write_bytes(b"this is somebody's letter, not a database\n" * 200)
+    demo = Demo(tmp_path)
+    output, _ = demo.process.communicate(timeout=30)
+    assert demo.process.returncode == 1
+    assert output.startswith("demo: ")
+    assert spoilt in output
+    assert output.count("\n") == 1
