@@ -264,6 +264,9 @@ class Lifecycle:
         except ReplyLost:
             outcome = await self._again(lambda: self._write(record, expected, terms, shorten, now))
             outcome = await self._recognise(record, expected, outcome, now)
+            if outcome is SAVED and not await self._lasts(record, now):
+                # Written, and superseded before we could ask again: our cookie would take the place of a newer one.
+                decision = decision._replace(cookie=CookieAction.NONE)
         if outcome is SAVED:
             self._saved(session, record, parts, verifier, decision.action, now)
             return _COMMITTED[decision.cookie]
@@ -275,6 +278,11 @@ class Lifecycle:
             return await self._gone(session, now, elapsed=elapsed)
         self._rejoin(session, loaded, current)
         return self._merged(session, changes, current, now)
+
+    async def _lasts(self, record: Record, now: float) -> bool:
+        """Whether what was written is still of the session's present epoch."""
+        current = await self.store.load(record.key, now=now)
+        return isinstance(current, Record) and current.epoch == record.epoch
 
     def _following(
         self, session: BaseSession, draft: _Draft, changes: Changes, action: Action, now: float

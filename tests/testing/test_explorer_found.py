@@ -15,6 +15,10 @@ def _of_one_browser(start: str, *names: str) -> Scenario:
 FOUND = {
     # `elapsed` was taken when the commit began, so what passed on the way to the store made the login younger than the fence.
     "a login on its way while all sessions are ended": _of_one_browser("no cookie", "login", "end_all"),
+    # A renewal whose reply was lost, then a login: asked again, the store said SAVED, and the old cookie replaced the login's.
+    "a renewal repeated after a login": _of_one_browser("renewal due", "increment", "login")._replace(
+        happenings=(LOST,)
+    ),
 }
 
 
