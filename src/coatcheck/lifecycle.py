@@ -376,7 +376,8 @@ class Lifecycle:
         session._verifier = verifier
         if action is Action.REPLACE:
             return
-        session._on_previous = False
+        # After its own renewal a request is still one that came with the previous verifier: the new one is yet to be seen (rule 3).
+        session._on_previous = action is Action.RENEW
         name = {Action.CREATE: "session.created", Action.ROTATE: "session.rotated"}.get(
             action, "session.renewed"
         )

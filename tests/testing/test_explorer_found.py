@@ -19,6 +19,10 @@ FOUND = {
     "a renewal repeated after a login": _of_one_browser("renewal due", "increment", "login")._replace(
         happenings=(LOST,)
     ),
+    # The second write of the very request that renewed counted as the first sight of the new verifier: 10 s later the old one was dead.
+    "a renewal and another write, the answer lost": _of_one_browser("renewal due", "read", "save")._replace(
+        happenings=(Drop(), Pass(11))
+    ),
 }
 
 
