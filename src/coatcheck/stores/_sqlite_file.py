@@ -14,6 +14,7 @@ __all__ = [
     "PROBE",
     "Cursor",
     "Synchronous",
+    "busy",
     "connect",
     "is_broken",
     "is_busy",
@@ -228,6 +229,13 @@ def _code(error: BaseException) -> int:
 def is_busy(error: BaseException) -> bool:
     """Another connection holds the lock; nothing was done."""
     return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def busy(why: str) -> sqlite3.OperationalError:
+    """An error as SQLite raises it for a busy file."""
+    error = sqlite3.OperationalError(why)
+    error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    return error
 
 
 def is_broken(error: BaseException) -> bool:

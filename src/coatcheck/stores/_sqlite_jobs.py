@@ -17,8 +17,8 @@ from coatcheck.core.ports import (
     Terms,
 )
 from coatcheck.core.record import Ended, Record
-from coatcheck.stores._sqlite_client import atomically
 from coatcheck.stores._sqlite_file import PROBE, Cursor
+from coatcheck.stores._sqlite_pool import atomically
 from coatcheck.stores._sqlite_rows import Row, Written, forward, judge
 
 __all__ = [

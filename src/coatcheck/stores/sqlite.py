@@ -18,8 +18,9 @@ from coatcheck.core.ports import EndedAll, Outcome, Page, Terms
 from coatcheck.core.record import Ended, Record
 from coatcheck.errors import ConfigurationError, UsageError
 from coatcheck.stores import _sqlite_jobs as jobs
-from coatcheck.stores._sqlite_client import Awaiting, Blocking, Client, Pool, atomically
+from coatcheck.stores._sqlite_client import Awaiting, Blocking, Client
 from coatcheck.stores._sqlite_file import Synchronous, location, prepare
+from coatcheck.stores._sqlite_pool import Pool, atomically
 from coatcheck.stores._sqlite_rows import judge, readable, written
 
 __all__ = ["SQLiteSessions", "SQLiteStore"]
@@ -37,8 +38,8 @@ class SQLiteStore:
     """The store in the SQLite file at `path`, which is made if need be, readable and writable by its owner alone.
 
     `synchronous`: "normal", or "full" to sync each commit to the disk, so that a power cut takes nothing either.
-    `busy_timeout`: seconds for which a write waits while another process is writing; then StoreUnavailable. An event loop never
-    waits: a thread does (and then for up to twice as long: for the group before, and for its own).
+    `busy_timeout`: seconds for which a write waits while another process is writing; then StoreUnavailable. An event loop goes on
+    with other things meanwhile.
     `monotonic`: the store's own clock, in seconds, in which fences are kept. All processes that use the file must share it, and
     nobody may set it: CLOCK_MONOTONIC is such a clock, on one machine.
 
@@ -103,7 +104,12 @@ class SQLiteStore:
         """The store whose methods never hold up the event loop; several loops in one process may share it."""
         if self._awaiting is None:
             patient = Pool(self._path, busy_timeout=self._busy_timeout, synchronous=self._synchronous)
-            client = Awaiting(Pool(self._path), patient, syncs=self._synchronous == "full")
+            client = Awaiting(
+                Pool(self._path),
+                patient,
+                busy_timeout=self._busy_timeout,
+                syncs=self._synchronous == "full",
+            )
             self._awaiting = SQLiteSessions(client, self._monotonic)
         return self._awaiting
 
