@@ -78,7 +78,9 @@ def _explain(error: Exception, port: int) -> str:
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
         return f"port {port} is in use; choose another: make demo PORT={port + 1}"
     if isinstance(error, sqlite3.Error):
-        return f"users.db in the state folder cannot be used ({error}); move it away, or choose another --state"
+        return (
+            f"users.db in the state folder cannot be used ({error}); move it away, or choose another --state"
+        )
     return str(error)
 
 
