@@ -598,7 +598,10 @@ class Lifecycle:
             current = await self._current(record.key, outcome, now)
             if current is None or current.epoch != loaded.epoch:
                 self._tell("session.gone", loaded.key, loaded.user_id, now=now)
-                session._taken(key)
+                if session._login is None:
+                    session._reset(Standing.DETACHED)
+                else:
+                    session._taken(key)
                 return default
             record, parts = current, codec.split(current.data)
         raise StoreUnavailable(f"another writer was first {ATTEMPTS} times in a row; try again later")

@@ -23,6 +23,10 @@ FOUND = {
     "a renewal and another write, the answer lost": _of_one_browser("renewal due", "read", "save")._replace(
         happenings=(Drop(), Pass(11))
     ),
+    # A take that found the session gone left the request live: it sent the cookie of a session that had passed to a login.
+    "a take from a session that has gone": _of_one_browser("renewal due", "set_a", "take")._replace(
+        happenings=(Fence("alice"),)
+    ),
 }
 
 
