@@ -464,7 +464,8 @@ class AsyncSessionManager:
         """Commit a request's session; returns what to tell the browser. Once a command was sent, not cancelled (rule
         12).
         """
-        return await shielded(self.flows.commit(session, only_logout=only_logout))
+        await shielded(self.flows._commit(session, only_logout=only_logout))
+        return session._owed
 
     def of(self, user_id: object) -> AsyncUserSessions:
         """The sessions of one user."""
