@@ -1,0 +1,69 @@
+"""Applications whose stream stands still until somebody opens a gate, and then never ends by itself."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterable, Iterator
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from coatcheck.starlette import SessionMiddleware
+from coatcheck.wsgi import SessionMiddleware as WsgiSessions
+from tests.web.apps import SECRET
+
+_gate, _door = asyncio.Event(), threading.Event()
+
+
+async def stream(request: Request) -> Response:
+    session = request.session
+    session["state"] = "begun"
+
+    async def body() -> AsyncIterator[str]:
+        yield "data: begun\n\n"
+        await _gate.wait()
+        session["state"] = "opened"
+        while True:
+            await asyncio.sleep(0)  # to the server, which only then hears that the client has gone
+            yield "data: more\n\n"
+
+    return StreamingResponse(body(), media_type="text/event-stream")
+
+
+async def open_gate(request: Request) -> Response:
+    _gate.set()
+    return PlainTextResponse("")
+
+
+async def read(request: Request) -> Response:
+    return PlainTextResponse(str(request.session.get("state")))
+
+
+asgi = Starlette(routes=[Route("/stream", stream), Route("/open", open_gate), Route("/read", read)])
+asgi.add_middleware(SessionMiddleware, secret=SECRET)
+
+
+def _pages(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    session, path = environ["coatcheck.session"], environ["PATH_INFO"]
+    if path == "/stream":
+        return _stream(session, start_response)
+    if path == "/open":
+        _door.set()
+    text = str(session.get("state")).encode()
+    start_response("200 OK", [("Content-Length", str(len(text)))])
+    return [text]
+
+
+def _stream(session: dict[str, str], start_response: StartResponse) -> Iterator[bytes]:
+    session["state"] = "begun"
+    start_response("200 OK", [("Content-Type", "text/event-stream")])
+    yield b"data: begun\n\n"
+    _door.wait(60)
+    session["state"] = "opened"
+    while True:
+        yield b"data: more\n\n"
+
+
+wsgi = WsgiSessions(_pages, secret=SECRET)
