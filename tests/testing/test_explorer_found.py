@@ -27,6 +27,8 @@ FOUND = {
     "a take from a session that has gone": _of_one_browser("renewal due", "set_a", "take")._replace(
         happenings=(Fence("alice"),)
     ),
+    # A login refused after a save() took the saved rotation's cookie with it: the session lived, and no browser could open it.
+    "a login refused after a save": _of_one_browser("renewal due", "login_twice", "end_others"),
 }
 
 

@@ -139,7 +139,9 @@ def of_step(scenario: Scenario, step: Step) -> Iterator[str]:
 def _of_rows(scenario: Scenario, step: Step) -> Iterator[str]:
     before, after = step.before.database.rows(), step.after.database.rows()
     trace = _trace(step)
-    when = step.before.wall if trace is None else trace.now
+    when = step.before.wall
+    if trace is not None and step.choice.request is not None:
+        when = trace.now or step.after.requests[step.choice.request].trace.left_at
     for key in before.keys() | after.keys():
         was, now = before.get(key), after.get(key)
         if was is now:
@@ -338,7 +340,7 @@ def _finished(scenario: Scenario, step: Step, trace: Trace) -> Iterator[str]:
         yield from _kept(step, trace)
     if trace.seen is not None and trace.seen != trace.base:
         yield f"{_who(step)} read {trace.seen}, stored is {dict(trace.base)}"
-    if trace.listed is not None and (missed := _alices(step.after, trace.now) ^ trace.listed):
+    if trace.listed is not None and trace.now == trace.left_at and (missed := _alices(step.after, trace.now) ^ trace.listed):
         yield f"18/22: the list of alice's sessions is wrong about {sorted(missed)}"
 
 
@@ -372,7 +374,7 @@ def _cookies(step: Step, trace: Trace) -> Iterator[str]:
 
 def _logged_in(step: Step, trace: Trace, index: int) -> Iterator[str]:
     revoked = trace.was_told("login.revoked")
-    if trace.sent is None:
+    if revoked or trace.sent is None:
         if not (revoked and trace.login in step.after.fenced[index]):
             yield f"27: the login of {trace.login} in request {index + 1} ended in no session"
         return
@@ -467,6 +469,8 @@ def _jar(scenario: Scenario, node: Node, traces: list[Trace]) -> Iterator[str]:
     """What the browser is left with, once every response arrived in its order (rules 3, 4, 9, 10, 27)."""
     if any(traces[i].loaded is None or traces[i].sent_epoch != _epoch(traces[i]) for i in node.dropped):
         return  # the answer that brought a new session or epoch was lost: nothing can help
+    if any(trace.error is not None for trace in traces):
+        return  # an answer that only says that the store has failed carries no cookie
     ticket = dict(node.jars)[VICTIM]
     record = None if ticket is None else node.live(ticket.locator)
     if record is not None and standing(ticket, record, node.wall) is not Standing.LIVE:
