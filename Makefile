@@ -7,7 +7,7 @@ TYPED := $(wildcard src tests demo bench fuzz examples)
 COVER := --cov --cov-config=pyproject.toml --cov-report=term
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format docs bench scale fuzz pins clean
+.PHONY: help setup demo test test-all check format docs bench scale fuzz explore pins clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,10 +21,12 @@ demo: ## the demo application: make demo PORT=8000
 
 test: ## all tests that fit 25 minutes on two cores; core and lifecycle covered to 95%
 	@bash scripts/setup dev
+	@bash scripts/node
 	@$(PY) -m pytest -m "not slow" $(COVER)
 
 test-all: ## the slow tests too
 	@bash scripts/setup dev
+	@bash scripts/node
 	@$(PY) -m pytest $(COVER)
 
 check: ## lint, format, types, import contracts, docs
@@ -55,6 +57,10 @@ scale: ## cost against the number of sessions stored
 fuzz: ## hostile input for as long as you let it
 	@bash scripts/setup dev
 	@$(PY) -m fuzz
+
+explore: ## every order of two and three concurrent requests, with the number of schedules
+	@bash scripts/setup dev
+	@$(PY) -m coatcheck.testing.explorer
 
 pins: ## constraints.txt anew, from a fresh install of the newest versions
 	@bash scripts/pins

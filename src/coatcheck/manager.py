@@ -139,13 +139,17 @@ class _Flows:
         """End the user's sessions from within a request: its own later login is then not caught by the fence it
         raised itself.
         """
-        user = user_id if user_id is not None else session.user_id
-        if user is None:
-            raise UsageError("nobody is logged in here: say whose sessions to end, end_all(user_id=…)")
+        user = user_id if user_id is not None else _user_of(session)
         keep = session.handle if others_only else None
         ended = await self.lifecycle.end_user(user, self.clock.time(), keep=keep)
         session._own_fence = ended.fence
         return ended.count
+
+    async def own_devices(self, session: BaseSession) -> list[Device]:
+        return await self.devices(_user_of(session))
+
+    async def end_device(self, session: BaseSession, handle: str) -> bool:
+        return await self.end_one(_user_of(session), handle)
 
     async def devices(self, user_id: str) -> list[Device]:
         store: ByUser = self._ability(ByUser, "lists sessions by user")
@@ -185,6 +189,12 @@ class _Flows:
         if not isinstance(self.store, ability):
             raise ConfigurationError(f"store={type(self.store).__name__}: this needs a store that {what}")
         return self.store
+
+
+def _user_of(session: BaseSession) -> str:
+    if session.user_id is None:
+        raise UsageError("nobody is logged in here: log in first, or say whose sessions are meant")
+    return session.user_id
 
 
 class _Served(BaseSession, Generic[Model]):
@@ -257,6 +267,16 @@ class Session(_Served[Model]):
         """Remove a one-time value and return it: of all requests that try, at most one gets it."""
         return run_now(self._flows.take(self, key, default))
 
+    def devices(self) -> list[Device]:
+        """The sessions of this user, newest login first; this one has the same `handle`. Raises UsageError without a
+        login.
+        """
+        return run_now(self._flows.own_devices(self))
+
+    def end_device(self, handle: str) -> bool:
+        """End one of this user's sessions, now. Returns whether it was there; another user's is not."""
+        return run_now(self._flows.end_device(self, handle))
+
     def end_others(self) -> int:
         """End every other session of this user, now. Returns how many."""
         return run_now(self._flows.end_all(self, None, others_only=True))
@@ -305,6 +325,16 @@ class AsyncSession(_Served[Model]):
     async def take(self, key: str, default: Any = None) -> Any:
         """Remove a one-time value and return it: of all requests that try, at most one gets it."""
         return await shielded(self._flows.take(self, key, default))
+
+    async def devices(self) -> list[Device]:
+        """The sessions of this user, newest login first; this one has the same `handle`. Raises UsageError without a
+        login.
+        """
+        return await self._flows.own_devices(self)
+
+    async def end_device(self, handle: str) -> bool:
+        """End one of this user's sessions, now. Returns whether it was there; another user's is not."""
+        return await shielded(self._flows.end_device(self, handle))
 
     async def end_others(self) -> int:
         """End every other session of this user, now. Returns how many."""
