@@ -11,7 +11,6 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from coatcheck import AsyncSessionManager
 from coatcheck.starlette import SessionMiddleware, get_session
 from coatcheck.stores.sqlite import SQLiteStore
 from demo import account, cart, devices, home, inspector
@@ -73,7 +72,7 @@ def build(state: State) -> Starlette:
         exception_handlers={HTTPException: _error},
         lifespan=lifespan,
     )
-    app.state.house = House(users, AsyncSessionManager(store), store.awaiting())
+    app.state.house = House(users, store.awaiting())
     return app
 
 

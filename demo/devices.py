@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from coatcheck import AsyncSession, Device
 from coatcheck.starlette import get_session
 from demo import forms
-from demo.web import house, problem, render, see_other, wants_html
+from demo.web import problem, render, see_other, wants_html
 
 __all__ = ["end", "end_others", "friendly", "show"]
 
@@ -38,7 +38,7 @@ async def show(request: Request) -> Response:
     session = await get_session(request)
     if session.user_id is None:
         return see_other("/login?next=/devices") if wants_html(request) else problem(401, "Not signed in.")
-    devices = await house(request).sessions.of(session.user_id).list()
+    devices = await session.devices()
     if not wants_html(request):
         return JSONResponse({"devices": [_plain(device, session) for device in devices]}, headers=PRIVATE)
     page = render(
@@ -60,7 +60,7 @@ async def end(request: Request) -> Response:
     form = await forms.read(request, session)
     if session.user_id is None:
         return see_other("/login?next=/devices")
-    ended = await house(request).sessions.of(session.user_id).end(str(form.get("handle", "")))
+    ended = await session.end_device(str(form.get("handle", "")))
     session.flash("That device is signed out." if ended else "That device was signed out already.", "success")
     return see_other("/devices")
 

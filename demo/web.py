@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.templating import Jinja2Templates
 
-from coatcheck import AsyncSession, AsyncSessionManager
+from coatcheck import AsyncSession
 from coatcheck.core.ports import Store
 from demo.users import Users
 
@@ -25,7 +25,6 @@ class House:
     """What the application is made of."""
 
     users: Users
-    sessions: AsyncSessionManager
     store: Store
 
 
