@@ -281,7 +281,7 @@ class Lifecycle:
             outcome = await self._recognise(record, expected, outcome, now)
             if outcome is SAVED and not await self._lasts(record, now):
                 # Written, and superseded before we could ask again: our cookie would take the place of a newer one.
-                decision = decision._replace(cookie=CookieAction.NONE)
+                decision, verifier = decision._replace(cookie=CookieAction.NONE), None
         if outcome is SAVED:
             self._saved(session, record, parts, verifier, decision.action, now)
             return _COMMITTED[decision.cookie]
