@@ -21,7 +21,7 @@ from coatcheck.core.session import BaseSession, CookieAction
 from coatcheck.core.signing import MAC_CHARS, KeyRing, Secret, Verified, key_rings
 from coatcheck.errors import BadSignature, ConfigurationError
 
-__all__ = ["Arrival", "Channel", "Exchange", "Reading", "Reply"]
+__all__ = ["Arrival", "Channel", "Exchange", "Reading", "Reply", "holds_data"]
 
 _AFTER_LOCATOR: Final = VERIFIER_CHARS + MAC_CHARS
 RECENT: Final = 4096
@@ -95,7 +95,8 @@ class Exchange:
         if not isinstance(settings, CookieSettings):
             raise ConfigurationError(f"cookie={settings!r}: give coatcheck.CookieSettings(…)")
         self.settings = settings
-        self._recent: dict[tuple[bytes, bytes, str], Reading] = {}
+        self.recent: dict[tuple[bytes, bytes, str], Reading] = {}
+        """(cookies, host, scheme) of requests with a genuine cookie and nothing forwarded -> what they were found to be."""
         self.on_event = on_event
         self._proxy = _trusted(proxy)
         self._trust_scheme = proxy is not False
@@ -134,16 +135,10 @@ class Exchange:
 
     def read(self, arrival: Arrival, now: float) -> Reading:
         """Everything a request's headers say about its session."""
-        if arrival.forwarded_proto:
-            channel = self.channel(arrival)
-            return Reading(channel, *self.ticket(arrival, channel, now))
-        key = (arrival.cookies, arrival.host, arrival.scheme)
-        reading = self._recent.get(key)
-        if reading is None:
-            channel = self.channel(arrival)
-            reading = Reading(channel, *self.ticket(arrival, channel, now))
-            if reading.ticket is not None and not self._rotates:
-                self._remember(key, reading)
+        channel = self.channel(arrival)
+        reading = Reading(channel, *self.ticket(arrival, channel, now))
+        if reading.ticket is not None and not arrival.forwarded_proto and not self._rotates:
+            self._remember((arrival.cookies, arrival.host, arrival.scheme), reading)
         return reading
 
     def _remember(self, key: tuple[bytes, bytes, str], reading: Reading) -> None:
@@ -154,9 +149,9 @@ class Exchange:
         requests themselves carry through this process. Not kept where the secret is read again, since a withdrawn key
         must stop working.
         """
-        if len(self._recent) >= RECENT:
-            self._recent.clear()
-        self._recent[key] = reading
+        if len(self.recent) >= RECENT:
+            self.recent.clear()
+        self.recent[key] = reading
 
     def ticket(self, arrival: Arrival, channel: Channel, now: float) -> tuple[Ticket | None, bool]:
         """The one genuine ticket among the request's cookies, and whether it should be signed anew under the newest
@@ -213,9 +208,9 @@ class Exchange:
             if not session._accessed:
                 return _NOTHING
             if vary is None and cache_control is None:
-                return _VARY_PRIVATE if _holds_data(session) else _VARY
+                return _VARY_PRIVATE if holds_data(session) else _VARY
         set_cookie = self._cookie(session, cookie, channel, now)
-        sets, full = set_cookie is not None, _holds_data(session)
+        sets, full = set_cookie is not None, holds_data(session)
         return Reply(set_cookie, _vary(vary), _cache(cache_control, sets=sets, full=full))
 
     def _cookie(self, session: BaseSession, cookie: CookieAction, channel: Channel, now: float) -> str | None:
@@ -294,7 +289,8 @@ def _cache(present: str | None, *, sets: bool, full: bool) -> str | None:
     return "private" if full and not present else None
 
 
-def _holds_data(session: BaseSession) -> bool:
+def holds_data(session: BaseSession) -> bool:
+    """Whether a page made with this session is somebody's own: the default is then to keep it out of shared caches."""
     record = session._record
     return record is not None and (record.user_id is not None or len(record.data) > 2)
 

@@ -8,6 +8,7 @@ What Flask documents goes on as documented: `session.permanent`, `new`, `modifie
 
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from flask import Flask, Request, Response, current_app, got_request_exception, has_request_context, request
@@ -124,7 +125,7 @@ class _Interface(SessionInterface):
         session = visit.arrive(
             lambda ticket: self.sessions.prepared(FlaskSession(), ticket),
             self.exchange,
-            arrival_of(environ),
+            partial(arrival_of, environ),
             self.sessions.flows.clock.time(),
         )
         environ[KEY] = session
@@ -224,8 +225,7 @@ def _mark_as_failed(app: Flask, **_: Any) -> FlaskSession | None:
     session = request.environ.get(KEY) if has_request_context() else None
     if not isinstance(session, FlaskSession):
         return None
-    if session._failed_with is None:
-        session._failed_with = log_out(app.extensions["coatcheck"], session)
+    session._failed_with = log_out(app.extensions["coatcheck"], session)
     return session
 
 

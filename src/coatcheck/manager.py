@@ -203,7 +203,7 @@ class _Served(BaseSession, Generic[Model]):
     _flows: _Flows
     _ticket: Ticket | None = None
     _exchange: Exchange | None = None
-    _arrival: Arrival | None = None
+    _describe: Callable[[], Arrival] | None = None
     _channel: Channel | None = None
     _at = 0.0
     """When the request came, in seconds since the epoch."""
@@ -220,7 +220,7 @@ class _Served(BaseSession, Generic[Model]):
         return self._flows.lifecycle.new_locator()
 
     def _client(self) -> tuple[str, str]:
-        return self._exchange.client(self._arrival) if self._exchange and self._arrival else ("", "")
+        return self._exchange.client(self._describe()) if self._exchange and self._describe else ("", "")
 
     def _failed(self, error: Exception) -> None:
         """This request gets no session, or keeps nothing of it, from here on: a store that is down is asked once."""

@@ -31,6 +31,8 @@ __all__ = [
 Served = Session[Any] | AsyncSession[Any]
 S = TypeVar("S", bound=Served)
 
+_PLAIN: Final = Channel.PLAIN  # an enum's member costs 50 ns to look up, a global 2
+
 REFUSED: Final = (StoreUnavailable, SessionConflict)
 """What an adapter answers in the application's place."""
 
@@ -62,16 +64,23 @@ _CONFLICT: Final = _refusal(
 )
 
 
-def arrive(make: Callable[[Ticket | None], S], exchange: Exchange, arrival: Arrival, now: float) -> S:
-    """The session of a request, not loaded yet; `make` makes one from a cookie's ticket. `now` is in seconds since the epoch."""
+def arrive(
+    make: Callable[[Ticket | None], S], exchange: Exchange, describe: Callable[[], Arrival], now: float
+) -> S:
+    """The session of a request, not loaded yet.
+
+    `make` makes one from a cookie's ticket, `describe` tells what there is to know of the request, `now` is in seconds since the
+    epoch.
+    """
+    arrival = describe()
     channel, ticket, reissue = exchange.read(arrival, now)
     session = make(ticket)
-    session._exchange, session._arrival, session._channel, session._at = exchange, arrival, channel, now
+    session._exchange, session._describe, session._channel, session._at = exchange, describe, channel, now
     if reissue:
         session._reissue = True
     if channel is Channel.PLAIN:
         session._standing = Standing.DETACHED
-    if exchange.scoped and not exchange.covers(arrival.path):
+    if not exchange.covers(arrival.path):
         session._standing = Standing.UNLOADED
         session._failure = OutsideRequest(
             f"the session's cookie is limited to path={exchange.settings.path!r}: there is no session at {arrival.path!r}"
@@ -98,7 +107,7 @@ def is_due(session: Served) -> bool:
     """Whether there is something to commit before the headers leave."""
     if session._failure is not None:
         return False
-    if session._channel is Channel.PLAIN:
+    if session._channel is _PLAIN:
         _complain(session)
         return False
     return not session._flows.lifecycle.idle(session, session._at)
@@ -107,8 +116,8 @@ def is_due(session: Served) -> bool:
 def _complain(session: Served) -> None:
     if session._login is not None or (session._accessed and session._has_changes()):
         assert session._exchange is not None
-        assert session._arrival is not None
-        session._exchange.refuse(session._arrival, session._at)
+        assert session._describe is not None
+        session._exchange.refuse(session._describe(), session._at)
 
 
 def reply(session: Served, cookie: CookieAction, *, vary: str | None, cache_control: str | None) -> Reply:

@@ -7,6 +7,7 @@ server asks for the first piece of the body. What a streamed body changes afterw
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -84,7 +85,7 @@ class _Passage:
         self._sessions = sessions = middleware.sessions
         self._cookie, self._started = CookieAction.NONE, False
         self.session: Session[Any] = visit.arrive(
-            sessions.session, middleware.exchange, arrival_of(environ), sessions.flows.clock.time()
+            sessions.session, middleware.exchange, partial(arrival_of, environ), sessions.flows.clock.time()
         )
 
     def start_response(self, status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Write:
