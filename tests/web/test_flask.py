@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
+from wsgiref.util import FileWrapper
 
 import pytest
 from flask import (
@@ -12,6 +13,7 @@ from flask import (
     flash,
     get_flashed_messages,
     render_template_string,
+    request,
     send_file,
     session,
     stream_with_context,
@@ -246,6 +248,26 @@ def test_a_permanent_session_is_not_sent_again_where_the_configuration_says_so()
     assert "Max-Age" not in set_cookie(client, "/keep/0")
 
 
+@pytest.mark.parametrize("permanent", [False, True])
+def test_to_say_on_every_request_how_long_it_lasts_costs_no_write(permanent: bool) -> None:
+    store = Counted()
+    app = make(store=store)
+
+    @app.before_request
+    def always() -> None:
+        if request.path == "/read":
+            session.permanent = permanent
+
+    client = app.test_client()
+    client.get("/")
+    told = []
+    for _ in range(2):
+        store.told()
+        assert client.get("/read").text == "1"
+        told.append(store.told())
+    assert told == [["load", "replace"] if permanent else ["load"], ["load"]]
+
+
 def test_a_lifetime_that_is_set_is_everybodys_idle_timeout() -> None:
     time = Time()
     client = make({"PERMANENT_SESSION_LIFETIME": 600}, clock=time.clock).test_client()
@@ -299,8 +321,6 @@ def test_the_session_is_where_wsgi_code_looks_for_it_too() -> None:
 
     @app.get("/environ")
     def environ() -> str:
-        from flask import request
-
         get_session(request.environ)["n"] = 5
         return str(session["n"])
 
@@ -350,6 +370,27 @@ def test_an_outage_at_commit_is_503_and_can_be_said_in_your_words() -> None:
 
     seen = app.test_client().get("/")
     assert (seen.status_code, seen.text, "Set-Cookie" in seen.headers) == (503, "we are sorry", False)
+
+
+def test_a_body_that_is_not_sent_because_of_an_outage_is_closed() -> None:
+    store, closed = Counted(), []
+
+    class Body(list[str]):
+        def close(self) -> None:
+            closed.append("closed")
+
+    app = make(store=store)
+
+    @app.get("/closing")
+    def closing() -> Response:
+        session["n"] = 1
+        return Response(Body(["never"]))
+
+    store.down = True
+    seen = app.test_client().get("/closing")
+    assert (seen.status_code, "never" in seen.text) == (503, False)
+    seen.close()
+    assert closed == ["closed"]
 
 
 def test_a_handler_that_was_there_first_stays() -> None:
@@ -532,3 +573,10 @@ def test_a_file_is_sent_as_a_file(tmp_path: Any) -> None:
     assert (seen.data, seen.headers["Cache-Control"]) == (b"contents", "no-store")
     seen.close()
     assert client.get("/read").text == "downloaded"
+    environ = {
+        **client.application.test_request_context("/file").request.environ,
+        "wsgi.file_wrapper": FileWrapper,
+    }
+    body = app.wsgi_app(environ, lambda status, headers, exc_info=None: lambda data: None)
+    assert isinstance(body, FileWrapper)  # a server then sends the file without Python
+    body.close()
