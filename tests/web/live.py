@@ -8,7 +8,8 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 from coatcheck.starlette import SessionMiddleware
 from coatcheck.wsgi import SessionMiddleware as WsgiSessions
@@ -41,7 +42,21 @@ async def read(request: Request) -> Response:
     return PlainTextResponse(str(request.session.get("state")))
 
 
-asgi = Starlette(routes=[Route("/stream", stream), Route("/open", open_gate), Route("/read", read)])
+async def echo(websocket: WebSocket) -> None:
+    websocket.session["state"] = "handshake"
+    await websocket.accept()
+    websocket.session["state"] = await websocket.receive_text()
+    await websocket.close()
+
+
+asgi = Starlette(
+    routes=[
+        Route("/stream", stream),
+        Route("/open", open_gate),
+        Route("/read", read),
+        WebSocketRoute("/ws", echo),
+    ]
+)
 asgi.add_middleware(SessionMiddleware, secret=SECRET)
 
 

@@ -278,6 +278,18 @@ def test_a_genuine_cookie_is_found_among_rubbish(new: NewVisitor) -> None:
         assert stranger.visit("/read", Cookie=line).text == "found"
 
 
+@pytest.mark.parametrize(
+    "face", ["asgi", "starlette"]
+)  # gunicorn joins two fields with a comma, so nobody behind it can tell
+def test_a_cookie_in_either_of_two_fields_is_found(servers: Callable[[str], Server], face: str) -> None:
+    visitor = Browser(servers(face))
+    visitor.visit("/set?v=found")
+    ours = "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())
+    for one, other in (("a=1", ours), (ours, "a=1")):
+        fields = f"Host: localhost\r\nCookie: {one}\r\nCookie: {other}\r\n"
+        assert exchange(visitor.server, f"GET /read HTTP/1.1\r\n{fields}\r\n".encode()).text == "found"
+
+
 def test_two_genuine_cookies_are_none(new: NewVisitor) -> None:
     one, other = new(), new()
     for visitor in (one, other):
