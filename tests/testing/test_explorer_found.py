@@ -29,6 +29,9 @@ FOUND = {
     ),
     # A login refused after a save() took the saved rotation's cookie with it: the session lived, and no browser could open it.
     "a login refused after a save": _of_one_browser("renewal due", "login_twice", "end_others"),
+    # A login that loses its session begins one of its own: what the handler had set, to the very value that was there, was not in it.
+    "a login that begins anew with what it set": _of_one_browser("logged in", "regenerate", "login"),
+    "a password change with what it set": _of_one_browser("logged in", "change_password", "read"),
 }
 
 
