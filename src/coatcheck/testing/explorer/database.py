@@ -129,7 +129,9 @@ class MemoryDatabase:
         if not command.reads:
             return True
         now = command.kwargs["now"]
-        return any((r.deadline if isinstance(r, Record) else r.at + TOMBSTONE) <= now for r in self.rows().values())
+        return any(
+            (r.deadline if isinstance(r, Record) else r.at + TOMBSTONE) <= now for r in self.rows().values()
+        )
 
     def copy(self) -> "MemoryDatabase":
         twin = MemoryDatabase(_twin(self._store))

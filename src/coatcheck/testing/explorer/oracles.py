@@ -14,8 +14,8 @@ from coatcheck.core.ports import TOMBSTONE
 from coatcheck.core.record import Ended, Record
 from coatcheck.core.session import CookieAction, Standing
 from coatcheck.testing.explorer.operations import OPERATIONS, OTHER_DEVICE
-from coatcheck.testing.explorer.requests import DELIVER, Change, Fault, Operation, Trace
-from coatcheck.testing.explorer.world import ATTACKER, USERS, VICTIM, Drop, Faults, Node, Scenario, Step
+from coatcheck.testing.explorer.requests import Change, Fault, Operation, Trace
+from coatcheck.testing.explorer.world import ATTACKER, USERS, VICTIM, Faults, Node, Scenario, Step
 
 __all__ = ["applied", "at_the_end", "of_step", "standing"]
 
@@ -81,7 +81,9 @@ def _set(data: dict[str, Any], was: Mapping[str, Any], key: str, value: Any) -> 
 
 def own(trace: Trace) -> dict[str, Any]:
     """What a session holds that this request makes of its own changes only (rules 5 and 9)."""
-    changes = tuple(c for c in trace.changes if not (c[0] == "inc" and c[1] in trace.base and not _cleared(trace)))
+    changes = tuple(
+        c for c in trace.changes if not (c[0] == "inc" and c[1] in trace.base and not _cleared(trace))
+    )
     after_clear = changes[max((i for i, c in enumerate(changes) if c[0] == "clear"), default=-1) + 1 :]
     started = {c[1]: {} for c in after_clear if c[0] == "in"}
     return applied(started, {}, after_clear).data
@@ -126,7 +128,8 @@ def of_step(scenario: Scenario, step: Step) -> Iterator[str]:
     if after.database is not before.database:
         yield from _of_rows(scenario, step)
         yield from _of_index(after)
-    if step.command is not None and step.command.fences is not None and step.choice.fault is not Fault.COMMAND_LOST:
+    carried_out = step.choice.fault in (None, Fault.REPLY_LOST)
+    if step.command is not None and step.command.fences is not None and carried_out:
         yield from _ended_all(step)
     if index is not None:
         was, now = before.requests[index].trace, after.requests[index].trace
@@ -269,7 +272,11 @@ def _may_end(scenario: Scenario, step: Step, was: Record) -> bool:
         or ("other" in operation.ends and loaded and was.user_id is not None and trace.login != was.user_id)
         or ("user" in operation.ends and was.user_id in ("alice", ours))
         or ("others" in operation.ends and was.user_id == trace.user and not loaded)
-        or ("handle" in operation.ends and was.user_id == "alice" and was.key in (_locator(trace), OTHER_DEVICE))
+        or (
+            "handle" in operation.ends
+            and was.user_id == "alice"
+            and was.key in (_locator(trace), OTHER_DEVICE)
+        )
         or ("oldest" in operation.ends and was.user_id == trace.login)
     )
 
@@ -340,12 +347,18 @@ def _finished(scenario: Scenario, step: Step, trace: Trace) -> Iterator[str]:
         yield from _kept(step, trace)
     if trace.seen is not None and trace.seen != trace.base:
         yield f"{_who(step)} read {trace.seen}, stored is {dict(trace.base)}"
-    if trace.listed is not None and trace.now == trace.left_at and (missed := _alices(step.after, trace.now) ^ trace.listed):
+    if (
+        trace.listed is not None
+        and trace.now == trace.left_at
+        and (missed := _alices(step.after, trace.now) ^ trace.listed)
+    ):
         yield f"18/22: the list of alice's sessions is wrong about {sorted(missed)}"
 
 
 def _alices(node: Node, now: float | None = None) -> set[str]:
-    return {key for key in node.database.rows() if (r := node.live(key, now)) is not None and r.user_id == "alice"}
+    return {
+        key for key in node.database.rows() if (r := node.live(key, now)) is not None and r.user_id == "alice"
+    }
 
 
 def _failed(scenario: Scenario, step: Step, trace: Trace) -> Iterator[str]:
@@ -374,6 +387,8 @@ def _cookies(step: Step, trace: Trace) -> Iterator[str]:
 
 def _logged_in(step: Step, trace: Trace, index: int) -> Iterator[str]:
     revoked = trace.was_told("login.revoked")
+    if trace.sent is None and not revoked and _was_written(step, trace):
+        return  # it was, and somebody ended it before the store could answer
     if revoked or trace.sent is None:
         if not (revoked and trace.login in step.after.fenced[index]):
             yield f"27: the login of {trace.login} in request {index + 1} ended in no session"
@@ -393,10 +408,20 @@ def _logged_out(step: Step, trace: Trace) -> Iterator[str]:
     if record is not None and record.user_id == trace.user:
         yield f"2/10: {_who(step)} logged out, and session {record.key} lives"
     before = step.before.live(trace.loaded.key, trace.now)
-    if before is not None and record is None and step.choice.fault is None and trace.action is CookieAction.NONE:
+    if (
+        before is not None
+        and record is None
+        and step.choice.fault is None
+        and trace.action is CookieAction.NONE
+    ):
         yield f"8: {_who(step)} ended session {before.key} and leaves the browser its cookie"
     if trace.events and trace.was_told("session.ended") and trace.action is CookieAction.NONE:
         yield f"8: {_who(step)} ended its session and leaves the browser its cookie"
+
+
+def _was_written(step: Step, trace: Trace) -> bool:
+    """Whether the write under way was carried out, whatever became of it since."""
+    return any(trace.drew_for_this_write(version) for version in step.after.ever if ".v" in version)
 
 
 def _kept(step: Step, trace: Trace) -> Iterator[str]:
@@ -409,7 +434,7 @@ def _kept(step: Step, trace: Trace) -> Iterator[str]:
         if not gone:
             yield f"1: {_who(step)} says that session {trace.loaded.key} is gone, and drops its changes; it lives"
         return
-    if not trace.changes or (record is not None and any(map(trace.drew_for_this_write, record.versions))):
+    if not trace.changes or _was_written(step, trace):
         return
     if record is None or gone:
         yield f"9: {_who(step)} lost its changes and did not say so"
@@ -446,7 +471,9 @@ def _old_cookies(scenario: Scenario, node: Node, traces: list[Trace], copied: Ti
     """No cookie of an earlier epoch opens anything, and none in the attacker's hands opens the victim's session (rules 2, 5)."""
     known = [(trace.sent, trace.sent_epoch, i) for i, trace in enumerate(traces) if trace.sent is not None]
     if copied is not None:
-        known.append((copied, 1 if scenario.start in ("logged in", "renewal due", "planted login") else 0, -1))
+        known.append(
+            (copied, 1 if scenario.start in ("logged in", "renewal due", "planted login") else 0, -1)
+        )
     for ticket, epoch, i in known:
         record = node.live(ticket.locator)
         if record is None or standing(ticket, record, node.wall) is not Standing.LIVE:
@@ -467,7 +494,7 @@ def _limit(scenario: Scenario, node: Node) -> Iterator[str]:
 
 def _jar(scenario: Scenario, node: Node, traces: list[Trace]) -> Iterator[str]:
     """What the browser is left with, once every response arrived in its order (rules 3, 4, 9, 10, 27)."""
-    if any(traces[i].loaded is None or traces[i].sent_epoch != _epoch(traces[i]) for i in node.dropped):
+    if any(traces[i].found is None or traces[i].sent_epoch != _epoch(traces[i]) for i in node.dropped):
         return  # the answer that brought a new session or epoch was lost: nothing can help
     if any(trace.error is not None for trace in traces):
         return  # an answer that only says that the store has failed carries no cookie
@@ -486,13 +513,22 @@ def _jar(scenario: Scenario, node: Node, traces: list[Trace]) -> Iterator[str]:
         # Who came without a session, or logged out of one, may make a new one: it cannot know of the login. And what an earlier
         # `save()` decided is older than it looks (rule 25).
         known_before = last.ticket is not None and last.standing is not Standing.NEW
-        known_before = known_before and not last.logout and not last.owed
+        known_before = (
+            known_before and not last.logout and not last.owed and not _rotated_first(last, traces[i])
+        )
         if (record is None or record.user_id is None) and known_before:
             yield f"4/27: request {i + 1} logged in, its session lives, and the browser is left without it"
 
 
+def _rotated_first(last: Trace, login: Trace) -> bool:
+    """Whether the login found its session superseded by what `last` did to it: then the cookie of `last` is the older one."""
+    return (
+        login.standing is Standing.DETACHED
+        and last.found is not None
+        and last.sent_epoch > last.found.epoch
+        and _locator(login) == last.found.key
+    )
+
+
 def _epoch(trace: Trace) -> int | None:
-    return trace.loaded.epoch if trace.loaded is not None else None
-
-
-_ = DELIVER, Drop
+    return trace.found.epoch if trace.found is not None else None

@@ -54,7 +54,10 @@ class Trace(msgspec.Struct):
     """The clock as it last read it. What the store does for a request is judged by this."""
     standing: Standing | None = None
     """What the handler found; None: it did not get that far."""
+    found: Record | None = None
+    """What was there when it came."""
     loaded: Record | None = None
+    """What it last loaded or saved."""
     user: str | None = None
     """Whose session the handler found."""
     changes: tuple[Change, ...] = ()
@@ -136,7 +139,9 @@ class Moment:
 class Handler:
     """What an application does with its session, written down in its own words as it does it."""
 
-    def __init__(self, manager: AsyncSessionManager, session: AsyncSession[Any], trace: Trace, user: str) -> None:
+    def __init__(
+        self, manager: AsyncSessionManager, session: AsyncSession[Any], trace: Trace, user: str
+    ) -> None:
         self.flows, self.session, self.trace, self.user = manager.flows, session, trace, user
 
     def begin(self) -> None:
@@ -199,7 +204,7 @@ class Handler:
         trace = self.trace
         changes, trace.changes, trace.unit = trace.changes, (("del", key),), trace.ids + 1
         value = await self.flows.take(self.session, key, None)
-        trace.changes, trace.unit, trace.told = changes, trace.ids + 1, len(trace.events)
+        trace.changes, trace.unit = changes, trace.ids + 1
         trace.base = {name: value for name, value in trace.base.items() if name != key}
         if value is not None:
             trace.taken += (value,)
@@ -233,7 +238,9 @@ class Operation(msgspec.Struct, frozen=True):
     """The handler raises at its end: of all it did only a logout is kept."""
 
 
-async def _serve(manager: AsyncSessionManager, operation: Operation, trace: Trace, user: str, clock: Clock) -> None:
+async def _serve(
+    manager: AsyncSessionManager, operation: Operation, trace: Trace, user: str, clock: Clock
+) -> None:
     trace.ticket = ticket = await suspend(LEAVE)
     trace.left_at = clock.time()
     session = manager.session(ticket)
@@ -243,7 +250,7 @@ async def _serve(manager: AsyncSessionManager, operation: Operation, trace: Trac
         if ticket is not None:
             await session.load()
         handler.begin()
-        trace.standing = session._standing
+        trace.standing, trace.found = session._standing, session._record
         trace.user = session._record.user_id if session._record is not None else None
         try:
             await operation.run(handler)

@@ -68,9 +68,7 @@ def _start(world: World, name: str) -> Node:
     ticket = None if name == "no cookie" else _session(world, database, "s3", users.get(name))
     later = 3700.0 if name == "renewal due" else 5.0
     jars = ((VICTIM, ticket), (ATTACKER, ticket if planted or name == "planted" else None))
-    return Node(
-        database, (), jars, DAWN + later, 1000.0 + later, (), frozenset(database.rows()), ()
-    )
+    return Node(database, (), jars, DAWN + later, 1000.0 + later, (), frozenset(database.rows()), ())
 
 
 def _session(world: World, database: Database, me: str, user: str | None) -> Ticket:

@@ -78,7 +78,9 @@ def explore(world: World, scenario: Scenario, *, outcomes: bool = False) -> Repo
                     continue
                 key = step.after.key
                 known = following.get(key)
-                following[key] = (step.after, ways, longer) if known is None else (known[0], known[1] + ways, known[2])
+                following[key] = (
+                    (step.after, ways, longer) if known is None else (known[0], known[1] + ways, known[2])
+                )
             if node.done:
                 _note(found, scenario, path, oracles.at_the_end(scenario, node, copied))
             if over:

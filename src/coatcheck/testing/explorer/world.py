@@ -108,7 +108,7 @@ class Node(NamedTuple):
     left: tuple[Happening, ...]
     """What may still happen."""
     ever: frozenset[str]
-    """Every locator that was ever stored."""
+    """Every locator and every version that was ever stored."""
     fenced: tuple[frozenset[str], ...]
     """For each request: whose sessions others ended since it left, or since it last did so itself."""
     told: tuple[int, ...] = ()
@@ -265,7 +265,8 @@ class World:
     def _tick(self, before: Node, after: Node) -> Node:
         wrote = after.database is not before.database
         if wrote:
-            ever = after.ever.union(after.database.rows())
+            rows = after.database.rows()
+            ever = after.ever.union(rows, (row.version for row in rows.values() if isinstance(row, Record)))
             after = after._replace(ever=ever) if len(ever) > len(after.ever) else after
         if wrote or self._every_step:
             return after._replace(wall=after.wall + TICK, mono=after.mono + TICK)
@@ -273,9 +274,7 @@ class World:
 
     def _happen(self, node: Node, happening: Happening | None) -> tuple[Command | None, Node]:
         if isinstance(happening, Pass):
-            return None, node._replace(
-                wall=node.wall + happening.seconds, mono=node.mono + happening.seconds
-            )
+            return None, node._replace(wall=node.wall + happening.seconds, mono=node.mono + happening.seconds)
         if isinstance(happening, Skew):
             return None, node._replace(wall=node.wall + happening.seconds)
         assert isinstance(happening, Fence)
