@@ -65,9 +65,13 @@ class Committed(NamedTuple):
     refused: type[SessionGone] | type[LoginRefused] | None = None
 
 
-_COMMITTED: Final = {cookie: Committed(cookie) for cookie in CookieAction}
+_NO_COOKIE: Final = Committed()
+_SEND: Final = Committed(CookieAction.SEND)
+_CLEAR: Final = Committed(CookieAction.CLEAR)
 _PLAIN_WRITE: Final = Decision(Action.REPLACE, CookieAction.NONE)
-_NO_COOKIE: Final = _COMMITTED[CookieAction.NONE]
+_REWRITES: Final = (Action.REPLACE, Action.ROTATE, Action.RENEW)
+# An enum's member costs 50 ns to look up, a global 2.
+_LIVE, _NONE, _REPLACE, _ROTATE, _RENEW = Standing.LIVE, CookieAction.NONE, *_REWRITES
 _GONE: Final = Committed(refused=SessionGone)
 _REFUSED: Final = Committed(refused=LoginRefused)
 _NO_CHANGES: Final = Changes()
@@ -79,6 +83,14 @@ class _Draft(NamedTuple):
     record: Record | None
     parts: Parts
     changed: bool
+
+
+def _told(session: BaseSession, cookie: CookieAction) -> Committed:
+    """What a commit came to, remembered for the response."""
+    if cookie is _NONE:
+        return _NO_COOKIE
+    session._owed = cookie
+    return _SEND if cookie is CookieAction.SEND else _CLEAR
 
 
 class Lifecycle:
@@ -162,43 +174,34 @@ class Lifecycle:
     ) -> Committed:
         """Carry out what the request intended; returns what to tell the browser.
 
-        `elapsed` tells how long ago the request began, in seconds of a monotonic clock. `only_logout` is for a request
-        that failed: of all it meant to do, only a logout is kept. Raises StoreError, SessionTooLarge, UnstorableValue
-        and SessionConflict; then nothing was written.
+        `elapsed` tells how long ago the request began, in seconds of a monotonic clock. `only_logout` is for a
+        request that failed: of all it meant to do, only a logout is kept. Raises StoreError, SessionTooLarge,
+        UnstorableValue and SessionConflict; then nothing was written.
         """
-        if self.idle(session, now) or (only_logout and not session._logout):
+        if (only_logout and not session._logout) or not (session._accessed or self.every_request):
             return _NO_COOKIE
-        committed = await self._carry_out(session, now, elapsed=elapsed, only_logout=only_logout)
-        if committed.cookie is not CookieAction.NONE:
-            session._owed = committed.cookie
-        return committed
-
-    async def _carry_out(
-        self, session: BaseSession, now: float, *, elapsed: Callable[[], float], only_logout: bool
-    ) -> Committed:
-        changes = session._changes() if session._base is not None else _NO_CHANGES
+        base = session._base
+        changes = _NO_CHANGES if base is None else session._changes()
         loaded = session._record
-        draft = _Draft(
-            loaded, unopposed(session._base or {}, changes) if changes else session._base or {}, bool(changes)
-        )
+        draft = _Draft(loaded, unopposed(base or {}, changes) if changes else base or {}, bool(changes))
         for _ in range(ATTEMPTS):
             usual = draft.changed and self._is_usual(session, draft.record, now)
             decision = _PLAIN_WRITE if usual else decide(self._situation(session, draft, now))
-            action = decision.action
-            if action is Action.REPLACE or action is Action.ROTATE or action is Action.RENEW:
+            if decision is _PLAIN_WRITE or decision.action in _REWRITES:
                 again = await self._rewrite(session, draft, changes, decision, now, elapsed=elapsed)
-                if isinstance(again, Committed):
+                if type(again) is Committed:
                     return again
+                assert type(again) is _Draft
                 draft = again
-            elif action is Action.NOTHING:
+            elif decision.action is Action.NOTHING:
                 if draft.record is not None and draft.record is not loaded:
                     session._settle(draft.record, draft.parts)
-                return _COMMITTED[decision.cookie]
-            elif action is Action.TOUCH:
+                return _told(session, decision.cookie)
+            elif decision.action is Action.TOUCH:
                 return await self._touch(session, draft, decision, now)
-            elif action is Action.DELETE:
+            elif decision.action is Action.DELETE:
                 return await self._logout(session, now, elapsed=elapsed, only_logout=only_logout)
-            elif action is Action.SWITCH:
+            elif decision.action is Action.SWITCH:
                 return await self._switch(session, now, elapsed=elapsed)
             else:
                 return await self._create(session, now, elapsed=elapsed)
@@ -211,7 +214,7 @@ class Lifecycle:
         """
         return (
             record is not None
-            and session._standing is Standing.LIVE
+            and session._standing is _LIVE
             and not (session._meant or session._on_previous or session._reissue or self.options.rolling)
             and (record.lifetime is None or not record.lifetime.persistent)
             and not self._renewal_due(record, now)
@@ -270,21 +273,20 @@ class Lifecycle:
         record, verifier, parts = self._following(session, draft, changes, decision.action, now)
         expected = draft.record.versions[0] if draft.record is not None else ""
         shorten = session._lifetime_set or session._login is not None
-        terms = self._terms(session, elapsed)
+        terms = None if session._login is None else self._terms(session, elapsed)
         try:
             if terms is None:
                 outcome = await self.store.replace(record, expected=expected, now=now, may_shorten=shorten)
             else:
                 outcome = await self._write(record, expected, terms, shorten, now)
         except ReplyLost:
-            outcome = await self._again(lambda: self._write(record, expected, terms, shorten, now))
-            outcome = await self._recognise(record, expected, outcome, now)
+            outcome = await self._write_again(record, expected, terms, shorten, now)
             if outcome is SAVED and not await self._lasts(record, now):
                 # Written, and superseded before we could ask again: our cookie would take the place of a newer one.
                 decision, verifier = decision._replace(cookie=CookieAction.NONE), None
         if outcome is SAVED:
             self._saved(session, record, parts, verifier, decision.action, now)
-            return _COMMITTED[decision.cookie]
+            return _told(session, decision.cookie)
         if outcome is FENCED or outcome is FULL:
             return self._refuse(session, outcome, now)
         current = await self._current(record.key, outcome, now)
@@ -293,6 +295,12 @@ class Lifecycle:
             return await self._gone(session, now, elapsed=elapsed)
         self._rejoin(session, loaded, current)
         return self._merged(session, changes, current, now)
+
+    async def _write_again(
+        self, record: Record, expected: str, terms: Terms | None, shorten: bool, now: float
+    ) -> Outcome:
+        outcome = await self._again(lambda: self._write(record, expected, terms, shorten, now))
+        return await self._recognise(record, expected, outcome, now)
 
     async def _lasts(self, record: Record, now: float) -> bool:
         """Whether what was written is still of the session's present epoch."""
@@ -316,10 +324,10 @@ class Lifecycle:
         following = drafts.following(
             record, self._ids.version(), data, now, idle=self._idle_of(lifetime), lifetime=lifetime
         )
-        if action is Action.ROTATE:
+        if action is _ROTATE:
             verifier = self._ids.verifier()
             following = self._logged_in(session, drafts.rotated(following, verifier, now), now)
-        elif action is Action.RENEW and verifier is not None:
+        elif action is _RENEW and verifier is not None:
             following, verifier = drafts.renewed(following, verifier, self._ids.version(), now)
         elif record.renewal is not None and record.renewal.seen_at is None and not session._on_previous:
             following = drafts.seen(following, now)
@@ -389,9 +397,10 @@ class Lifecycle:
         login = session._login
         session._settle(record, parts)
         session._verifier = verifier
-        if action is Action.REPLACE:
+        if action is _REPLACE:
             return
-        # After its own renewal a request is still one that came with the previous verifier: the new one is yet to be seen (rule 3).
+        # After its own renewal a request is still one that came with the previous verifier: the new one is yet to be
+        # seen (rule 3).
         session._on_previous = action is Action.RENEW
         name = {Action.CREATE: "session.created", Action.ROTATE: "session.rotated"}.get(
             action, "session.renewed"
@@ -419,7 +428,7 @@ class Lifecycle:
         if not moved:
             return _NO_COOKIE
         session._touched(record, now, deadline)
-        return _COMMITTED[decision.cookie]
+        return _told(session, decision.cookie)
 
     async def _write(
         self, record: Record, expected: str, terms: Terms | None, shorten: bool, now: float
@@ -482,7 +491,7 @@ class Lifecycle:
             outcome = await self._insert(session, record, now, elapsed=elapsed)
             if outcome is SAVED:
                 self._saved(session, record, parts, verifier, Action.CREATE, now)
-                return _COMMITTED[CookieAction.SEND]
+                return _told(session, CookieAction.SEND)
             if outcome is FENCED or outcome is FULL:
                 return self._refuse(session, outcome, now)
             if outcome is GONE:
@@ -535,13 +544,13 @@ class Lifecycle:
         ended = await self._end(old, now)
         if only_logout:
             session._reset(Standing.NEW)
-            return _COMMITTED[CookieAction.CLEAR] if ended else _NO_COOKIE
+            return _told(session, CookieAction.CLEAR) if ended else _NO_COOKIE
         session._disown()
         if not ended and session._login is None:
             session._reset(Standing.DETACHED)
             return _NO_COOKIE
         if session._login is None and not session._pending:
-            return _COMMITTED[CookieAction.CLEAR]
+            return _told(session, CookieAction.CLEAR)
         return await self._create(session, now, elapsed=elapsed)
 
     async def _end(self, record: Record, now: float) -> bool:
