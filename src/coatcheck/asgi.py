@@ -23,7 +23,7 @@ from coatcheck.errors import (
     StoreUnavailable,
 )
 from coatcheck.exchange import Arrival, Exchange, holds_data
-from coatcheck.manager import AsyncSession, AsyncSessionManager
+from coatcheck.manager import AsyncSession, AsyncSessionManager, shielded
 
 __all__ = ["SessionMiddleware", "get_session"]
 
@@ -185,11 +185,12 @@ class _Passage:
     async def _commit(self) -> CookieAction:
         session = self.session
         try:
-            return await self._middleware.sessions.commit(session)
+            await shielded(session._flows._commit(session))
         except SessionError as error:
             # An error page is a response too: it must not run into the same commit again.
             session._failed(error)
             raise
+        return session._owed
 
     async def _commit_rest(self) -> None:
         if visit.is_due_again(self.session):

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from coatcheck.core import codec, drafts, ids
 from coatcheck.core.decide import Action, Decision, Situation, decide
 from coatcheck.core.events import Event
-from coatcheck.core.merge import Changes, Parts, merge, unopposed
+from coatcheck.core.merge import NO_CHANGES, Changes, Parts, merge, unopposed
 from coatcheck.core.options import Options
 from coatcheck.core.ports import (
     FENCED,
@@ -74,7 +74,6 @@ _REWRITES: Final = (Action.REPLACE, Action.ROTATE, Action.RENEW)
 _LIVE, _NONE, _REPLACE, _ROTATE, _RENEW = Standing.LIVE, CookieAction.NONE, *_REWRITES
 _GONE: Final = Committed(refused=SessionGone)
 _REFUSED: Final = Committed(refused=LoginRefused)
-_NO_CHANGES: Final = Changes()
 
 
 class _Draft(NamedTuple):
@@ -181,9 +180,10 @@ class Lifecycle:
         if (only_logout and not session._logout) or not (session._accessed or self.every_request):
             return _NO_COOKIE
         base = session._base
-        changes = _NO_CHANGES if base is None else session._changes()
+        changes = NO_CHANGES if base is None else session._changes()
         loaded = session._record
-        draft = _Draft(loaded, unopposed(base or {}, changes) if changes else base or {}, bool(changes))
+        changed = changes is not NO_CHANGES
+        draft = _Draft(loaded, unopposed(base or {}, changes) if changed else base or {}, changed)
         for _ in range(ATTEMPTS):
             usual = draft.changed and self._is_usual(session, draft.record, now)
             decision = _PLAIN_WRITE if usual else decide(self._situation(session, draft, now))
@@ -482,7 +482,7 @@ class Lifecycle:
         """A session of this request's own: nothing of it is stored yet."""
         if session._standing is Standing.DETACHED:
             session._disown()
-        changes = session._changes() if session._base is not None else _NO_CHANGES
+        changes = session._changes() if session._base is not None else NO_CHANGES
         parts = unopposed({}, changes)
         locator = session._locator or self.new_locator()
         for _ in range(ATTEMPTS):

@@ -19,7 +19,7 @@ import msgspec
 
 from coatcheck.core import codec
 
-__all__ = ["MISSING", "Changes", "Merged", "Op", "Parts", "Resolver", "merge", "own", "unopposed"]
+__all__ = ["MISSING", "NO_CHANGES", "Changes", "Merged", "Op", "Parts", "Resolver", "merge", "own", "unopposed"]
 
 Parts = Mapping[str, bytes | msgspec.Raw]
 Resolver = Callable[[Any, Any, Any], Any]
@@ -59,6 +59,10 @@ class Changes(NamedTuple):
 
     def __bool__(self) -> bool:
         return bool(self.sets or self.deletes or self.cleared or self.ops)
+
+
+NO_CHANGES: Final = Changes()
+"""The changes of a request that made none: it is this very object."""
 
 
 class Merged(NamedTuple):

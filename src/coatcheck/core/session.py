@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from coatcheck.core import codec
-from coatcheck.core.merge import MISSING, Changes, Op, Parts, own
+from coatcheck.core.merge import MISSING, NO_CHANGES, Changes, Op, Parts, own
 from coatcheck.core.policy import seconds
 from coatcheck.core.record import Lifetime, Login, Record
 from coatcheck.core.typed import Schema
@@ -337,10 +337,9 @@ class BaseSession(MutableMapping[str, Any]):
         self._change()
         op = Op(function, default)
         earlier = (self._ops or {}).get(key, ())
-        if not earlier and self._assigned(key):
-            value = self[key]
-            self[key] = function(value)
-            return self._live[key]
+        if self._assigned(key):
+            value = self[key] = function(codec.decode(codec.encode(self[key], key)))
+            return value
         value = function(self._operand(key, default))
         estimate = codec.encode(value, key)
         self._ops = {**(self._ops or {}), key: (*earlier, op)}
@@ -361,6 +360,8 @@ class BaseSession(MutableMapping[str, Any]):
         """Whether this request gave the key a value of its own, so that an operation on it is part of that
         assignment.
         """
+        if self._ops and key in self._ops:  # its outcome, changed in place since, is an assignment
+            return codec.encode(self._live[key], key) != self._pending[key]
         if self._cleared or key in self._deletes:
             return key in self._live
         return key in self._pending and key in self._changes().sets
@@ -552,7 +553,7 @@ class BaseSession(MutableMapping[str, Any]):
             self._write_typed_back()
         pending = self._pending
         if not self._cleared and not self._deletes and not self._ops:
-            return self._assignments(pending) if pending else _NOTHING
+            return self._assignments(pending) if pending else NO_CHANGES
         base: Parts = {} if self._cleared else (self._base or {})
         sets: dict[str, bytes] = {}
         ops = dict(self._ops or {})
@@ -578,10 +579,10 @@ class BaseSession(MutableMapping[str, Any]):
             if not now:
                 now = written[key] = codec.encode(self._live[key], key)
             was = base.get(key)
-            if was is None or not _alike(now, was):
+            if was is None or (bytes(was) != now and not _alike(now, was)):
                 sets[key] = now
         self._written = written
-        return Changes(sets) if sets else _NOTHING
+        return Changes(sets) if sets else NO_CHANGES
 
     def _settle(self, record: Record, parts: Parts) -> None:
         """The record was committed with these parts: what this request meant to do is done.
@@ -671,9 +672,6 @@ class BaseSession(MutableMapping[str, Any]):
         self._locator, self._on_previous, self._reissue = None, False, False
         self._typed, self._typed_before = None, None
         self._forget_intentions()
-
-
-_NOTHING: Final = Changes()
 
 
 def _alike(ours: bytes, stored: bytes | msgspec.Raw) -> bool:
