@@ -1,4 +1,6 @@
-"""The interleaving explorer: every order in which concurrent requests can meet, over the production code (PROTOCOL rules 29 and 30).
+"""The interleaving explorer: every order in which concurrent requests can meet, over the production code.
+
+PROTOCOL rules 29 and 30. As a library:
 
     from coatcheck.testing.explorer import VICTIM, Scenario, World, explore
 

@@ -1,8 +1,8 @@
 """What concurrent requests share: a store that can be copied, compared and stopped at each of its commands.
 
-A `Database` is the server side of a store. It carries out one *command* at a time, whole. `MemoryDatabase` makes a command of each store
-method, because each method of the memory store is atomic. A store that needs several commands a method has its real code run with a client
-whose commands are `await suspend(command)`; its Database then carries out those.
+A `Database` is the server side of a store. It carries out one *command* at a time, whole. `MemoryDatabase` makes a command of
+each store method, because each method of the memory store is atomic. A store that needs several commands a method has its real
+code run with a client whose commands are `await suspend(command)`; its Database then carries out those.
 """
 
 import threading

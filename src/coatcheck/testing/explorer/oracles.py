@@ -1,7 +1,8 @@
 """What must hold, said again without the code that is to keep it: DESIGN section 1 and PROTOCOL rules 2-11, 13-16, 20-23.
 
-Every oracle looks at one step (the world before, what was done, the world after) or at a world that is over, and yields what is wrong as
-"rule: what happened". They know the rules and what each handler did, in its own words; of lifecycle, merge and store they know nothing.
+Every oracle looks at one step (the world before, what was done, the world after) or at a world that is over, and yields
+what is wrong as "rule: what happened". They know the rules and what each handler did, in its own words; of lifecycle,
+merge and store they know nothing.
 """
 
 from collections.abc import Iterator, Mapping
@@ -44,8 +45,10 @@ _GONE: Final = _Missing()
 def applied(current: Mapping[str, Any], base: Mapping[str, Any], changes: tuple[Change, ...]) -> Applied:
     """`changes`, made by a request that had loaded `base`, on top of what is `current` when it commits."""
     # Deep enough: only dicts are changed in place, and there is one level of them.
-    data = {key: dict(value) if type(value) is dict else value for key, value in current.items()}
-    was = base
+    data: dict[str, Any] = {
+        key: dict(value) if type(value) is dict else value for key, value in current.items()
+    }
+    was: Mapping[str, Any] = base
     conflict = dropped = False
     for verb, *words in changes:
         key = words[0] if words else ""
@@ -76,7 +79,7 @@ def _set(data: dict[str, Any], was: Mapping[str, Any], key: str, value: Any) -> 
     if there is _GONE and before is not _GONE:
         return True
     data[key] = value
-    return there != before and there != value
+    return bool(there != before and there != value)
 
 
 def own(trace: Trace) -> dict[str, Any]:
@@ -85,7 +88,7 @@ def own(trace: Trace) -> dict[str, Any]:
         c for c in trace.changes if not (c[0] == "inc" and c[1] in trace.base and not _cleared(trace))
     )
     after_clear = changes[max((i for i, c in enumerate(changes) if c[0] == "clear"), default=-1) + 1 :]
-    started = {c[1]: {} for c in after_clear if c[0] == "in"}
+    started: dict[str, Any] = {c[1]: {} for c in after_clear if c[0] == "in"}
     return applied(started, {}, after_clear).data
 
 
@@ -154,9 +157,8 @@ def _of_rows(scenario: Scenario, step: Step) -> Iterator[str]:
                 yield from _changed(scenario, step, was, now)
             else:
                 yield from _created(scenario, step, now)
-        elif isinstance(was, Record) and was.deadline > when:
-            if not _may_end(scenario, step, was):
-                yield f"2/10/22: {_who(step)} ended session {was.key} of {was.user_id}, which was not its to end"
+        elif isinstance(was, Record) and was.deadline > when and not _may_end(scenario, step, was):
+            yield f"2/10/22: {_who(step)} ended session {was.key} of {was.user_id}, which was not its to end"
 
 
 def _who(step: Step) -> str:
@@ -180,6 +182,9 @@ def _created(scenario: Scenario, step: Step, now: Record) -> Iterator[str]:
     if trace is None or not trace.drew(now.key):
         yield f"locator: {_who(step)} adopted the id {now.key}"
         return
+    twins = [key for key in step.before.ever if trace.drew(key) and step.before.live(key) is not None]
+    if twins:
+        yield f"8: {_who(step)} stored its new session twice, as {twins[0]} and {now.key}"
     if trace.standing is Standing.DETACHED and trace.login is None:
         yield f"4: a detached request stored session {now.key}"
     if trace.standing is Standing.LIVE and trace.login is None and not trace.logout:
@@ -245,9 +250,8 @@ def _verifiers(was: Record, now: Record) -> Iterator[str]:
             yield f"2: session {now.key} changed its epoch and keeps an old verifier"
     elif now.user_id != was.user_id or now.authenticated_at != was.authenticated_at:
         yield f"2: a login did not raise the epoch of session {now.key}"
-    elif now.verifier != was.verifier:
-        if now.renewal is None or now.renewal.previous != was.verifier:
-            yield f"3: a renewal of {now.key} does not keep the previous verifier"
+    elif now.verifier != was.verifier and (now.renewal is None or now.renewal.previous != was.verifier):
+        yield f"3: a renewal of {now.key} does not keep the previous verifier"
 
 
 def _wrote(step: Step, was: Record, now: Record, trace: Trace) -> Iterator[str]:
@@ -380,9 +384,10 @@ def _cookies(step: Step, trace: Trace) -> Iterator[str]:
             yield f"2: {_who(step)} sends a cookie that does not open session {record.key}"
     if trace.action is not CookieAction.NONE and trace.standing is Standing.DETACHED and trace.login is None:
         yield f"4: {_who(step)} is detached and {trace.action.value}s a cookie"
-    if trace.action is CookieAction.CLEAR:
-        if trace.ticket is None or step.after.live(trace.ticket.locator, trace.now) is not None:
-            yield f"10: {_who(step)} clears the cookie of a session that lives"
+    if trace.action is CookieAction.CLEAR and (
+        trace.ticket is None or step.after.live(trace.ticket.locator, trace.now) is not None
+    ):
+        yield f"10: {_who(step)} clears the cookie of a session that lives"
 
 
 def _logged_in(step: Step, trace: Trace, index: int) -> Iterator[str]:
@@ -396,9 +401,9 @@ def _logged_in(step: Step, trace: Trace, index: int) -> Iterator[str]:
     record = step.after.live(trace.sent.locator, trace.now)
     if record is not None and record.user_id != trace.login:
         yield f"5: the login of {trace.login} ended in a session of {record.user_id}"
-    if record is not None and trace.loaded is not None and record.key == trace.loaded.key:
-        if record.epoch <= trace.loaded.epoch:
-            yield f"2: the login of {trace.login} did not raise the epoch"
+    same = record is not None and trace.loaded is not None and record.key == trace.loaded.key
+    if same and record is not None and trace.loaded is not None and record.epoch <= trace.loaded.epoch:
+        yield f"2: the login of {trace.login} did not raise the epoch"
 
 
 def _logged_out(step: Step, trace: Trace) -> Iterator[str]:
@@ -407,16 +412,9 @@ def _logged_out(step: Step, trace: Trace) -> Iterator[str]:
     record = step.after.live(trace.loaded.key, trace.now)
     if record is not None and record.user_id == trace.user:
         yield f"2/10: {_who(step)} logged out, and session {record.key} lives"
-    before = step.before.live(trace.loaded.key, trace.now)
-    if (
-        before is not None
-        and record is None
-        and step.choice.fault is None
-        and trace.action is CookieAction.NONE
-    ):
-        yield f"8: {_who(step)} ended session {before.key} and leaves the browser its cookie"
-    if trace.events and trace.was_told("session.ended") and trace.action is CookieAction.NONE:
-        yield f"8: {_who(step)} ended its session and leaves the browser its cookie"
+    row = step.after.database.rows().get(trace.loaded.key)
+    if isinstance(row, Ended) and trace.drew(row.token) and trace.action is CookieAction.NONE:
+        yield f"8: {_who(step)} ended session {row.key} and leaves the browser its cookie"
 
 
 def _was_written(step: Step, trace: Trace) -> bool:
@@ -452,7 +450,10 @@ def _kept(step: Step, trace: Trace) -> Iterator[str]:
 
 
 def at_the_end(scenario: Scenario, node: Node, copied: Ticket | None) -> Iterator[str]:
-    """What must hold when every response has arrived. `copied`: the cookie that the jar held at the start, in an attacker's hands."""
+    """What must hold when every response has arrived.
+
+    `copied` is the cookie that the jar held at the start, in an attacker's hands.
+    """
     traces = [state.trace for state in node.requests]
     yield from _taken_once(traces)
     yield from _old_cookies(scenario, node, traces, copied)

@@ -1,9 +1,10 @@
 """A request as a value: what it was told so far, and the command it waits for.
 
-Theory of operation. A coroutine cannot be copied, but between two suspensions it depends on nothing except the replies it was given and
-the clock it read. So a request's state *is* that history. `State` keeps the histories of one request as a tree: to go on from a state, the
-coroutine that waits there is resumed, or made anew and given its history again. Every history is run once, however many schedules share it.
-Ids are counted per request ("r1.v3" is the third that request 1 drew), so that the same history gives the same ids in every order.
+Theory of operation. A coroutine cannot be copied, but between two suspensions it depends on nothing except the replies
+it was given and the clock it read. So a request's state *is* that history. `State` keeps the histories of one request
+as a tree: to go on from a state, the coroutine that waits there is resumed, or made anew and given its history again.
+Every history is run once, however many schedules share it. Ids are counted per request ("r1.v3" is the third that
+request 1 drew), so that the same history gives the same ids in every order.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
@@ -29,8 +30,8 @@ DELIVER: Final = Command("arrives")
 """The response with its Set-Cookie reaches the jar."""
 
 Change = tuple[Any, ...]
-"""What a handler did to the data, in its own words: ("set", key, value), ("in", key, inner key, value), ("inc", key), ("append", key,
-value), ("del", key), ("clear",)."""
+"""What a handler did to the data, in its own words: ("set", key, value), ("in", key, inner key, value), ("inc", key),
+("append", key, value), ("del", key), ("clear",)."""
 
 
 class Fault(Enum):

@@ -1,7 +1,7 @@
 """Where scenarios start, and which of them there are.
 
-Starts are made by the code under test, with nobody in between: what a browser's jar holds, and two more sessions of the victim on other
-devices.
+Starts are made by the code under test, with nobody in between: what a browser's jar holds, and two more sessions of the victim on
+other devices.
 """
 
 from collections.abc import Iterator
@@ -39,7 +39,8 @@ DATA: Final[dict[str, Any]] = {
     "log": [],
 }
 STARTS: Final = ("no cookie", "anonymous", "logged in", "renewal due", "planted", "planted login")
-"""`planted`: the attacker holds the anonymous cookie that the victim's browser carries. `planted login`: it is the attacker's own session."""
+"""`planted`: the attacker holds the anonymous cookie that the victim's browser carries. `planted login`: it opens the attacker's
+own session."""
 
 HAPPENINGS: Final[tuple[tuple[Happening, ...], ...]] = (
     (Faults((Fault.REPLY_LOST, Fault.COMMAND_LOST)),),
@@ -88,7 +89,9 @@ def _request(world: World, database: Database, ticket: Ticket | None, user: str 
         session.login(user)
         session["who"] = f"{user}'s own"
     action = settle(manager.flows.commit(session), database)
-    assert action is CookieAction.SEND and session._record is not None and session._verifier is not None
+    assert action is CookieAction.SEND
+    assert session._record is not None
+    assert session._verifier is not None
     return Ticket(session._record.key, session._verifier)
 
 

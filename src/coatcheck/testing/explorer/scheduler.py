@@ -1,12 +1,12 @@
 """Every order in which a scenario can go, and what is wrong in any of them.
 
-`explore` merges worlds that are equal (rule 29: the store's state, every reply each request has seen, every clock reading), layer by layer, so
-that the first violation found is one of the shortest. `exhaust` merges nothing and shares nothing: each schedule is executed from the
-beginning. Both must find the same; the tests compare them.
+`explore` merges worlds that are equal (rule 29: the store's state, every reply each request has seen, every clock
+reading), layer by layer, so that the first violation found is one of the shortest. `exhaust` merges nothing and shares
+nothing: each schedule is executed from the beginning. Both must find the same; the tests compare them.
 """
 
 import gc
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -92,13 +92,13 @@ def explore(world: World, scenario: Scenario, *, outcomes: bool = False) -> Repo
     return report
 
 
-def exhaust(make: type[World], scenario: Scenario, **settings: bool) -> Report:
-    """Every order of one scenario, each executed from its beginning, nothing merged."""
+def exhaust(make: Callable[[], World], scenario: Scenario) -> Report:
+    """Every order of one scenario, each executed from its beginning in a world of its own, nothing merged."""
     report, found = Report(scenarios=1), dict[str, Violation]()
     prefixes: list[tuple[Choice, ...]] = [()]
     while prefixes:
         prefix = prefixes.pop()
-        world = make(share=False, **settings)
+        world = make()
         node, path = begin(world, scenario), _Path(None, None)
         copied = dict(node.jars)[VICTIM]
         broken = False

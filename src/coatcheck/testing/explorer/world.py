@@ -1,8 +1,9 @@
 """The world in which requests meet: one database, browsers with their cookie jars, a clock, and what may go wrong.
 
-A `Node` is the world at one moment, a value. `World.choices` says what may happen next, `World.step` makes it happen and answers the next
-node. Nothing else moves: not even the clock, which ticks when something was written (two reads in a row may well see the same time on a real
-clock; `every_step` makes it tick at each step instead, which tells all moments apart and merges next to nothing).
+A `Node` is the world at one moment, a value. `World.choices` says what may happen next, `World.step` makes it happen
+and answers the next node. Nothing else moves: not even the clock, which ticks when something was written (two reads in
+a row may well see the same time on a real clock; `every_step` makes it tick at each step instead, which tells all
+moments apart and merges next to nothing).
 """
 
 from collections.abc import Callable, Hashable, Iterator
@@ -76,7 +77,7 @@ Happening = Pass | Skew | Fence | Drop | Faults
 
 
 class Choice(NamedTuple):
-    """What happens next: `request` moves on (or something happens to it), or, if it is None, `happening` comes about by itself."""
+    """What happens next: `request` moves on (or something happens to it); where it is None, `happening` comes about by itself."""
 
     request: int | None
     happening: Happening | None = None
@@ -156,10 +157,8 @@ def memory(monotonic: Callable[[], float]) -> Database:
 class World:
     """Everything that stays the same while scenarios are explored."""
 
-    def __init__(
-        self, make: MakeStore = memory, *, every_step: bool = False, leaps: bool = True, share: bool = True
-    ) -> None:
-        self._make, self._every_step, self._leaps, self._share = make, every_step, leaps, share
+    def __init__(self, make: MakeStore = memory, *, every_step: bool = False, leaps: bool = True) -> None:
+        self._make, self._every_step, self._leaps = make, every_step, leaps
         self.moment = Moment()
         self._managers: dict[int | None, AsyncSessionManager] = {}
         self._roots: dict[tuple[int, str, str], State] = {}
@@ -190,7 +189,7 @@ class World:
         )
 
     def _root(self, index: int, name: str, actor: str) -> State:
-        known = self._roots.get((index, name, actor)) if self._share else None
+        known = self._roots.get((index, name, actor))
         if known is None:
             operation = OPERATIONS[name]
             manager = self.manager(operation.limit)
@@ -251,8 +250,9 @@ class World:
     def _leave(self, scenario: Scenario, node: Node, index: int, ticket: Ticket | None) -> Node:
         """Send a request; if `leaps`, have its session loaded in the same step.
 
-        What comes about between the two is also seen by a request that has yet to leave, with the cookie that its jar then holds: except
-        that a login began before, which is what fences are about. So requests that log in never leap.
+        What comes about between the two is also seen by a request that has yet to leave, with the cookie that its jar
+        then holds; except that a login began before, which is what fences are about. So requests that log in never
+        leap.
         """
         after = self._resume(node, index, ticket)
         command = after.requests[index].pending
