@@ -26,13 +26,13 @@ def values_of(parts: Parts) -> dict[str, Any]:
     return {key: codec.decode(part) for key, part in parts.items()}
 
 
-def record(data: dict[str, Any] | None = None, **fields: Any) -> Record:
+def record(data: dict[str, Any] | bytes | None = None, **fields: Any) -> Record:
     """A record that is a moment old."""
     given: dict[str, Any] = {
         "key": "locator-of-what-is-stored",
         "versions": ("version-1",),
         "verifier": b"",
-        "data": codec.join(parts_of(data or {})),
+        "data": data if isinstance(data, bytes) else codec.join(parts_of(data or {})),
         "created_at": NOW,
         "seen_at": NOW,
         "deadline": NOW + 3600,
@@ -41,7 +41,7 @@ def record(data: dict[str, Any] | None = None, **fields: Any) -> Record:
     return Record(**(given | fields))
 
 
-def live(data: dict[str, Any] | None = None, **fields: Any) -> Plain:
+def live(data: dict[str, Any] | bytes | None = None, **fields: Any) -> Plain:
     """A session that was loaded with this data."""
     session = Plain()
     session._standing, session._record = Standing.LIVE, record(data, **fields)

@@ -12,7 +12,15 @@ from uuid import UUID
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
 
 from coatcheck.core import codec
 from coatcheck.core.ids import Ticket
@@ -227,3 +235,516 @@ class LikeADict(RuleBasedStateMachine):
 
 TestLikeADict = LikeADict.TestCase
 TestLikeADict.settings = settings(max_examples=400, stateful_step_count=15, deadline=None)
+
+
+# ------------------------------------------------------------------------------------------------ reading, changing
+
+
+def test_what_was_changed_in_place_is_noticed_and_changed_back_is_not() -> None:
+    session = live({"cart": {"lines": [{"n": 1}]}})
+    assert not session.modified
+    session["cart"]["lines"][0]["n"] += 1
+    assert session.modified
+    session["cart"]["lines"][0]["n"] -= 1
+    assert not session.modified
+
+
+def test_reading_is_no_change_and_equal_spellings_of_other_writers_are_none_either() -> None:
+    """Rule 17: our own re-encoding is compared, never foreign bytes."""
+    session = live(b'{ "cart" : {"b" : 1, "a" : "\\u0041"} }')
+    assert session["cart"] == {"b": 1, "a": "A"}
+    session["cart"] = {"a": "A", "b": 1}
+    assert not session.modified
+    session["cart"] = {"a": "A", "b": 1.0}
+    assert session.modified
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: s.__setitem__("a", 1),
+        lambda s: (s.pop("a"), s.__setitem__("a", 1)),
+        lambda s: s.update(dict(s)),
+        lambda s: s.setdefault("a", 5),
+        lambda s: (s.__setitem__("new", 1), s.__delitem__("new")),
+        lambda s: s.get("list"),
+        lambda s: s.increment("nothing") and s.pop("nothing"),
+        lambda s: list(s.items()),
+        lambda s: (s["list"].append(3), s["list"].pop()),
+    ],
+)
+def test_what_comes_to_nothing_is_not_modified(change: Callable[[BaseSession], Any]) -> None:
+    session = live({"a": 1, "list": [1, 2]})
+    change(session)
+    assert not session.modified
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: s.__setitem__("a", True),
+        lambda s: s.__setitem__("a", 1.0),
+        lambda s: s.pop("a"),
+        lambda s: s["list"].append(3),
+        lambda s: s.__setitem__("list", (1, 2)),
+        lambda s: s.increment("a"),
+        lambda s: s.clear(),
+        lambda s: s.flash("Saved"),
+        lambda s: setattr(s, "modified", True),
+    ],
+)
+def test_what_differs_is_modified(change: Callable[[BaseSession], Any]) -> None:
+    session = live({"a": 1, "list": [1, 2]})
+    change(session)
+    assert session.modified
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        (object(), r'^session\["x"\] '),
+        ({"a": [1, {"b": object()}]}, r'^session\["x"\]\["a"\]\[1\]\["b"\] '),
+        (float("nan"), r'^session\["x"\] '),
+        ({1: "one"}, r'^session\["x"\] '),
+        (Colour.RED, r'^session\["x"\] '),
+        ([2**70 + 1], r'^session\["x"\]\[0\] '),
+    ],
+)
+def test_a_value_that_would_not_come_back_is_refused_where_it_is_assigned(value: Any, path: str) -> None:
+    session = live({"x": "before"})
+    with pytest.raises(UnstorableValue, match=path):
+        session["x"] = value
+    assert session["x"] == "before"
+    assert not session.modified
+
+
+def test_a_value_that_became_unstorable_in_place_is_refused_at_commit_with_its_path() -> None:
+    session = live({"x": []})
+    session["x"].append(object())
+    with pytest.raises(UnstorableValue, match=r'^session\["x"\]\[0\] '):
+        session._changes()
+
+
+@pytest.mark.parametrize("key", [1, None, b"a", ("a",)])
+def test_a_key_must_be_text(key: Any) -> None:
+    session = new()
+    with pytest.raises(UnstorableValue, match="a key must be a str"):
+        session[key] = 1
+    assert key not in session
+
+
+def test_an_operation_that_gives_what_cannot_be_stored_changes_nothing() -> None:
+    session = live({"n": 1})
+    with pytest.raises(UnstorableValue):
+        session.apply("n", lambda n: object())
+    assert session["n"] == 1
+    assert not session.modified
+
+
+def test_the_empty_session_is_false_and_equals_the_empty_dict() -> None:
+    session = new()
+    assert not session
+    assert session == {}
+    assert session == new()
+    assert session != {"a": 1}
+    with pytest.raises(TypeError):
+        hash(session)
+
+
+def test_popitem_of_the_empty_session() -> None:
+    with pytest.raises(KeyError, match="empty"):
+        new().popitem()
+
+
+# ----------------------------------------------------------------------------------------- increments and operations
+
+
+def test_increment_returns_the_estimate_and_counts_from_nothing() -> None:
+    session = live({"n": 5})
+    assert session.increment("n") == 6
+    assert session.increment("n", 10) == 16
+    assert session.increment("fresh") == 1
+    assert session.increment("given", 2, default=40) == 42
+    assert session == {"n": 16, "fresh": 1, "given": 42}
+
+
+def test_apply_needs_a_value_or_a_default() -> None:
+    session = live()
+    with pytest.raises(KeyError):
+        session.apply("cart", lambda cart: cart)
+    assert session.apply("cart", lambda cart: [*cart, "apple"], default=[]) == ["apple"]
+
+
+def test_the_default_is_not_changed() -> None:
+    empty: list[int] = []
+
+    def add(items: list[int]) -> list[int]:
+        items.append(1)
+        return items
+
+    assert new().apply("items", add, default=empty) == [1]
+    assert empty == []
+
+
+def test_apply_gives_the_function_a_copy() -> None:
+    session = live({"items": [1]})
+
+    def fail(items: list[int]) -> list[int]:
+        items.append(2)
+        raise ZeroDivisionError
+
+    for _ in range(2):  # of what was loaded, then of what was assigned
+        with pytest.raises(ZeroDivisionError):
+            session.apply("items", fail)
+        assert session["items"] == [1]
+        session["items"] = [1]
+
+
+def test_an_operation_on_what_was_assigned_is_part_of_the_assignment() -> None:
+    session = live({"n": 5})
+    session["n"] = 10
+    assert session.increment("n") == 11
+    changes = session._changes()
+    assert changes.sets == {"n": b"11"}
+    assert not changes.ops
+
+
+def test_an_operation_on_what_was_changed_in_place_is_part_of_that_change() -> None:
+    session = live({"items": [1]})
+    session["items"].append(2)
+    assert session.apply("items", lambda items: [*items, 3]) == [1, 2, 3]
+    assert session._changes().sets == {"items": b"[1,2,3]"}
+
+
+def test_an_operation_whose_outcome_was_changed_in_place_becomes_an_assignment() -> None:
+    session = live({"items": [1]})
+    session.apply("items", lambda items: [*items, 2]).append(3)
+    changes = session._changes()
+    assert changes.sets == {"items": b"[1,2,3]"}
+    assert not changes.ops
+
+
+def test_an_outcome_that_was_assigned_back_is_still_tracked() -> None:
+    session = live({"items": [1]})
+    items = session.apply("items", lambda items: [*items, 2])
+    session["items"] = items
+    items.append(3)
+    assert settled(session) == {"items": [1, 2, 3]}
+
+
+def test_an_operation_after_delete_or_clear_starts_from_its_default() -> None:
+    for forget in (lambda s: s.pop("n"), lambda s: s.clear()):
+        session = live({"n": 5})
+        forget(session)
+        assert session.increment("n") == 1
+        assert session.increment("n") == 2
+        assert settled(session) == {"n": 2}
+
+
+def test_an_assignment_ends_an_operation() -> None:
+    session = live({"n": 5})
+    session.increment("n")
+    session["n"] = 0
+    assert not session._changes().ops
+    session.increment("n")
+    del session["n"]
+    assert settled(session) == {}
+
+
+# ----------------------------------------------------------------------------------------------------------- flashes
+
+
+def test_flashes_are_shown_once_in_order() -> None:
+    session = live()
+    session.flash("Saved", "success")
+    session.flash("Careful")
+    assert settled(session) == {"_flashes": [("success", "Saved"), ("message", "Careful")]}
+    assert session.flashes() == [("success", "Saved"), ("message", "Careful")]
+    assert session.flashes() == []
+    assert settled(session) == {}
+
+
+# -------------------------------------------------------------------------------------------------- after a commit
+
+
+def test_what_is_held_across_a_commit_is_still_tracked() -> None:
+    session = live({"cart": ["apple"]})
+    cart = session["cart"]
+    cart.append("pear")
+    settled(session)
+    assert not session.modified
+    cart.append("plum")
+    assert session["cart"] is cart
+    assert settled(session) == {"cart": ["apple", "pear", "plum"]}
+
+
+def test_the_outcome_of_an_operation_is_tracked_across_a_commit_too() -> None:
+    session = live({"cart": []})
+    cart = session.apply("cart", lambda cart: [*cart, "apple"])
+    settled(session)
+    assert session._still() is False  # somebody may hold a container: it has to be looked at
+    cart.append("pear")
+    assert settled(session) == {"cart": ["apple", "pear"]}
+
+
+def test_after_a_commit_nothing_is_meant_any_more() -> None:
+    session = live({"a": 1})
+    session.login("42")
+    session.regenerate()
+    session.touch()
+    session.modified = True
+    session.cookie.max_age = 60
+    settled(session)
+    assert session._quiet()
+    assert not session.modified
+
+
+def test_a_key_that_another_request_changed_is_read_anew_after_the_commit() -> None:
+    session = live({"mine": [1], "theirs": [1]})
+    mine, theirs = session["mine"], session["theirs"]
+    mine.append(2)
+    session._changes()
+    session._settle(record(), {"mine": b"[1,2]", "theirs": b"[9]"})
+    assert session["mine"] is mine
+    assert session["theirs"] == [9]
+    theirs.append("lost, and rightly so: it is a value nobody stores any more")
+    assert not session.modified
+
+
+def test_an_untouched_session_has_nothing_new_to_say() -> None:
+    assert live()._still()
+    session = live({"a": 1})
+    assert session["a"] == 1
+    assert session._still()
+    session["a"] = 2
+    assert not session._still()
+    settled(session)
+    assert session._still()
+
+
+# -------------------------------------------------------------------------------------------------------- what it is
+
+
+def test_what_a_stored_login_says_of_itself() -> None:
+    session = live(
+        {"a": 1},
+        user_id="42",
+        authenticated_at=NOW - 60,
+        login=Login(),
+        created_at=NOW - 90,
+        seen_at=NOW - 30,
+    )
+    assert session.user_id == "42"
+    assert session.authenticated_at == datetime.fromtimestamp(NOW - 60, UTC)
+    assert session.created_at == datetime.fromtimestamp(NOW - 90, UTC)
+    assert session.last_seen_at == datetime.fromtimestamp(NOW - 30, UTC)
+    assert session.expires_at == session.cookie.expires == datetime.fromtimestamp(NOW + 3600, UTC)
+    assert session.handle == session.id == "locator-of-what-is-stored"
+    assert not session.is_new
+
+
+def test_what_a_new_session_says_of_itself() -> None:
+    session = new()
+    assert session.is_new
+    assert session.handle == session.handle == "locator-of-something-new"
+    said = (
+        session.user_id,
+        session.authenticated_at,
+        session.created_at,
+        session.last_seen_at,
+        session.expires_at,
+    )
+    assert said == (None,) * 5
+    assert session.cookie.max_age is None
+
+
+def test_a_login_shows_at_once_and_a_logout_too() -> None:
+    session = live({"a": 1}, user_id="old")
+    session.login(UUID(int=7), method="hwk")
+    assert session.user_id == str(UUID(int=7))
+    session.logout()
+    assert session.user_id is None
+    assert session == {}
+    assert session.handle == "locator-of-something-new"
+
+
+@pytest.mark.parametrize("user", [None, "", True, 1.5, b"42", "nul\x00", "x" * 256])
+def test_who_logs_in_must_be_somebody(user: Any) -> None:
+    session = live()
+    with pytest.raises(UsageError, match="user"):
+        session.login(user)
+    assert session.user_id is None
+
+
+def test_user_ids_are_text() -> None:
+    session = live()
+    for user in (42, "42"):
+        session.login(user)
+        assert session.user_id == "42"
+
+
+def test_the_cookie_of_this_session() -> None:
+    session = live(lifetime=Lifetime(idle=90.0, persistent=True))
+    assert session.cookie.max_age == 90
+    session.cookie.max_age = timedelta(days=2)
+    assert session.cookie.max_age == 172_800
+    assert "172800" in repr(session.cookie)
+    session.cookie.max_age = None
+    assert session.cookie.max_age is None
+    with pytest.raises(ConfigurationError, match="milliseconds"):
+        session.cookie.max_age = 30 * 86_400_000
+
+
+def test_neither_id_nor_data_are_in_the_repr(caplog: pytest.LogCaptureFixture) -> None:
+    """Checklist 21 and 201: and to look at it neither loads nor counts as access."""
+    session = live({"password": "hunter2"})
+    session._verifier = "v" * 44
+    assert repr(session) == "<Plain live>"
+    assert not session.accessed
+    session["password"] = "hunter3"
+    logging.getLogger().warning("%r", session)
+    assert "hunter" not in caplog.text
+    assert "vvv" not in caplog.text
+    assert repr(session) == "<Plain live modified>"
+    assert repr(Plain()) == "<Plain unloaded>"
+
+
+@pytest.mark.parametrize(
+    "look", [len, bool, list, lambda s: "a" in s, lambda s: s.get("a"), lambda s: s.user_id]
+)
+def test_every_access_counts(look: Callable[[BaseSession], Any]) -> None:
+    session = live()
+    assert not session.accessed
+    look(session)
+    assert session.accessed
+
+
+# ------------------------------------------------------------------------------------------------ when it is too late
+
+
+def test_a_session_that_nobody_could_load_says_how() -> None:
+    with pytest.raises(UsageError, match=r"await get_session\(request\)"):
+        Plain()["a"]
+    with pytest.raises(NotImplementedError):
+        BaseSession()._new_locator()
+    assert BaseSession()._client() == ("", "")
+    assert BaseSession()._schema is None
+
+
+def test_once_the_headers_have_left_data_may_change_and_nothing_else() -> None:
+    session = live({"a": 1})
+    session["a"] = 2
+    session._phase = Phase.STREAMING
+    session["a"] = 3
+    session.increment("n")
+    session.clear()
+    for what in (
+        session.regenerate,
+        session.logout,
+        lambda: session.login("42"),
+        lambda: setattr(session.cookie, "max_age", 5),
+    ):
+        with pytest.raises(TooLate, match="headers have left"):
+            what()
+
+
+def test_a_new_session_and_a_first_access_are_too_late_once_the_headers_have_left() -> None:
+    session = new()
+    session._phase = Phase.STREAMING
+    with pytest.raises(TooLate, match="new session"):
+        session["a"] = 1
+    unloaded = Plain()
+    unloaded._phase = Phase.STREAMING
+    with pytest.raises(TooLate, match="first access"):
+        unloaded.get("a")
+
+
+def test_after_the_response_any_change_raises_and_reading_goes_on() -> None:
+    session = live({"a": 1})
+    session._phase = Phase.DONE
+    assert session["a"] == 1
+    changes: list[Callable[[], Any]] = [
+        lambda: session.__setitem__("a", 2),
+        lambda: session.pop("a"),
+        session.clear,
+        lambda: session.increment("a"),
+        lambda: session.flash("x"),
+        lambda: setattr(session, "modified", True),
+    ]
+    for change in changes:
+        with pytest.raises(TooLate, match="response has ended"):
+            change()
+
+
+# ---------------------------------------------------------------------------------------------------- corrupt data
+
+
+class Watched(Plain):
+    """Remembers what the operator was told."""
+
+    told = ""
+
+    def _corrupted(self, error: CorruptRecord) -> None:
+        self.told = str(error)
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{", b'{"a":', b"\xff"])
+def test_what_is_no_session_is_an_empty_new_one(data: bytes) -> None:
+    session = Watched()
+    session._standing, session._record = Standing.LIVE, record(data)
+    assert dict(session) == {}
+    assert session.is_new
+    assert session.told
+
+
+def test_a_value_that_is_none_ends_the_session_when_it_is_read() -> None:
+    session = Watched()
+    session._standing, session._record = Standing.LIVE, record(b'{"a":{"$datetime":"never"},"b":1}')
+    assert session["b"] == 1
+    assert session.get("a") is None
+    assert session.is_new
+    assert session.told
+
+
+def test_a_value_that_is_none_can_be_replaced() -> None:
+    session = live(b'{"a":{"$datetime":"never"}}')
+    session["a"] = {"now": "well"}
+    assert settled(session) == {"a": {"now": "well"}}
+
+
+# ------------------------------------------------------------------------------------ what belongs to no session yet
+
+
+def test_what_another_session_may_keep_is_only_what_this_request_did() -> None:
+    session = live({"theirs": 1, "cart": {"a": 1, "b": 2}})
+    session["mine"] = [1]
+    session["cart"]["b"] = 3
+    session.login("42")
+    session._disown()
+    assert session == {"mine": [1], "cart": {"b": 3}}
+    assert session.user_id == "42"
+    session["mine"].append(2)
+    assert settled(session) == {"mine": [1, 2], "cart": {"b": 3}}
+
+
+def test_nothing_comes_of_clearing_what_is_not_there() -> None:
+    """On a stored session clear() means what others may have added meanwhile; a new one has nothing of the kind."""
+    for clear in (lambda s: s.clear(), lambda s: s.logout()):
+        session = new()
+        clear(session)
+        assert not session._changes()
+        assert not session.modified
+        assert settled(session) == {}
+
+
+def test_a_typed_session_asks_for_a_schema() -> None:
+    with pytest.raises(ConfigurationError, match="schema="):
+        _ = new().data
+
+
+def test_sessions_are_served_as_a_kind_of_these() -> None:
+    assert issubclass(Session, BaseSession)

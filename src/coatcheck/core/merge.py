@@ -142,8 +142,8 @@ def merge(
 def _reapply(ops: tuple[Op, ...], current: bytes | msgspec.Raw | None) -> Any:
     value = MISSING if current is None else codec.decode(current)
     for op in ops:
-        if value is MISSING:
-            value = op.default
+        if value is MISSING and op.default is not MISSING:
+            value = codec.decode(codec.encode(op.default, ""))  # a copy: the function may change it in place
         if value is not MISSING:
             value = op.function(value)
     return value

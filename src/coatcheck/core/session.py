@@ -282,7 +282,7 @@ class BaseSession(MutableMapping[str, Any]):
         live, pending = self._live, self._pending
         if type(value) not in _IMMUTABLE:
             # What was read, changed in place and put back is still a change of what was read.
-            encoded = pending.get(key) if live.get(key) is value else b""
+            encoded = None if live.get(key) is value and pending.get(key) is None else b""
         live[key], pending[key] = value, encoded
         if self._ops:
             self._ops.pop(key, None)
@@ -352,7 +352,7 @@ class BaseSession(MutableMapping[str, Any]):
         if key not in self:
             if default is MISSING:
                 raise KeyError(key)
-            return default
+            estimate = codec.encode(default, key)
         assert estimate is not None
         return codec.decode(estimate)
 
@@ -538,7 +538,10 @@ class BaseSession(MutableMapping[str, Any]):
         before, self._typed_before = self._typed_before or {}, self._typed_fields()
         for key, encoded in self._typed_before.items():
             if before.get(key) != encoded:
-                self._live[key], self._pending[key] = codec.decode(encoded), encoded
+                value = self._live[key] = codec.decode(encoded)
+                self._pending[key] = encoded if type(value) in _IMMUTABLE else b""
+                if self._ops:
+                    self._ops.pop(key, None)
 
     # ---- for lifecycle
 
@@ -570,7 +573,9 @@ class BaseSession(MutableMapping[str, Any]):
             was = base.get(key)
             if was is None or not _alike(now, was):
                 sets[key] = now
-        return Changes(sets, self._deletes - self._pending.keys(), self._cleared, ops, estimates)
+        # A session that is not stored has nothing that others could have added: to clear it is no change.
+        cleared = self._cleared and self._standing is _LIVE
+        return Changes(sets, self._deletes - self._pending.keys(), cleared, ops, estimates)
 
     def _assignments(self, pending: dict[str, bytes | None]) -> Changes:
         """The changes of the usual request: keys assigned, or containers changed in place, and nothing else."""
@@ -632,7 +637,8 @@ class BaseSession(MutableMapping[str, Any]):
         """True if nothing can have changed since the last commit, told without encoding anything."""
         if self._committed is None:
             return self._base is None or self._quiet()
-        return all(self._pending.values()) and self._typed is None
+        held = self._ops is not None and not all(type(self._live.get(key)) in _IMMUTABLE for key in self._ops)
+        return not held and all(self._pending.values()) and self._typed is None
 
     def _quiet(self) -> bool:
         """True if this request changed nothing, held nothing that can change in place, and meant nothing."""
@@ -660,7 +666,8 @@ class BaseSession(MutableMapping[str, Any]):
         self._reset(_NEW)
         self._login, self._own_fence, self._meant = intent, began, intent is not None
         for key, encoded in parts.items():
-            self._live[key], self._pending[key] = codec.decode(encoded), bytes(encoded)
+            value = self._live[key] = codec.decode(encoded)
+            self._pending[key] = bytes(encoded) if type(value) in _IMMUTABLE else b""
 
     def _reset(self, standing: Standing) -> None:
         """Forget everything this request did and saw: the session has ended, or was never this request's to
@@ -680,7 +687,10 @@ def _alike(ours: bytes, stored: bytes | msgspec.Raw) -> bool:
     """
     if ours == bytes(stored):
         return True
-    return ours[:1] in b"{[" and codec.same(ours, stored)
+    try:
+        return ours[:1] in b"{[" and codec.same(ours, stored)
+    except CorruptRecord:
+        return False
 
 
 def _user(user_id: object) -> str:
