@@ -145,14 +145,14 @@ class _Passage:
     async def send(self, message: Message) -> None:
         """Commit before the headers leave, and again before the end of the body."""
         kind = message["type"]
-        if kind == "http.response.start" or kind in _STARTS:
+        if kind in _STARTS:
             if not self._started:
                 await self._start(message)
         elif kind in _ENDS and not message.get("more_body", False):
             if kind != "http.response.body" or not self._started or not self.session._still():
                 await self._finish()
             else:
-                self.session._phase = Phase.DONE
+                visit.depart(self.session)
         try:
             await self._send(message)
         except OSError:  # the ASGI specification's way to say that the client has gone
