@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from coatcheck.core import cookies
 from coatcheck.core.cookies import CookieSettings, Writer
 from coatcheck.core.events import Event, Listener, log
-from coatcheck.core.ids import VERIFIER_CHARS, Ticket, digest
+from coatcheck.core.ids import VERIFIER_CHARS, Ticket, Verifier, digest
 from coatcheck.core.session import BaseSession, CookieAction
 from coatcheck.core.signing import MAC_CHARS, KeyRing, Secret, Verified, key_rings
 from coatcheck.errors import BadSignature, ConfigurationError
@@ -55,6 +55,10 @@ class Arrival(NamedTuple):
     forwarded_for: bytes = b""
     user_agent: bytes = b""
 
+    def __repr__(self) -> str:
+        """Without the cookies: a session keeps its arrival, and error reporters print what they find (checklist 21)."""
+        return f"<Arrival {self.scheme} {self.host!r} {self.path!r}>"
+
 
 class Reading(NamedTuple):
     """What a request's headers say: how it came, which genuine ticket it carries, and whether to sign that one
@@ -64,6 +68,13 @@ class Reading(NamedTuple):
     channel: Channel
     ticket: Ticket | None
     reissue: bool
+
+
+class _Recent(dict[tuple[bytes, bytes, str], Reading]):
+    """Genuine cookies and what they were found to be. Shows how many, never which."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} recent cookies>"
 
 
 class Reply(NamedTuple):
@@ -95,7 +106,7 @@ class Exchange:
         if not isinstance(settings, CookieSettings):
             raise ConfigurationError(f"cookie={settings!r}: give coatcheck.CookieSettings(…)")
         self.settings = settings
-        self.recent: dict[tuple[bytes, bytes, str], Reading] = {}
+        self.recent = _Recent()
         """(cookies, host, scheme) of requests with a genuine cookie and nothing forwarded -> what they were found to be."""
         self.on_event = on_event
         self._proxy = _trusted(proxy)
@@ -272,7 +283,7 @@ def _open(value: bytes, ring: KeyRing) -> tuple[Ticket, bool] | None:
     except BadSignature:
         return None
     verifier = signed[-VERIFIER_CHARS:]
-    return Ticket(signed[: -VERIFIER_CHARS - 1], verifier, digest(verifier)), older
+    return Ticket(signed[: -VERIFIER_CHARS - 1], Verifier(verifier), digest(verifier)), older
 
 
 def _vary(present: str | None) -> str | None:

@@ -12,10 +12,19 @@ import secrets
 from os import urandom
 from typing import NamedTuple, Protocol
 
-__all__ = ["LOCATOR_CHARS", "VERIFIER_CHARS", "IdSource", "RandomIds", "Ticket", "digest", "successor"]
+__all__ = ["LOCATOR_CHARS", "VERIFIER_CHARS", "IdSource", "RandomIds", "Ticket", "Verifier", "digest", "successor"]
 
 LOCATOR_BYTES, VERIFIER_BYTES = 18, 33
 LOCATOR_CHARS, VERIFIER_CHARS = 24, 44
+
+
+class Verifier(str):
+    """A verifier, as text that does not show itself: error reporters print every frame's locals by `repr` (checklist 21, 201)."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<verifier>"
 
 
 class Ticket(NamedTuple):
@@ -47,7 +56,7 @@ class RandomIds:
 
     def verifier(self) -> str:
         """44 characters, 264 random bits."""
-        return secrets.token_urlsafe(VERIFIER_BYTES)
+        return Verifier(secrets.token_urlsafe(VERIFIER_BYTES))
 
     def version(self) -> str:
         """16 characters: unique among the writers of one record; not a secret. Every write makes one: `secrets` adds
@@ -68,4 +77,4 @@ def successor(verifier: str, nonce: str) -> str:
     record keeps the nonce, and only a holder of the previous verifier can turn it into the next. HMAC-SHA-384 cut to 264 bits.
     """
     mac = hmac.digest(verifier.encode("ascii"), b"coatcheck successor " + nonce.encode("ascii"), "sha384")
-    return base64.urlsafe_b64encode(mac[:VERIFIER_BYTES]).decode("ascii")
+    return Verifier(base64.urlsafe_b64encode(mac[:VERIFIER_BYTES]).decode("ascii"))
