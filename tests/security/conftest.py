@@ -1,0 +1,53 @@
+"""The matrix, and the canaries around every test of the room."""
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.security.canaries import CANARIES
+from tests.security.rig import MATRIX, Site
+
+
+@pytest.fixture(autouse=True)
+def canaries() -> Iterator[None]:
+    """Everything is logged at DEBUG, and nothing may have gone wrong that the test did not announce."""
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(CANARIES)
+    root.setLevel(logging.DEBUG)
+    CANARIES.reset()
+    CANARIES.armed = True
+    yield
+    CANARIES.armed = False
+    root.removeHandler(CANARIES)
+    root.setLevel(level)
+    wrong = CANARIES.verdict()
+    assert wrong == []
+
+
+Make = Callable[..., Site]
+
+
+@pytest.fixture(params=MATRIX, ids="-".join)
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
+    """Make sites of one cell of the matrix: `make(timeouts=…)`. `share=other` puts a second worker over the same store."""
+    face, kind = request.param
+    sites: list[Site] = []
+
+    def build(**options: Any) -> Site:
+        site = Site(face, kind, tmp_path / f"{len(sites)}.db", **options)
+        sites.append(site)
+        return site
+
+    yield build
+    for site in reversed(sites):
+        site.close()
+
+
+@pytest.fixture
+def site(make: Make) -> Site:
+    """The application with every setting at its default."""
+    return make()
