@@ -227,7 +227,7 @@ class Lifecycle:
             return Situation(
                 session._standing,
                 login=login is not None,
-                changed=draft.changed,
+                changed=draft.changed and len(draft.parts) > 0,  # nothing came of a clear() or logout() of nothing
                 save_uninitialized=options.save_uninitialized,
                 headers_sent=headers_sent,
             )

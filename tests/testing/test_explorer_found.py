@@ -32,6 +32,10 @@ FOUND = {
     # A login that loses its session begins one of its own: what the handler had set, to the very value that was there, was not in it.
     "a login that begins anew with what it set": _of_one_browser("logged in", "regenerate", "login"),
     "a password change with what it set": _of_one_browser("logged in", "change_password", "read"),
+    # A logout without a session stored an empty one, and its cookie took the place of a login's.
+    "a logout of nobody while another logs in": Scenario(
+        "no cookie", (("regenerate", VICTIM), ("login", VICTIM), ("logout", VICTIM))
+    ),
 }
 
 
