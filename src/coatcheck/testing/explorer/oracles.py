@@ -517,17 +517,20 @@ def _jar(scenario: Scenario, node: Node, traces: list[Trace]) -> Iterator[str]:
         known_before = (
             known_before and not last.logout and not last.owed and not _rotated_first(last, traces[i])
         )
+        # Nor can a login that came without a session know of one made meanwhile.
+        known_before = known_before and traces[i].standing is not Standing.NEW
         if (record is None or record.user_id is None) and known_before:
             yield f"4/27: request {i + 1} logged in, its session lives, and the browser is left without it"
 
 
 def _rotated_first(last: Trace, login: Trace) -> bool:
-    """Whether the login found its session superseded by what `last` did to it: then the cookie of `last` is the older one."""
+    """Whether the login had to begin anew because of what `last` did to its session: then the cookie of `last` is the older one."""
+    if last.found is None or login.sent is None:
+        return False
     return (
-        login.standing is Standing.DETACHED
-        and last.found is not None
-        and last.sent_epoch > last.found.epoch
+        last.sent_epoch > last.found.epoch
         and _locator(login) == last.found.key
+        and login.sent.locator != last.found.key
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from coatcheck.core.events import Event
-from coatcheck.core.ids import Ticket
+from coatcheck.core.ids import Ticket, digest
 from coatcheck.core.record import Record
 from coatcheck.core.session import CookieAction, Standing
 from coatcheck.errors import ReplyLost, SessionError, StoreUnavailable
@@ -267,7 +267,7 @@ async def _serve(
     except SessionError as error:
         trace.error = type(error).__name__
     if action is CookieAction.SEND and session._record is not None and session._verifier is not None:
-        trace.sent = Ticket(session._record.key, session._verifier)
+        trace.sent = Ticket(session._record.key, session._verifier, digest(session._verifier))
         trace.sent_epoch = session._record.epoch
     elif action is CookieAction.SEND:
         action = CookieAction.NONE  # as in exchange.py: there is nothing to send
