@@ -436,8 +436,11 @@ def test_an_outcome_that_was_assigned_back_is_still_tracked() -> None:
     assert settled(session) == {"items": [1, 2, 3]}
 
 
+FORGETTING: tuple[Callable[[BaseSession], Any], ...] = (lambda s: s.pop("n"), lambda s: s.clear())
+
+
 def test_an_operation_after_delete_or_clear_starts_from_its_default() -> None:
-    for forget in (lambda s: s.pop("n"), lambda s: s.clear()):
+    for forget in FORGETTING:
         session = live({"n": 5})
         forget(session)
         assert session.increment("n") == 1
@@ -733,7 +736,7 @@ def test_what_another_session_may_keep_is_only_what_this_request_did() -> None:
 
 def test_nothing_comes_of_clearing_what_is_not_there() -> None:
     """On a stored session clear() means what others may have added meanwhile; a new one has nothing of the kind."""
-    for clear in (lambda s: s.clear(), lambda s: s.logout()):
+    for clear in (BaseSession.clear, BaseSession.logout):
         session = new()
         clear(session)
         assert not session._changes()
