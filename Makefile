@@ -50,8 +50,8 @@ bench: ## coatcheck and its peers side by side: CPU per request
 	@bash scripts/setup bench
 	@$(PY) -m bench
 
-scale: ## cost against the number of sessions stored
-	@bash scripts/setup bench
+scale: ## cost against the number of sessions stored (to a million: python -m bench.scale --full)
+	@bash scripts/setup dev
 	@$(PY) -m bench.scale
 
 fuzz: ## hostile input for as long as you let it

@@ -1,11 +1,12 @@
 """The scale bench tells a store whose cost grows from one whose cost does not."""
 
 import asyncio
-import random
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from bench.scale import Stored, at_size, fill, grow, growth, key_of, table
+from bench.scale import STORES, VERBS, Rounds, Stored, failures, fill, growth, key_of, rounds_of, table
 from coatcheck.core.ports import CHANGED, SAVED, EndedAll, Outcome, Page, Terms
 from coatcheck.core.record import Ended, Record
 
@@ -56,19 +57,38 @@ class Toy:
         return await self.delete(key, now=now, token=token)
 
 
-def measured(store: Stored) -> dict[int, dict[str, float]]:
-    return asyncio.run(grow(store, [100, 3_000], lambda line: None))
+SIZES = (100, 3_000)
+
+
+async def measured(make: Callable[[int], Stored]) -> tuple[dict[int, Stored], Rounds]:
+    """A store for each size, filled, and what was timed."""
+    stores = {size: make(size) for size in SIZES}
+    for size, store in stores.items():
+        await fill(store, range(size))
+    return stores, await rounds_of(stores, batch=25)
 
 
 def test_a_flat_store_is_flat_and_a_scan_is_seen() -> None:
-    flat, scanning = (growth(measured(Toy(scans=scans)), "list by user") for scans in (False, True))
-    assert scanning > 3 * flat
+    _, flat = asyncio.run(measured(lambda size: Toy(scans=False)))
+    _, scanning = asyncio.run(measured(lambda size: Toy(scans=True)))
+    assert growth(scanning, "list by user", 3_000) > 3 * growth(flat, "list by user", 3_000)
+    assert any("list by user" in line for line in failures("toy", scanning))
 
 
-def test_the_counted_sessions_are_all_there_after_a_size_has_been_measured() -> None:
-    store = Toy(scans=False)
-    measured(store)
-    assert set(store.records) == {key_of(number) for number in range(3_000)}
+@pytest.mark.parametrize("name", STORES)
+def test_a_store_of_ours_does_all_that_is_timed_and_has_every_session_afterwards(
+    name: str, tmp_path: Path
+) -> None:
+    stores, rounds = asyncio.run(measured(lambda size: STORES[name](tmp_path / str(size), 2 * size)))
+    assert all(set(costs) == set(SIZES) and set(costs[100]) == set(VERBS) for costs in rounds)
+    for size, store in stores.items():
+        asyncio.run(all_there(store, size))
+
+
+async def all_there(store: Stored, size: int) -> None:
+    for number in range(size):
+        found = await store.load(key_of(number), now=1_800_000_100.0)
+        assert isinstance(found, Record), number
 
 
 def test_a_verb_that_did_not_do_its_work_is_not_timed() -> None:
@@ -76,14 +96,30 @@ def test_a_verb_that_did_not_do_its_work_is_not_timed() -> None:
         store = Toy(scans=False)
         await fill(store, range(10))
         del store.records[key_of(3)]
-        await at_size(store, 10, random.Random(1))
+        await rounds_of({10: store}, batch=100)
 
     with pytest.raises(RuntimeError, match="load of session 3: None"):
         asyncio.run(with_one_missing())
 
 
-def test_table_shows_every_size_and_the_growth() -> None:
-    verbs = ("load", "commit", "list by user", "revoke")
-    text = table("memory", {1_000: dict.fromkeys(verbs, 2.0), 10_000: dict.fromkeys(verbs, 3.0)})
+def test_only_what_grew_beyond_the_tolerance_failed_and_it_says_how_much() -> None:
+    costs = {
+        1_000: dict.fromkeys(VERBS, 2.0),
+        10_000: {**dict.fromkeys(VERBS, 5.9), "revoke": 8.0},
+        100_000: dict.fromkeys(VERBS, 2.0),
+    }
+    (line,) = failures("memory", [costs])
+    assert line.startswith("memory: FAILED, revoke costs 4.0 times as much with 10,000 sessions")
+    assert failures("memory", [{1_000: costs[1_000]}]) == []
+
+
+def test_a_ratio_is_taken_within_a_round_so_a_busy_neighbour_makes_no_growth() -> None:
+    calm = {1_000: dict.fromkeys(VERBS, 1.0), 10_000: dict.fromkeys(VERBS, 1.5)}
+    busy = {1_000: dict.fromkeys(VERBS, 10.0), 10_000: dict.fromkeys(VERBS, 15.0)}
+    assert growth([calm, busy, busy], "load", 10_000) == 1.5
+
+
+def test_table_shows_every_size_and_the_ratio_to_the_smallest() -> None:
+    text = table("memory", [{1_000: dict.fromkeys(VERBS, 2.0), 10_000: dict.fromkeys(VERBS, 3.0)}])
     assert "10,000" in text
-    assert text.count("1.50x") == 4
+    assert text.count("1.00x") == text.count("1.50x") == 4
