@@ -575,7 +575,32 @@ class BaseSession(MutableMapping[str, Any]):
                 sets[key] = now
         # A session that is not stored has nothing that others could have added: to clear it is no change.
         cleared = self._cleared and self._standing is _LIVE
-        return Changes(sets, self._deletes - self._pending.keys(), cleared, ops, estimates)
+        changes = Changes(sets, self._deletes - self._pending.keys(), cleared, ops, estimates)
+        return changes if changes else NO_CHANGES
+
+    def _assigned_parts(self) -> Parts | None:
+        """The session's data with what this request assigned; None if nothing changed, or if it did more than that."""
+        base = self._base
+        if (
+            base is None
+            or self._committed is not None
+            or self._deletes
+            or self._ops
+            or self._cleared
+            or self._typed is not None
+        ):
+            return None
+        parts: dict[str, bytes | msgspec.Raw] | None = None
+        self._written = written = {}
+        for key, now in self._pending.items():
+            if not now:
+                now = written[key] = codec.encode(self._live[key], key)
+            was = base.get(key)
+            if was is None or (bytes(was) != now and not _alike(now, was)):
+                if parts is None:
+                    parts = dict(base)
+                parts[key] = now
+        return parts
 
     def _assignments(self, pending: dict[str, bytes | None]) -> Changes:
         """The changes of the usual request: keys assigned, or containers changed in place, and nothing else."""
