@@ -484,6 +484,8 @@ class Lifecycle:
             moved = await self._again(touch)
         if not moved:
             return _NO_COOKIE
+        if record is not session._record:
+            session._settle(record, draft.parts)  # a merge that left nothing to write: it is what later changes are changes of
         session._touched(record, now, deadline)
         return _told(session, decision.cookie)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from coatcheck.testing.explorer import ATTACKER, VICTIM, Drop, Faults, Fence, Pass, Scenario, World, explore
+from coatcheck.testing.explorer import VICTIM, Drop, Faults, Fence, Pass, Scenario, World, explore
 from coatcheck.testing.explorer.requests import Fault
 
 LOST = Faults((Fault.REPLY_LOST, Fault.COMMAND_LOST))
@@ -35,6 +35,14 @@ FOUND = {
     # A logout without a session stored an empty one, and its cookie took the place of a login's.
     "a logout of nobody while another logs in": Scenario(
         "no cookie", (("regenerate", VICTIM), ("login", VICTIM), ("logout", VICTIM))
+    ),
+    # A save() whose merge came to nothing but a touch kept the old base: the next write brought back what a clear() had removed.
+    "a save that only touches, after a clear": _of_one_browser("anonymous", "clear", "save")._replace(
+        happenings=(Pass(61),)
+    ),
+    # A reload after another request's renewal took it for the first sight of the new verifier.
+    "a reload after a renewal": _of_one_browser("renewal due", "set_a", "reload")._replace(
+        happenings=(Drop(), Pass(11))
     ),
 }
 
