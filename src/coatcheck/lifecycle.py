@@ -708,6 +708,7 @@ class Lifecycle:
         found = await self.store.load(record.key, now=now)
         if not isinstance(found, Record) or found.epoch != record.epoch:
             raise SessionGone("the session ended, or passed to another login, while this request was at work")
+        self._rejoin(session, record, found)
         session._reload(found)
 
     async def end_user(self, user_id: str, now: float, *, keep: str | None = None) -> EndedAll:
