@@ -19,7 +19,8 @@ FOUND = {
     "a renewal repeated after a login": _of_one_browser("renewal due", "increment", "login")._replace(
         happenings=(LOST,)
     ),
-    # The second write of the very request that renewed counted as the first sight of the new verifier: 10 s later the old one was dead.
+    # The second write of the very request that renewed counted as the first sight of the new verifier: 10 s later the
+    # old one was dead.
     "a renewal and another write, the answer lost": _of_one_browser("renewal due", "read", "save")._replace(
         happenings=(Drop(), Pass(11))
     ),
@@ -29,7 +30,8 @@ FOUND = {
     ),
     # A login refused after a save() took the saved rotation's cookie with it: the session lived, and no browser could open it.
     "a login refused after a save": _of_one_browser("renewal due", "login_twice", "end_others"),
-    # A login that loses its session begins one of its own: what the handler had set, to the very value that was there, was not in it.
+    # A login that loses its session begins one of its own: what the handler had set, to the very value that was there,
+    # was not in it.
     "a login that begins anew with what it set": _of_one_browser("logged in", "regenerate", "login"),
     "a password change with what it set": _of_one_browser("logged in", "change_password", "read"),
     # A logout without a session stored an empty one, and its cookie took the place of a login's.

@@ -157,7 +157,12 @@ def _of_rows(scenario: Scenario, step: Step) -> Iterator[str]:
                 yield from _changed(scenario, step, was, now)
             else:
                 yield from _created(scenario, step, now)
-        elif isinstance(was, Record) and was.deadline > when and not _may_end(scenario, step, was):
+            continue
+        if not isinstance(was, Record) or was.deadline <= when:
+            continue
+        if now is None:
+            yield f"4: {_who(step)} ended session {was.key} without a tombstone"
+        if not _may_end(scenario, step, was):
             yield f"2/10/22: {_who(step)} ended session {was.key} of {was.user_id}, which was not its to end"
 
 
@@ -524,7 +529,7 @@ def _jar(scenario: Scenario, node: Node, traces: list[Trace]) -> Iterator[str]:
 
 
 def _rotated_first(last: Trace, login: Trace) -> bool:
-    """Whether the login had to begin anew because of what `last` did to its session: then the cookie of `last` is the older one."""
+    """Whether the login had to begin anew because of what `last` did to its session: then the cookie of `last` is older."""
     if last.found is None or login.sent is None:
         return False
     return (
