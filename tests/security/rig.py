@@ -299,6 +299,8 @@ class Site:
         self.time: Time = share.time if share else Time()
         self.events: list[Event] = []
         self.gates: dict[str, Gate] = {}
+        self.mount = ""
+        """The path under which the application is mounted."""
         self.expected: tuple[type[BaseException], ...] = ()
         """What the application is expected to fail with, in this test."""
         self.store = Stock(inner or self._backend(share))
@@ -452,9 +454,10 @@ class Site:
         return [body.encode()] if isinstance(body, str) else (piece.encode() for piece in body)
 
     def _call(self, method: str, path: str, query: str, session: Any) -> Call:
-        gates, name = self.gates, dict(parse_qsl(query)).get("gate")
+        words = dict(parse_qsl(query, keep_blank_values=True))
+        gates, name = self.gates, words.get("gate")
         gate = None if name is None else (lambda: gates[name].stand(self.face))
-        return Call(method, path, dict(parse_qsl(query)), session, self.app.sessions, self.time, gate)
+        return Call(method, path.removeprefix(self.mount), words, session, self.app.sessions, self.time, gate)
 
     async def _over_asgi(self, sent: Sent) -> Response:
         parts = Parts(sent)
