@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 
 from coatcheck.core import codec
 from coatcheck.core.ids import Ticket
+from coatcheck.core.merge import NO_CHANGES
 from coatcheck.core.record import Lifetime, Login
 from coatcheck.core.session import BaseSession, Phase, Standing
 from coatcheck.errors import ConfigurationError, CorruptRecord, TooLate, UnstorableValue, UsageError
@@ -277,6 +278,7 @@ def test_what_comes_to_nothing_is_not_modified(change: Callable[[BaseSession], A
     session = live({"a": 1, "list": [1, 2]})
     change(session)
     assert not session.modified
+    assert session._changes() is NO_CHANGES  # what lifecycle looks at
 
 
 @pytest.mark.parametrize(
