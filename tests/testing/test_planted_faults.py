@@ -175,7 +175,7 @@ def _merge_with(patch: Patch, change: Callable[[Any, Changes, Any], Changes]) ->
 
 def merge_forgets_theirs(patch: Patch) -> None:
     patch.setattr(
-        lifecycle, "merge", lambda base, mine, theirs, _=None: Merged(merging.unopposed(base, mine))
+        "coatcheck.lifecycle.merge", lambda base, mine, theirs, _=None: Merged(merging.unopposed(base, mine))
     )
 
 
