@@ -63,9 +63,13 @@ class Options:
         for name in ("genid", "on_event"):
             if getattr(self, name) is not None and not callable(getattr(self, name)):
                 raise ConfigurationError(f"{name}={getattr(self, name)!r}: give a function")
-        if isinstance(self.login_keeps, str):
+        if not _are_functions(self.merge):
             raise ConfigurationError(
-                f"login_keeps={self.login_keeps!r}: give a collection of keys, such as ({self.login_keeps!r},)"
+                f"merge={self.merge!r}: give a dict of keys and functions (base, theirs, mine)"
+            )
+        if self.login_keeps is not None and not _is_keys(self.login_keeps):
+            raise ConfigurationError(
+                f"login_keeps={self.login_keeps!r}: give a collection of keys, such as {{'cart'}}"
             )
         for name in ("max_sessions", "max_size"):
             value = getattr(self, name)
@@ -76,6 +80,18 @@ class Options:
     @property
     def typed(self) -> Schema | None:
         return self._schema  # type: ignore[attr-defined, no-any-return]  # set above; not a setting
+
+
+def _are_functions(value: object) -> bool:
+    return isinstance(value, Mapping) and all(map(callable, value.values()))
+
+
+def _is_keys(value: object) -> bool:
+    return (
+        isinstance(value, Collection)
+        and not isinstance(value, str)
+        and all(type(key) is str for key in value)
+    )
 
 
 def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
