@@ -8,7 +8,7 @@ import time
 import traceback
 from typing import Any, Protocol, cast
 
-from fuzz import cookies
+from fuzz import cookies, requests, stored
 
 BATCH = 500  # cases between two looks at the clock
 
@@ -18,7 +18,11 @@ class Target(Protocol):
     def check(self, case: Any) -> None: ...
 
 
-TARGETS: dict[str, Target] = {"cookies": cast(Target, cookies)}
+TARGETS: dict[str, Target] = {
+    "cookies": cast(Target, cookies),
+    "requests": cast(Target, requests),
+    "stored": cast(Target, stored),
+}
 
 
 def run(target: Target, rng: random.Random, seconds: float) -> int:
