@@ -1,6 +1,7 @@
 """The common front door: keywords of a middleware or extension, checked and sorted into what the rooms below need."""
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
@@ -16,7 +17,11 @@ from coatcheck.manager import Clock
 __all__ = ["Configured", "configure"]
 
 _OPTIONS: Final = frozenset(field.name for field in fields(Options))
-_OTHERS: Final = frozenset({"cookie", "name", "proxy", "insecure_dev", "clock", "ids"})
+_KNOWN: Final = sorted(_OPTIONS | {"cookie", "name", "proxy", "insecure_dev", "clock", "ids"})
+_GROUPS: Final = {
+    "cookie=CookieSettings": frozenset(field.name for field in fields(CookieSettings)),
+    "timeouts=Timeouts": frozenset(field.name for field in fields(Timeouts)),
+}
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ def configure(secret: Secret | None, keywords: Mapping[str, Any]) -> Configured:
             "secret is missing: sign the cookies with secret=os.environ[…]; `coatcheck secret` prints a good one"
         )
     cookie = _cookie(keywords)
-    clock = keywords.get("clock") or Clock()
+    clock = _clock(keywords)
     given = {name: value for name, value in keywords.items() if name in _OPTIONS}
     if given.get("timeouts") is None:
         given["timeouts"] = _timeouts(cookie, clock.time())
@@ -46,29 +51,56 @@ def configure(secret: Secret | None, keywords: Mapping[str, Any]) -> Configured:
         cookie,
         secret,
         proxy=keywords.get("proxy"),
-        insecure_dev=bool(keywords.get("insecure_dev", False)),
+        insecure_dev=_flag(keywords, "insecure_dev"),
         on_event=options.on_event,
     )
     return Configured(options, exchange, clock, keywords.get("ids"))
 
 
 def _known(keywords: Mapping[str, Any]) -> None:
-    known = sorted(_OPTIONS | _OTHERS)
     for name in keywords:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            meant = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-            raise ConfigurationError(f"unknown option {name!r}: {meant}")
+        if name not in _KNOWN:
+            raise ConfigurationError(f"unknown option {name!r}: {_meant(name)}")
+
+
+def _meant(name: str) -> str:
+    """What whoever wrote this probably wanted to write; Node's spelling is understood, and answered in ours."""
+    word = re.sub("(?<=[a-z])[A-Z]", lambda found: f"_{found[0].lower()}", name)
+    for group, settings in _GROUPS.items():
+        if word in settings:
+            return f"give {group}({word}=…)"
+    near = difflib.get_close_matches(word, _KNOWN, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(_KNOWN)}"
+
+
+def _clock(keywords: Mapping[str, Any]) -> Clock:
+    clock = keywords.get("clock")
+    if clock is None:
+        return Clock()
+    if not isinstance(clock, Clock):
+        raise ConfigurationError(f"clock={clock!r}: give coatcheck.Clock(time=…, monotonic=…)")
+    return clock
+
+
+def _flag(keywords: Mapping[str, Any], name: str) -> bool:
+    """A text such as "false", from the environment, is true: it must not be taken for a yes."""
+    value = keywords.get(name, False)
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name}={value!r}: give True or False")
+    return value
 
 
 def _cookie(keywords: Mapping[str, Any]) -> CookieSettings:
-    cookie = keywords.get("cookie")
+    cookie, name = keywords.get("cookie"), keywords.get("name")
     if cookie is None:
         cookie = CookieSettings()
     if not isinstance(cookie, CookieSettings):
         raise ConfigurationError(f"cookie={cookie!r}: give coatcheck.CookieSettings(…)")
-    name = keywords.get("name")
-    return cookie if name is None else replace(cookie, name=name)
+    if name is None:
+        return cookie
+    if cookie.name is not None and cookie.name != name:
+        raise ConfigurationError(f"name={name!r} and CookieSettings(name={cookie.name!r}): give one of them")
+    return replace(cookie, name=name)
 
 
 def _timeouts(cookie: CookieSettings, now: float) -> Timeouts:
