@@ -10,7 +10,7 @@ from coatcheck.core.cookies import CookieSettings
 from coatcheck.core.policy import DAY, Timeouts
 from coatcheck.errors import ConfigurationError, WeakSecret
 from coatcheck.exchange import Arrival, Channel
-from coatcheck.manager import Clock
+from coatcheck.flows import Clock
 
 SECRET = "tests-only-Zt3xk0VbX1qv8m2LwP5rYd7NfQ9sHc4G"
 OLDER = "tests-only-Kp8sWq2ZxT5vB9nM4cR7yU1jH6gF3dLa"

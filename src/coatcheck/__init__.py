@@ -5,6 +5,7 @@ A framework's own half is imported from its own module: `from coatcheck.fastapi 
 
 from coatcheck.core.cookies import CookieSettings
 from coatcheck.core.events import Event
+from coatcheck.core.merge import MISSING
 from coatcheck.core.options import Options
 from coatcheck.core.policy import Timeouts
 from coatcheck.errors import (
@@ -29,9 +30,12 @@ from coatcheck.errors import (
     WeakSecret,
     WrongFace,
 )
-from coatcheck.manager import AsyncSession, AsyncSessionManager, Clock, Device, Session, SessionManager
+from coatcheck.faces import AsyncSession, Session
+from coatcheck.flows import Clock, Device
+from coatcheck.manager import AsyncSessionManager, SessionManager
 
 __all__ = [
+    "MISSING",
     "AsyncSession",
     "AsyncSessionManager",
     "BadSignature",

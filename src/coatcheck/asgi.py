@@ -23,7 +23,9 @@ from coatcheck.errors import (
     StoreUnavailable,
 )
 from coatcheck.exchange import Arrival, Exchange, holds_data
-from coatcheck.manager import AsyncSession, AsyncSessionManager, shielded
+from coatcheck.faces import AsyncSession
+from coatcheck.flows import shielded
+from coatcheck.manager import AsyncSessionManager
 
 __all__ = ["SessionMiddleware", "get_session"]
 

@@ -12,7 +12,7 @@ from coatcheck.core.policy import DAY, Timeouts
 from coatcheck.core.signing import Secret
 from coatcheck.errors import ConfigurationError, WeakSecret
 from coatcheck.exchange import Exchange
-from coatcheck.manager import Clock
+from coatcheck.flows import Clock
 
 __all__ = ["Configured", "configure"]
 

@@ -15,8 +15,8 @@ from fastapi.security import APIKeyCookie
 from coatcheck import asgi
 from coatcheck.core.cookies import SECURE_NAME
 from coatcheck.errors import ConfigurationError
-from coatcheck.manager import AsyncSession
-from coatcheck.manager import AsyncSession as Session
+from coatcheck.faces import AsyncSession
+from coatcheck.faces import AsyncSession as Session
 from coatcheck.starlette import SessionMiddleware
 
 __all__ = [

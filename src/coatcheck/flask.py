@@ -24,7 +24,8 @@ from coatcheck.core.secret import Secret, normalise
 from coatcheck.core.session import CookieAction
 from coatcheck.errors import ConfigurationError, SessionError
 from coatcheck.exchange import Exchange
-from coatcheck.manager import Session, SessionManager
+from coatcheck.faces import Session
+from coatcheck.manager import SessionManager
 from coatcheck.wsgi import KEY, Body, arrival_of, commit, finish, get_session, log_out
 
 __all__ = ["CoatCheck", "FlaskSession", "get_session"]

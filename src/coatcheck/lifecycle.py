@@ -485,7 +485,9 @@ class Lifecycle:
         if not moved:
             return _NO_COOKIE
         if record is not session._record:
-            session._settle(record, draft.parts)  # a merge that left nothing to write: it is what later changes are changes of
+            session._settle(
+                record, draft.parts
+            )  # a merge that left nothing to write: it is what later changes are changes of
         session._touched(record, now, deadline)
         return _told(session, decision.cookie)
 

@@ -16,7 +16,7 @@ from coatcheck.core.cookies import CookieSettings
 from coatcheck.core.ports import Backend, Store
 from coatcheck.core.signing import Secret
 from coatcheck.errors import ConfigurationError
-from coatcheck.manager import AsyncSession
+from coatcheck.faces import AsyncSession
 
 __all__ = ["AsyncSession", "SessionMiddleware", "get_session"]
 

@@ -13,7 +13,7 @@ from coatcheck.core.ids import Ticket
 from coatcheck.core.session import BaseSession, CookieAction, Phase, Standing
 from coatcheck.errors import OutsideRequest, SessionConflict, StoreUnavailable, UsageError
 from coatcheck.exchange import Arrival, Channel, Exchange, Reply
-from coatcheck.manager import AsyncSession, Session
+from coatcheck.faces import AsyncSession, Session
 
 __all__ = [
     "REFUSED",

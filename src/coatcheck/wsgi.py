@@ -19,7 +19,8 @@ from coatcheck.core.session import CookieAction, Phase, Standing
 from coatcheck.core.signing import Secret
 from coatcheck.errors import OutsideRequest, SessionError, StoreError
 from coatcheck.exchange import Arrival, Exchange, Reply
-from coatcheck.manager import Session, SessionManager
+from coatcheck.faces import Session
+from coatcheck.manager import SessionManager
 
 __all__ = ["SessionMiddleware", "get_session"]
 

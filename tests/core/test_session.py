@@ -28,7 +28,8 @@ from coatcheck.core.merge import NO_CHANGES
 from coatcheck.core.record import Lifetime, Login
 from coatcheck.core.session import BaseSession, Phase, Standing
 from coatcheck.errors import ConfigurationError, CorruptRecord, TooLate, UnstorableValue, UsageError
-from coatcheck.manager import Session, SessionManager
+from coatcheck.faces import Session
+from coatcheck.manager import SessionManager
 from coatcheck.stores.memory import MemoryStore
 from tests.core.sessions import NOW, Plain, live, new, record, settled
 

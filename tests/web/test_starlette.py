@@ -16,8 +16,17 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from coatcheck import ConfigurationError, CookieSettings, SessionConflict, StoreUnavailable, TooLate
+from coatcheck import (
+    ConfigurationError,
+    CookieSettings,
+    SessionConflict,
+    StoreUnavailable,
+    TooLate,
+    UsageError,
+)
+from coatcheck.core.stepping import run_now
 from coatcheck.starlette import SessionMiddleware, get_session
+from coatcheck.stores.memory import MemoryStore
 from tests.web.apps import SECRET
 from tests.web.rig import Counted
 
@@ -257,3 +266,19 @@ def test_a_lazy_session_is_loaded_by_get_session() -> None:
     browser.get("/pub")
     assert store.told() == []
     assert (browser.get("/").json(), store.told()) == ({"n": 2}, ["load", "replace"])
+
+
+def test_save_over_plain_http_leaves_no_record_that_nobody_has_a_ticket_for() -> None:
+    store = MemoryStore()
+
+    async def page(request: Request) -> PlainTextResponse:
+        session = await get_session(request)
+        session.login("ada")
+        with pytest.raises(UsageError, match="plain HTTP"):
+            await session.save()
+        return PlainTextResponse("")
+
+    app = Starlette(routes=[Route("/", page)])
+    app.add_middleware(SessionMiddleware, secret=SECRET, store=store)
+    assert TestClient(app, base_url="http://app.example").get("/").status_code == 200
+    assert run_now(store.count(now=0.0)) == 0

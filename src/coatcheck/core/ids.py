@@ -12,7 +12,16 @@ import secrets
 from os import urandom
 from typing import NamedTuple, Protocol
 
-__all__ = ["LOCATOR_CHARS", "VERIFIER_CHARS", "IdSource", "RandomIds", "Ticket", "Verifier", "digest", "successor"]
+__all__ = [
+    "LOCATOR_CHARS",
+    "VERIFIER_CHARS",
+    "IdSource",
+    "RandomIds",
+    "Ticket",
+    "Verifier",
+    "digest",
+    "successor",
+]
 
 LOCATOR_BYTES, VERIFIER_BYTES = 18, 33
 LOCATOR_CHARS, VERIFIER_CHARS = 24, 44

@@ -19,7 +19,18 @@ import msgspec
 
 from coatcheck.core import codec
 
-__all__ = ["MISSING", "NO_CHANGES", "Changes", "Merged", "Op", "Parts", "Resolver", "merge", "own", "unopposed"]
+__all__ = [
+    "MISSING",
+    "NO_CHANGES",
+    "Changes",
+    "Merged",
+    "Op",
+    "Parts",
+    "Resolver",
+    "merge",
+    "own",
+    "unopposed",
+]
 
 Parts = Mapping[str, bytes | msgspec.Raw]
 Resolver = Callable[[Any, Any, Any], Any]

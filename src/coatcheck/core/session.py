@@ -162,6 +162,9 @@ class BaseSession(MutableMapping[str, Any]):
     def _new_locator(self) -> str:
         raise NotImplementedError
 
+    def _may_store(self) -> None:
+        """Raise if nothing of this request can be kept."""
+
     def _client(self) -> tuple[str, str]:
         """(address, user agent) of this request, for device lists."""
         return "", ""

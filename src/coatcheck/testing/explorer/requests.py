@@ -19,7 +19,9 @@ from coatcheck.core.ids import Ticket, digest
 from coatcheck.core.record import Record
 from coatcheck.core.session import CookieAction, Standing
 from coatcheck.errors import ReplyLost, SessionError, StoreUnavailable
-from coatcheck.manager import AsyncSession, AsyncSessionManager, Clock
+from coatcheck.faces import AsyncSession
+from coatcheck.flows import Clock
+from coatcheck.manager import AsyncSessionManager
 from coatcheck.testing.explorer.database import Command, frozen, suspend
 
 __all__ = ["DELIVER", "LEAVE", "Change", "Fault", "Handler", "Moment", "Operation", "State", "Trace", "first"]

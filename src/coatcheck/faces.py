@@ -1,0 +1,181 @@
+"""The session of a request as its handler meets it, sync and async: what needs the store is one line a verb."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, Self
+
+from coatcheck.core.events import Event
+from coatcheck.core.ids import Ticket
+from coatcheck.core.session import BaseSession, Standing
+from coatcheck.core.stepping import run_now
+from coatcheck.core.typed import Schema
+from coatcheck.errors import CorruptRecord, StoreError, UsageError
+from coatcheck.exchange import Arrival, Channel, Exchange
+from coatcheck.flows import Device, Flows, shielded
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    Model = TypeVar("Model", default=Any)
+else:
+    from typing import TypeVar
+
+    Model = TypeVar("Model")
+
+__all__ = ["AsyncSession", "Session"]
+
+
+class _Served(BaseSession, Generic[Model]):
+    """A session that knows the request it belongs to."""
+
+    _flows: Flows
+    _ticket: Ticket | None = None
+    _exchange: Exchange | None = None
+    _describe: Callable[[], Arrival] | None = None
+    _channel: Channel | None = None
+    _at = 0.0
+    """When the request came, in seconds since the epoch."""
+    _failure: Exception | None = None
+    """Why there is no session here, or none to commit: told to whoever uses it, and to nobody else (checklist
+    117).
+    """
+
+    @property
+    def _schema(self) -> Schema | None:
+        return self._flows.options.typed
+
+    def _may_store(self) -> None:
+        if self._channel is Channel.PLAIN:
+            raise UsageError(
+                "save() over plain HTTP, where no session cookie is sent: serve the application over HTTPS, or trust the"
+                " proxy that does (proxy=…)"
+            )
+
+    def _new_locator(self) -> str:
+        return self._flows.lifecycle.new_locator()
+
+    def _client(self) -> tuple[str, str]:
+        return self._exchange.client(self._describe()) if self._exchange and self._describe else ("", "")
+
+    def _failed(self, error: Exception) -> None:
+        """This request gets no session, or keeps nothing of it, from here on: a store that is down is asked once."""
+        self._failure = error
+        if isinstance(error, StoreError):
+            self._flows.options.on_event(Event("store.down", detail=str(error), at=self._flows.clock.time()))
+
+    def _corrupted(self, error: CorruptRecord) -> None:
+        self._flows.lifecycle.corrupted(self, str(error), self._flows.clock.time())
+
+    if TYPE_CHECKING:
+
+        @property
+        def data(self) -> Model: ...
+
+
+class Session(_Served[Model]):
+    """A request's session in sync code. Loads itself on first access."""
+
+    def _load(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        try:
+            run_now(self._flows.open(self, self._ticket))
+        except StoreError as error:
+            self._failed(error)
+            raise
+
+    def save(self) -> None:
+        """Commit now. Raises SessionGone, LoginRefused, SessionConflict, StoreError; changes made later are committed
+        later.
+        """
+        run_now(self._flows.save(self))
+
+    def reload(self) -> None:
+        """Forget this request's changes and read what is stored now. Raises SessionGone if the session has ended."""
+        run_now(self._flows.reload(self))
+
+    def destroy(self) -> None:
+        """End the session now, on the server; the response clears the cookie."""
+        run_now(self._flows.destroy(self))
+
+    def take(self, key: str, default: Any = None) -> Any:
+        """Remove a one-time value and return it: of all requests that try, at most one gets it."""
+        return run_now(self._flows.take(self, key, default))
+
+    def devices(self) -> list[Device]:
+        """The sessions of this user, newest login first; this one has the same `handle`. Raises UsageError without a
+        login.
+        """
+        return run_now(self._flows.own_devices(self))
+
+    def end_device(self, handle: str) -> bool:
+        """End one of this user's sessions, now. Returns whether it was there; another user's is not."""
+        return run_now(self._flows.end_device(self, handle))
+
+    def end_others(self) -> int:
+        """End every other session of this user, now. Returns how many."""
+        return run_now(self._flows.end_all(self, None, others_only=True))
+
+    def end_all(self, user_id: str | None = None) -> int:
+        """End every session of this user (or of `user_id`), this one too; `login()` afterwards begins a new one.
+        Returns how many.
+        """
+        return run_now(self._flows.end_all(self, user_id, others_only=False))
+
+
+class AsyncSession(_Served[Model]):
+    """A request's session in async code: what needs the store is awaited."""
+
+    def _load(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        super()._load()
+
+    async def load(self) -> Self:
+        """Load a lazy session; does nothing to one that is loaded. Returns the session."""
+        if self._standing is Standing.UNLOADED:
+            if self._failure is not None:
+                raise self._failure
+            try:
+                await self._flows.open(self, self._ticket)
+            except StoreError as error:
+                self._failed(error)
+                raise
+        return self
+
+    async def save(self) -> None:
+        """Commit now. Raises SessionGone, LoginRefused, SessionConflict, StoreError; changes made later are committed
+        later.
+        """
+        await shielded(self._flows.save(self))
+
+    async def reload(self) -> None:
+        """Forget this request's changes and read what is stored now. Raises SessionGone if the session has ended."""
+        await self._flows.reload(self)
+
+    async def destroy(self) -> None:
+        """End the session now, on the server; the response clears the cookie."""
+        await shielded(self._flows.destroy(self))
+
+    async def take(self, key: str, default: Any = None) -> Any:
+        """Remove a one-time value and return it: of all requests that try, at most one gets it."""
+        return await shielded(self._flows.take(self, key, default))
+
+    async def devices(self) -> list[Device]:
+        """The sessions of this user, newest login first; this one has the same `handle`. Raises UsageError without a
+        login.
+        """
+        return await self._flows.own_devices(self)
+
+    async def end_device(self, handle: str) -> bool:
+        """End one of this user's sessions, now. Returns whether it was there; another user's is not."""
+        return await shielded(self._flows.end_device(self, handle))
+
+    async def end_others(self) -> int:
+        """End every other session of this user, now. Returns how many."""
+        return await shielded(self._flows.end_all(self, None, others_only=True))
+
+    async def end_all(self, user_id: str | None = None) -> int:
+        """End every session of this user (or of `user_id`), this one too; `login()` afterwards begins a new one.
+        Returns how many.
+        """
+        return await shielded(self._flows.end_all(self, user_id, others_only=False))

@@ -1,0 +1,201 @@
+"""What both faces do, as coroutines over one store and one clock; and how an event loop's face runs them to their end."""
+
+import asyncio
+import time as system
+from collections.abc import Callable, Coroutine, Generator
+from datetime import UTC, datetime
+from types import coroutine
+from typing import Any, Final, NamedTuple, TypeVar, cast
+
+import msgspec
+
+from coatcheck.core.ids import IdSource, Ticket
+from coatcheck.core.options import Options
+from coatcheck.core.ports import ByUser, Checks, Counts, EndedAll, Store, Sweeps
+from coatcheck.core.record import Record
+from coatcheck.core.session import BaseSession, CookieAction
+from coatcheck.errors import ConfigurationError, LoginRefused, SessionGone, UsageError
+from coatcheck.lifecycle import Committed, Lifecycle
+
+__all__ = ["Clock", "Device", "Flows", "shielded"]
+
+T = TypeVar("T")
+
+_WHY: Final = {
+    SessionGone: "the session ended, or passed to another login, while this request was at work; its changes were dropped",
+    LoginRefused: "this login may not be: the user's sessions were ended meanwhile, or the limit of sessions is reached",
+}
+
+
+class Clock(NamedTuple):
+    """Where the time comes from. Tests inject their own."""
+
+    time: Callable[[], float] = system.time
+    monotonic: Callable[[], float] = system.monotonic
+
+
+class Device(msgspec.Struct, frozen=True):
+    """One of a user's sessions, for a device list. Nothing here opens anything."""
+
+    handle: str
+    user_id: str | None
+    created_at: datetime
+    last_seen_at: datetime
+    expires_at: datetime
+    authenticated_at: datetime | None
+    method: str
+    user_agent: str
+    address: str
+    """The network it logged in from, not the full address."""
+
+
+def _device(record: Record) -> Device:
+    login, authenticated = record.login, record.authenticated_at
+    return Device(
+        handle=record.key,
+        user_id=record.user_id,
+        created_at=datetime.fromtimestamp(record.created_at, UTC),
+        last_seen_at=datetime.fromtimestamp(record.seen_at, UTC),
+        expires_at=datetime.fromtimestamp(record.deadline, UTC),
+        authenticated_at=None if authenticated is None else datetime.fromtimestamp(authenticated, UTC),
+        method=login.method if login else "",
+        user_agent=login.user_agent if login else "",
+        address=login.address if login else "",
+    )
+
+
+class Flows:
+    """What both faces do, as coroutines over one store and one clock."""
+
+    def __init__(self, store: Store, options: Options, clock: Clock, source: IdSource | None) -> None:
+        self.lifecycle = Lifecycle(store, options, source=source)
+        self.store, self.options, self.clock = store, options, clock
+
+    async def open(self, session: BaseSession, ticket: Ticket | None) -> None:
+        await self.lifecycle.open(session, ticket, self.clock.time())
+
+    async def commit(self, session: BaseSession, *, only_logout: bool = False) -> CookieAction:
+        """Commit; returns what the browser must be told, also of earlier `save()`s of this request."""
+        await self._commit(session, only_logout=only_logout)
+        return session._owed
+
+    def _commit(self, session: BaseSession, *, only_logout: bool = False) -> Coroutine[Any, Any, Committed]:
+        monotonic, began = self.clock.monotonic, session._began
+        elapsed = float if session._login is None else lambda: monotonic() - began
+        return self.lifecycle.commit(session, self.clock.time(), elapsed=elapsed, only_logout=only_logout)
+
+    async def save(self, session: BaseSession) -> None:
+        session._may_store()
+        if session.is_new:
+            session._announce("save() of a new session")
+        committed = await self._commit(session)
+        if committed.refused is not None:
+            raise committed.refused(_WHY[committed.refused])
+
+    async def destroy(self, session: BaseSession) -> None:
+        session.logout()
+        await self.save(session)
+
+    async def reload(self, session: BaseSession) -> None:
+        await self.lifecycle.reload(session, self.clock.time())
+
+    async def take(self, session: BaseSession, key: str, default: Any) -> Any:
+        return await self.lifecycle.take(session, key, default, self.clock.time())
+
+    async def end_all(self, session: BaseSession, user_id: str | None, *, others_only: bool) -> int:
+        """End the user's sessions from within a request: its own later login is then not caught by the fence it
+        raised itself.
+        """
+        user = user_id if user_id is not None else _user_of(session)
+        keep = session.handle if others_only else None
+        ended = await self.lifecycle.end_user(user, self.clock.time(), keep=keep)
+        session._own_fence = ended.fence
+        return ended.count
+
+    async def own_devices(self, session: BaseSession) -> list[Device]:
+        return await self.devices(_user_of(session))
+
+    async def end_device(self, session: BaseSession, handle: str) -> bool:
+        return await self.end_one(_user_of(session), handle)
+
+    async def devices(self, user_id: str) -> list[Device]:
+        store: ByUser = self._ability(ByUser, "lists sessions by user")
+        found, cursor = list[Device](), None
+        while True:
+            page = await store.of_user(user_id, now=self.clock.time(), cursor=cursor)
+            found += map(_device, page.records)
+            cursor = page.cursor
+            if cursor is None:
+                return found
+
+    async def end_user(self, user_id: str, keep: str | None) -> EndedAll:
+        return await self.lifecycle.end_user(user_id, self.clock.time(), keep=keep)
+
+    async def end_one(self, user_id: str, handle: str) -> bool:
+        return await self.lifecycle.end_one(user_id, handle, self.clock.time())
+
+    async def end(self, handle: str) -> bool:
+        return await self.lifecycle.end(handle, self.clock.time())
+
+    async def find(self, handle: str) -> Device | None:
+        found = await self.store.load(handle, now=self.clock.time())
+        return _device(found) if isinstance(found, Record) else None
+
+    async def count(self) -> int:
+        store: Counts = self._ability(Counts, "counts its sessions")
+        return await store.count(now=self.clock.time())
+
+    async def sweep(self, limit: int) -> int:
+        store: Sweeps = self._ability(Sweeps, "sweeps expired sessions")
+        return await store.sweep(now=self.clock.time(), limit=limit)
+
+    async def check(self) -> None:
+        await self._ability(Checks, "can be checked").check()
+
+    def _ability(self, ability: Any, what: str) -> Any:
+        if not isinstance(self.store, ability):
+            raise ConfigurationError(f"store={type(self.store).__name__}: this needs a store that {what}")
+        return self.store
+
+
+def _user_of(session: BaseSession) -> str:
+    if session.user_id is None:
+        raise UsageError("nobody is logged in here: log in first, or say whose sessions are meant")
+    return session.user_id
+
+
+_running: set[asyncio.Task[Any]] = set()
+"""Commits whose request was cancelled: an event loop holds tasks only weakly."""
+
+
+async def shielded(flow: Coroutine[Any, Any, T]) -> T:
+    """Await a flow that must not stop half way: cancelling the caller leaves it running to its end (PROTOCOL rule
+    12).
+
+    A store that answers inline (memory, an idle SQLite file) never suspends, and then this is a function call: no
+    task is made. Otherwise the rest of the flow moves into a task of its own at its first suspension, which is when
+    its first command has been sent.
+    """
+    try:
+        waiting = flow.send(None)
+    except StopIteration as done:
+        return cast(T, done.value)
+    task = asyncio.ensure_future(_resumed(flow, waiting))
+    _running.add(task)
+    task.add_done_callback(_running.discard)
+    return await asyncio.shield(task)
+
+
+@coroutine
+def _resumed(flow: Coroutine[Any, Any, T], waiting: Any) -> Generator[Any, Any, T]:
+    """Go on with a flow that has yielded `waiting`, as `yield from` would."""
+    try:
+        while True:
+            try:
+                sent = yield waiting
+            except BaseException as error:  # thrown in by the loop: the flow's to handle
+                waiting = flow.throw(error)
+            else:
+                waiting = flow.send(sent)
+    except StopIteration as done:
+        return cast(T, done.value)
