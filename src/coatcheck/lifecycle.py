@@ -100,6 +100,11 @@ class Lifecycle:
         self.every_request = options.rolling or options.resave or options.save_uninitialized
         """Whether the options ask for every request's session to be looked at, used or not."""
         self._by_user = store if isinstance(store, ByUser) else None
+        if options.max_sessions is not None and self._by_user is None:
+            raise ConfigurationError(
+                f"max_sessions={options.max_sessions}: {type(store).__name__} has no by-user index to count in; use a store that "
+                "lists sessions by user (ByUser), or leave max_sessions out"
+            )
         self._ids = source or ids.RandomIds()
         self._times = options.timeouts.in_seconds()
 

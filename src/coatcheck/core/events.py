@@ -13,7 +13,6 @@ EVENTS: Final = {
     "session.rotated": logging.DEBUG,
     "session.renewed": logging.DEBUG,
     "session.ended": logging.INFO,
-    "session.expired": logging.DEBUG,
     "session.unknown": logging.INFO,
     "session.superseded": logging.WARNING,
     "session.corrupt": logging.ERROR,
