@@ -9,6 +9,8 @@ from coatcheck.testing.explorer import (
     HAPPENINGS,
     OPERATIONS,
     STARTS,
+    VICTIM,
+    Faults,
     Happening,
     Report,
     Scenario,
@@ -19,6 +21,7 @@ from coatcheck.testing.explorer import (
     triples,
 )
 from coatcheck.testing.explorer.__main__ import run, sample
+from coatcheck.testing.explorer.requests import Fault
 
 WHAT_HAPPENS = pytest.mark.parametrize(
     "happening", HAPPENINGS, ids=lambda h: "-".join(type(x).__name__ for x in h)
@@ -60,6 +63,20 @@ def test_triples(capsys: pytest.CaptureFixture[str]) -> None:
         print()
         report = run("every fourth triple", sample(triples(), every=4))
     clean(report)
+
+
+def test_a_command_lost_three_times_is_never_applied_twice() -> None:
+    """Every operation by itself, each of its commands lost up to three times: then `Uncertain`, and a 503."""
+    lost = (Fault.REPLY_LOST, Fault.COMMAND_LOST)
+    errors: set[object] = set()
+    for start in STARTS:
+        for name in OPERATIONS:
+            scenario = Scenario(start, ((name, VICTIM),), (Faults(lost), Faults(lost), Faults(lost)))
+            report = explore(World(), scenario, outcomes=True)
+            clean(report)
+            for outcome in report.outcomes:
+                errors.update(error for error, *_ in outcome[1])
+    assert "Uncertain" in errors
 
 
 @pytest.mark.slow

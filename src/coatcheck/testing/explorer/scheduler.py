@@ -8,7 +8,7 @@ nothing: each schedule is executed from the beginning. Both must find the same; 
 import gc
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from coatcheck.core.ids import Ticket
 from coatcheck.core.record import Record
@@ -18,6 +18,10 @@ from coatcheck.testing.explorer.scenarios import begin
 from coatcheck.testing.explorer.world import VICTIM, Choice, Drop, Node, Scenario, Step, World
 
 __all__ = ["Report", "Violation", "exhaust", "explore", "survey"]
+
+
+Outcome = tuple[Hashable, tuple[tuple[Any, ...], ...], Hashable]
+"""The store, what each request was answered (its error first), and the jars."""
 
 
 class Violation(NamedTuple):
@@ -42,8 +46,8 @@ class Report:
     worlds: int = 0
     """How many different worlds were entered."""
     violations: list[Violation] = field(default_factory=list)
-    outcomes: set[Hashable] = field(default_factory=set)
-    """How the worlds ended: the store, the jars, and what each request was answered."""
+    outcomes: set[Outcome] = field(default_factory=set)
+    """How the worlds ended."""
 
     def add(self, other: "Report") -> None:
         self.scenarios += other.scenarios
@@ -181,7 +185,7 @@ def _say(step: Step) -> str:
     return f"{name}, {choice.fault.value}" if choice.fault else name
 
 
-def _outcome(node: Node) -> Hashable:
+def _outcome(node: Node) -> Outcome:
     """How a world ended, in what can be told apart from outside."""
     rows = frozenset(
         (key, record.user_id, record.epoch, record.data)
