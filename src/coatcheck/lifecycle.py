@@ -670,7 +670,7 @@ class Lifecycle:
     async def take(self, session: BaseSession, key: str, default: Any, now: float) -> Any:
         """Claim a one-time value: one compare-and-set now, at most one taker (rule 16)."""
         parts, record = session._open(), session._record
-        if session._standing is not Standing.LIVE or record is None or key not in parts or session._logout:
+        if session._standing is not Standing.LIVE or record is None or key not in parts or session._overrides(key):
             return session.pop(key, default)
         loaded = record
         for _ in range(ATTEMPTS):

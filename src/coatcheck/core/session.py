@@ -369,6 +369,10 @@ class BaseSession(MutableMapping[str, Any]):
             return key in self._live
         return key in self._pending and key in self._changes().sets
 
+    def _overrides(self, key: str) -> bool:
+        """Whether what is stored under the key is nothing to this request any more: it was deleted here, or replaced."""
+        return self._cleared or key in self._deletes or self._assigned(key)
+
     def flash(self, message: str, category: str = "message") -> None:
         """Leave a message for the next page that shows `flashes()`."""
         self.apply(FLASHES, lambda queue: [*queue, (category, message)], default=[])
