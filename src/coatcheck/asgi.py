@@ -149,7 +149,8 @@ class _Passage:
         kind = message["type"]
         if kind in _STARTS:
             if not self._started:
-                await self._start(message)
+                cookie = await self._commit() if self._is_due() else self.session._owed
+                self._begin(message, cookie)
         elif kind in _ENDS and not message.get("more_body", False):
             if kind != "http.response.body" or not self._started or not self.session._still():
                 await self._finish()
@@ -168,16 +169,18 @@ class _Passage:
             self._gone = True
         return message
 
-    async def _start(self, message: Message) -> None:
+    def _is_due(self) -> bool:
         session, key = self.session, self._middleware._key
-        cookie = _NO_COOKIE
         present = self._scope.get(key)
         if present is not session and not visit.is_kept(session, present, f"scope[{key!r}]"):
+            session._owed = _NO_COOKIE
             visit.depart(session)
-        elif visit.is_due(session):
-            cookie = await self._commit()
-        else:
-            cookie = session._owed
+            return False
+        return visit.is_due(session)
+
+    def _begin(self, message: Message, cookie: CookieAction) -> None:
+        """The headers leave."""
+        session = self.session
         if cookie is not _NO_COOKIE or session._accessed:
             _dress(message, session, cookie)
         if session._phase is _OPEN:

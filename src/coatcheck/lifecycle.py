@@ -156,16 +156,18 @@ class Lifecycle:
         """
         if not session._accessed:
             return not self.every_request
-        record, times = session._record, self._times
+        record = session._record
         if (
             record is None
             or self.every_request
-            or not session._quiet()
-            or now - record.seen_at >= times.touch
+            or session._pending
+            or now - record.seen_at >= self._times.touch
         ):
             return False
         renewal = record.renewal
-        return (renewal is None or renewal.seen_at is not None) and not self._renewal_due(record, now)
+        if (renewal is not None and renewal.seen_at is None) or not session._quiet():
+            return False
+        return record.user_id is None or not self._renewal_due(record, now)
 
     async def commit(
         self,
@@ -670,7 +672,12 @@ class Lifecycle:
     async def take(self, session: BaseSession, key: str, default: Any, now: float) -> Any:
         """Claim a one-time value: one compare-and-set now, at most one taker (rule 16)."""
         parts, record = session._open(), session._record
-        if session._standing is not Standing.LIVE or record is None or key not in parts or session._overrides(key):
+        if (
+            session._standing is not Standing.LIVE
+            or record is None
+            or key not in parts
+            or session._overrides(key)
+        ):
             return session.pop(key, default)
         loaded = record
         for _ in range(ATTEMPTS):
