@@ -27,7 +27,8 @@ _AFTER_LOCATOR: Final = VERIFIER_CHARS + MAC_CHARS
 RECENT: Final = 4096
 """How many genuine cookies a process remembers, some 1 kB each at the most common lengths."""
 _LONGEST: Final = 128 + 1 + _AFTER_LOCATOR
-_PRIVATE: Final = re.compile(r"(?:^|[\s,])(?:no-store|private)(?:$|[\s,=])", re.IGNORECASE)
+_PRIVATE: Final = re.compile(r"(?:^|[\s,])(?:no-store|private)(?:$|[\s,])", re.IGNORECASE)
+_QUOTED: Final = re.compile(r'"[^"]*"')
 
 
 class Channel(Enum):
@@ -296,7 +297,8 @@ def _vary(present: str | None) -> str | None:
 def _cache(present: str | None, *, sets: bool, full: bool) -> str | None:
     """A response that sets our cookie is for one browser only, whatever the application says of it (checklist 85)."""
     if sets:
-        return None if present and _PRIVATE.search(present) else "no-store"
+        # `private="x"` keeps back single fields only, and the response may be stored (RFC 9111 section 5.2.2.7).
+        return None if present and _PRIVATE.search(_QUOTED.sub("=", present)) else "no-store"
     return "private" if full and not present else None
 
 
