@@ -50,4 +50,6 @@ def log(event: Event) -> None:
     """The default listener: one log line an event, everything from outside escaped by repr (checklist 203)."""
     level = EVENTS[event.name]
     if _logger.isEnabledFor(level):
-        _logger.log(level, "%s handle=%s user=%r %s", event.name, event.handle, event.user_id, event.detail)
+        # A detail may hold a session's keys, or a driver's words: printable text as it is, anything else spelt out.
+        detail = event.detail if event.detail.isprintable() else repr(event.detail)
+        _logger.log(level, "%s handle=%s user=%r %s", event.name, event.handle, event.user_id, detail)
