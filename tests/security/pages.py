@@ -7,16 +7,20 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from inspect import isawaitable
+from traceback import TracebackException
 from typing import Any
 
+from coatcheck import SessionError
 from coatcheck.core.session import BaseSession
 
-__all__ = ["BIG", "LOOKS", "Answer", "Boom", "Call", "answer"]
+__all__ = ["BIG", "LOOKS", "REPORTS", "Answer", "Boom", "Call", "answer"]
 
 Headers = list[tuple[str, str]]
 Answer = tuple[int, Headers, str | Iterator[str]]
 BIG = "x" * 2_000_000
 FRESH = timedelta(minutes=10)
+REPORTS: list[str] = []
+"""What the error reporter has sent off."""
 
 
 class Boom(Exception):
@@ -154,6 +158,7 @@ LOOKS: dict[str, Callable[[Any], Any]] = {
     "ne": lambda s: s != {},
     "copy": dict,
     "setitem": lambda s: s.__setitem__("k", 1),
+    "setitem-dict": lambda s: s.__setitem__("k", {"a": [1]}),
     "delitem": lambda s: s.__delitem__("k"),
     "pop": lambda s: s.pop("k"),
     "pop-missing": lambda s: s.pop("nothing", None),
@@ -298,6 +303,19 @@ async def end_others(call: Call) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------- all kinds of responses
+
+
+@route("POST /report")
+async def report(call: Call) -> str:
+    """What an error reporter sends off when the store fails: the traceback, with every frame's locals."""
+    session = call.session
+    session["reported"] = "v"
+    {"login": lambda: session.login("ada"), "rotate": session.regenerate}.get(call.query["how"], str)()
+    try:
+        await settled(session.save())
+    except SessionError as error:
+        REPORTS.append("".join(TracebackException.from_exception(error, capture_locals=True).format()))
+    return "reported"
 
 
 @route("GET /id")

@@ -185,7 +185,8 @@ def test_line_60_a_concurrent_request_does_not_bring_a_logged_out_session_back(
 ) -> None:
     ada = visitor(site)
     site.time += 61  # so that the request wants to move the deadline, too
-    pending, gate = site.held(*writer.split(" "), ada.cookie)
+    method, target = writer.split(" ")
+    pending, gate = site.held(method, target, ada.cookie)
     ending(site, ada)
     gate.open()
     late = pending.result()

@@ -22,7 +22,19 @@ from coatcheck.core.record import Lifetime, Login, Record
 from coatcheck.core.typed import Schema
 from coatcheck.errors import ConfigurationError, CorruptRecord, TooLate, UnstorableValue, UsageError
 
-__all__ = ["BaseSession", "CookieAction", "Intent", "Phase", "SessionCookie", "Standing"]
+__all__ = [
+    "BaseSession",
+    "CookieAction",
+    "Intent",
+    "Phase",
+    "SessionCookie",
+    "Standing",
+    "UserId",
+    "user_text",
+]
+
+UserId = str | int | UUID
+"""What names a user; kept as text."""
 
 FLASHES: Final = "_flashes"
 """Where flash messages live: the key and the shape that Flask uses."""
@@ -236,15 +248,23 @@ class BaseSession(MutableMapping[str, Any]):
         return key in self._live or (key in base and not self._cleared and key not in self._deletes)
 
     def __iter__(self) -> Iterator[str]:
+        """The keys. Who asks for them goes on to the values: so one that cannot be read ends the session here (checklist
+        112), and not with a KeyError half way through `items()`.
+        """
+        for key in self._keys():
+            self.get(key)
+        return iter(self._keys())
+
+    def _keys(self) -> list[str]:
         base = self._open()
         kept = () if self._cleared else tuple(key for key in base if key not in self._deletes)
-        return iter([*kept, *(key for key in self._live if key not in kept)])
+        return [*kept, *(key for key in self._live if key not in kept)]
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(self._keys())
 
     def __bool__(self) -> bool:
-        return any(True for _ in self)
+        return bool(self._keys())
 
     def __eq__(self, other: object) -> bool:
         return dict(self) == (dict(other) if isinstance(other, BaseSession) else other)
@@ -357,7 +377,11 @@ class BaseSession(MutableMapping[str, Any]):
                 raise KeyError(key)
             estimate = codec.encode(default, key)
         assert estimate is not None
-        return codec.decode(estimate)
+        try:
+            return codec.decode(estimate)
+        except CorruptRecord as error:
+            self._invalid(error)
+        return self._operand(key, default)
 
     def _assigned(self, key: str) -> bool:
         """Whether this request gave the key a value of its own, so that an operation on it is part of that
@@ -396,7 +420,7 @@ class BaseSession(MutableMapping[str, Any]):
         self._announce("regenerate()")
         self._regenerate = self._meant = True
 
-    def login(self, user_id: str | int | UUID, *, method: str = "pwd", remember: bool = False) -> None:
+    def login(self, user_id: UserId, *, method: str = "pwd", remember: bool = False) -> None:
         """Make this the session of `user_id`: a new id at commit, the old one opens nothing any more (ASVS 7.2.4).
 
         `user_id` is kept as text. `method` is recorded (RFC 8176 has names: "pwd", "otp", "hwk"…). With `remember`
@@ -406,7 +430,7 @@ class BaseSession(MutableMapping[str, Any]):
         self._announce("login()")
         address, user_agent = self._client()
         login = Login(method=method, remember=remember, user_agent=user_agent, address=address)
-        self._login, self._meant = Intent(_user(user_id), login), True
+        self._login, self._meant = Intent(user_text(user_id), login), True
 
     def logout(self) -> None:
         """End the session at commit, on the server and in the browser. What is set afterwards begins a new, anonymous
@@ -725,13 +749,13 @@ def _alike(ours: bytes, stored: bytes | msgspec.Raw) -> bool:
         return False
 
 
-def _user(user_id: object) -> str:
-    """The text a user id is kept as."""
+def user_text(user_id: object) -> str:
+    """The text a user id is kept as. Raises UsageError for what names nobody, such as None."""
     if isinstance(user_id, bool) or not isinstance(user_id, (str, int, UUID)) or str(user_id) == "":
-        raise UsageError(f"login(user_id={user_id!r}): a user id is a non-empty str, an int or a UUID")
+        raise UsageError(f"user_id={user_id!r}: a user id is a non-empty str, an int or a UUID")
     text = str(user_id)
     if "\x00" in text or len(text) > 255:
-        raise UsageError("login(user_id=…): a user id has at most 255 characters and no NUL")
+        raise UsageError("user_id=…: a user id has at most 255 characters and no NUL")
     return text
 
 
