@@ -60,6 +60,27 @@ def test_a_store_that_was_closed_leaves_one_file(path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["sessions.db"]
 
 
+def test_a_copy_that_vacuum_made_is_put_into_wal_mode(path: Path) -> None:
+    kept = record()
+    with SQLiteStore(path) as backend:
+        run_now(backend.blocking().create(kept, now=NOW))
+    copy = path.with_name("copy.db")
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("VACUUM INTO ?", (str(copy),))
+    with SQLiteStore(copy) as backend, closing(sqlite3.connect(copy)) as db:
+        assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert run_now(backend.blocking().load(kept.key, now=NOW)) == kept
+
+
+def test_a_file_that_is_just_being_written_can_be_opened(path: Path) -> None:
+    with SQLiteStore(path), closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        SQLiteStore(path).close()
+        assert time.monotonic() - began < 5.0
+        writer.execute("ROLLBACK")
+
+
 def test_a_relative_path_stays_where_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(path.parent)
     with SQLiteStore.from_url("sqlite:///sessions.db") as backend:

@@ -79,7 +79,9 @@ def prepare(path: str) -> None:
     _make_private(path)
     try:
         with closing(_open(path, SETTING_UP_SECONDS)) as db:
-            if not _recognised(db, path):
+            recognised = _recognised(db, path)
+            _insist_on_wal(db, path)
+            if not recognised:
                 _set_up(db, path)
     except sqlite3.Error as error:
         raise _unusable(path, error) from error
@@ -137,12 +139,16 @@ def _recognised(db: sqlite3.Connection, path: str) -> bool:
     return bool(application)
 
 
-def _set_up(db: sqlite3.Connection, path: str) -> None:
-    db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+def _insist_on_wal(db: sqlite3.Connection, path: str) -> None:
+    """Also of a file that has its tables: a copy made by VACUUM INTO is not in WAL mode."""
+    db.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # heeded only as long as nothing is in the file
     if _into_wal(db) != "wal":
         raise ConfigurationError(
             f"store: {path} is on a file system without shared memory (NFS?); give a path on a local disk"
         )
+
+
+def _set_up(db: sqlite3.Connection, path: str) -> None:
     db.execute("BEGIN IMMEDIATE")
     if not _recognised(db, path):  # another process may have been first
         for statement in TABLES:
