@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self
 
 from coatcheck.core.events import Event
 from coatcheck.core.ids import Ticket
-from coatcheck.core.session import BaseSession, Standing
+from coatcheck.core.session import BaseSession, Standing, UserId
 from coatcheck.core.stepping import run_now
 from coatcheck.core.typed import Schema
 from coatcheck.errors import CorruptRecord, StoreError, UsageError
@@ -115,7 +115,7 @@ class Session(_Served[Model]):
         """End every other session of this user, now. Returns how many."""
         return run_now(self._flows.end_all(self, None, others_only=True))
 
-    def end_all(self, user_id: str | None = None) -> int:
+    def end_all(self, user_id: UserId | None = None) -> int:
         """End every session of this user (or of `user_id`), this one too; `login()` afterwards begins a new one.
         Returns how many.
         """
@@ -174,7 +174,7 @@ class AsyncSession(_Served[Model]):
         """End every other session of this user, now. Returns how many."""
         return await shielded(self._flows.end_all(self, None, others_only=True))
 
-    async def end_all(self, user_id: str | None = None) -> int:
+    async def end_all(self, user_id: UserId | None = None) -> int:
         """End every session of this user (or of `user_id`), this one too; `login()` afterwards begins a new one.
         Returns how many.
         """

@@ -13,7 +13,7 @@ from coatcheck.core.ids import IdSource, Ticket
 from coatcheck.core.options import Options
 from coatcheck.core.ports import ByUser, Checks, Counts, EndedAll, Store, Sweeps
 from coatcheck.core.record import Record
-from coatcheck.core.session import BaseSession, CookieAction
+from coatcheck.core.session import BaseSession, CookieAction, UserId, user_text
 from coatcheck.errors import ConfigurationError, LoginRefused, SessionGone, UsageError
 from coatcheck.lifecycle import Committed, Lifecycle
 
@@ -102,11 +102,11 @@ class Flows:
     async def take(self, session: BaseSession, key: str, default: Any) -> Any:
         return await self.lifecycle.take(session, key, default, self.clock.time())
 
-    async def end_all(self, session: BaseSession, user_id: str | None, *, others_only: bool) -> int:
+    async def end_all(self, session: BaseSession, user_id: UserId | None, *, others_only: bool) -> int:
         """End the user's sessions from within a request: its own later login is then not caught by the fence it
         raised itself.
         """
-        user = user_id if user_id is not None else _user_of(session)
+        user = _user_of(session) if user_id is None else user_text(user_id)
         keep = session.handle if others_only else None
         ended = await self.lifecycle.end_user(user, self.clock.time(), keep=keep)
         session._own_fence = ended.fence

@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar, cast
 from coatcheck.core.ids import IdSource, Ticket
 from coatcheck.core.options import Options
 from coatcheck.core.ports import Backend, Store
-from coatcheck.core.session import CookieAction, Standing
+from coatcheck.core.session import CookieAction, Standing, UserId, user_text
 from coatcheck.core.stepping import run_now
 from coatcheck.faces import AsyncSession, Session
 from coatcheck.flows import Clock, Device, Flows, shielded
@@ -99,9 +99,9 @@ class SessionManager:
         """Commit a request's session; returns what to tell the browser."""
         return run_now(self.flows.commit(session, only_logout=only_logout))
 
-    def of(self, user_id: object) -> UserSessions:
-        """The sessions of one user."""
-        return UserSessions(self.flows, str(user_id))
+    def of(self, user_id: UserId) -> UserSessions:
+        """The sessions of one user. Raises UsageError for what names nobody, such as None."""
+        return UserSessions(self.flows, user_text(user_id))
 
     def find(self, handle: str) -> Device | None:
         """One session by its handle; None if it is gone."""
@@ -171,9 +171,9 @@ class AsyncSessionManager:
         await shielded(self.flows._commit(session, only_logout=only_logout))
         return session._owed
 
-    def of(self, user_id: object) -> AsyncUserSessions:
-        """The sessions of one user."""
-        return AsyncUserSessions(self.flows, str(user_id))
+    def of(self, user_id: UserId) -> AsyncUserSessions:
+        """The sessions of one user. Raises UsageError for what names nobody, such as None."""
+        return AsyncUserSessions(self.flows, user_text(user_id))
 
     async def find(self, handle: str) -> Device | None:
         """One session by its handle; None if it is gone."""
