@@ -112,8 +112,9 @@ class Terms(msgspec.Struct, frozen=True):
 
     @property
     def elapsed(self) -> float:
-        """Seconds since this request began. A store reads its own clock first and this second, so that what passes in between (a queue,
-        a round trip, a first try that another writer beat) makes a login look older than it is, never younger than a fence."""
+        """Seconds since this request began. A store reads its own clock first and this second, so that what passes in between
+        (a queue, a round trip, a first try that another writer beat) makes a login look older than it is, never younger than a
+        fence."""
         return self.stopwatch()
 
 
