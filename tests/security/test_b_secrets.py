@@ -34,6 +34,7 @@ from tests.security.conftest import Make
 from tests.security.rig import NAME, OTHER_SECRET, SECRET, Site, forge, locator_of, verifier_of
 
 SOURCE = Path(coatcheck.__file__).parent
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 
 async def nothing(*_: Any) -> None:
@@ -90,19 +91,16 @@ def test_line_12_the_time_of_a_verification_tells_nothing() -> None:
     ring = KeyRing(normalise(SECRET), purpose="cookie:x")
     mac = ring.sign("text")
 
-    def refused(wrong: str) -> Callable[[], None]:
-        def verify() -> None:
-            try:
-                ring.verify("text", wrong)
-            except BadSignature:
-                return
-            raise AssertionError("verified")
+    def refuse(wrong: str) -> None:
+        try:
+            ring.verify("text", wrong)
+        except BadSignature:
+            return
+        raise AssertionError("verified")
 
-        return verify
-
-    first = ("A" if mac[0] != "A" else "B") + mac[1:]
-    last = mac[:-1] + ("A" if mac[-1] != "A" else "B")
-    assert timing.is_level(refused(first), refused(last), rounds=100_000)
+    first = [other + mac[1:] for other in ALPHABET if other != mac[0]]
+    last = [mac[:-1] + other for other in ALPHABET if other != mac[-1]]
+    assert timing.is_level(refuse, first, last, rounds=50_000)
 
 
 def test_line_13_nothing_is_taken_apart_before_the_signature_holds(

@@ -289,23 +289,17 @@ def test_line_207_no_regular_expression_takes_more_than_linear_time(
         return action
 
     for hostile in seeds:
-        # Eight times the text in eight times the time, give or take; a second look at what a busy machine made seem slow.
-        assert any(timing.growth(run(hostile), 1_000, 8) < 24 for _ in range(3)), hostile
+        assert timing.is_linear(run(hostile), 1_000), hostile
 
 
 def test_line_207_the_measure_sees_an_expression_that_is_not_linear() -> None:
-    slow = re.compile(r"(a*)*b|a*a*c")
-    assert timing.growth(lambda n: re.compile(r"a*a*c").fullmatch("a" * n), 300, 8) > 24
-    assert slow.fullmatch("b")
+    slow = re.compile(r"a*a*c")
+    assert not timing.is_linear(lambda n: slow.fullmatch("a" * n), 300)
 
 
 def test_line_208_many_cookies_and_many_headers_cost_in_proportion(site: Site) -> None:
-    cookies = timing.growth(lambda n: site.get("/pub", b"a=1;" * n + b"b=2"), 1_900, 8)
-    headers = timing.growth(
-        lambda n: site.get("/pub", headers=[(b"x-%d" % i, b"1") for i in range(n)]), 500, 8
-    )
-    assert cookies < 8 * 2.5
-    assert headers < 8 * 2.5
+    assert timing.is_linear(lambda n: site.get("/pub", b"a=1;" * n + b"b=2"), 1_900)
+    assert timing.is_linear(lambda n: site.get("/pub", headers=[(b"x-%d" % i, b"1") for i in range(n)]), 500)
     same = [f"{NAME[:-1]}{n}={n}" for n in range(3_000)]
     assert site.get("/me", "; ".join(same).encode()).status == 401
 
