@@ -251,7 +251,11 @@ class _Passage:
                 raise error
             prefix = "websocket.http"
         headers = [(name.encode("ascii"), value.encode("ascii")) for name, value in refusal.headers]
-        await self._send({"type": f"{prefix}.response.start", "status": refusal.status, "headers": headers})
+        message = {"type": f"{prefix}.response.start", "status": refusal.status, "headers": headers}
+        if self.session._owed is not _NO_COOKIE:
+            # An earlier save() may have changed the id: without the new cookie the browser would be logged out.
+            _dress(message, self.session, self.session._owed)
+        await self._send(message)
         await self._send({"type": f"{prefix}.response.body", "body": refusal.body})
 
 

@@ -111,7 +111,6 @@ class Exchange:
         """(cookies, host, scheme) of requests with a genuine cookie and nothing forwarded -> what they were found to be."""
         self.on_event = on_event
         self._proxy = _trusted(proxy)
-        self._trust_scheme = proxy is not False
         secure_name, plain_name = cookies.names(settings)
         names = {Channel.HTTPS: secure_name, Channel.LOOPBACK: plain_name, Channel.PLAIN: plain_name}
         self._names = {channel: name.encode("ascii") for channel, name in names.items()}
@@ -135,7 +134,7 @@ class Exchange:
 
     def channel(self, arrival: Arrival) -> Channel:
         """Whether a cookie is safe on the way this request came. Forwarded headers count from trusted peers only."""
-        scheme, forwarded = arrival.scheme if self._trust_scheme else "http", arrival.forwarded_proto
+        scheme, forwarded = arrival.scheme, arrival.forwarded_proto
         if forwarded and self._proxy is not None and self._proxy(arrival.peer):
             scheme = forwarded.split(b",", 1)[0].strip().lower().decode("latin-1")
         if scheme == "https" or scheme == "wss":

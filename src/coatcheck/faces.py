@@ -46,7 +46,7 @@ class _Served(BaseSession, Generic[Model]):
     def _may_store(self) -> None:
         if self._channel is Channel.PLAIN:
             raise UsageError(
-                "save() over plain HTTP, where no session cookie is sent: serve the application over HTTPS, or trust the"
+                "nothing is stored over plain HTTP, where no session cookie is sent: serve the application over HTTPS, or trust the"
                 " proxy that does (proxy=…)"
             )
 

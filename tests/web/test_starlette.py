@@ -282,3 +282,41 @@ def test_save_over_plain_http_leaves_no_record_that_nobody_has_a_ticket_for() ->
     app.add_middleware(SessionMiddleware, secret=SECRET, store=store)
     assert TestClient(app, base_url="http://app.example").get("/").status_code == 200
     assert run_now(store.count(now=0.0)) == 0
+
+
+def test_an_outage_after_save_still_hands_over_the_new_cookie() -> None:
+    """What save() committed is committed: a browser that kept the old cookie would be logged out."""
+    store = Counted()
+
+    async def login(request: Request) -> PlainTextResponse:
+        session = await get_session(request)
+        session.login("ada")
+        await session.save()
+        session["late"] = 1
+        store.down = True
+        return PlainTextResponse("")
+
+    async def me(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(str((await get_session(request)).user_id))
+
+    app = Starlette(routes=[Route("/login", login), Route("/me", me)])
+    app.add_middleware(SessionMiddleware, secret=SECRET, store=store)
+    client = TestClient(app)
+    assert client.get("/login").status_code == 503
+    store.down = False
+    assert client.get("/me").text == "ada"
+
+
+def test_without_a_proxy_the_servers_own_tls_counts() -> None:
+    async def page(request: Request) -> PlainTextResponse:
+        (await get_session(request))["a"] = 1
+        return PlainTextResponse("")
+
+    app = Starlette(routes=[Route("/", page)])
+    app.add_middleware(SessionMiddleware, secret=SECRET, proxy=False)
+    over_tls = TestClient(app, base_url="https://app.example").get("/")
+    assert over_tls.headers["set-cookie"].startswith("__Host-session=")
+    said_to_be = TestClient(app, base_url="http://app.example").get(
+        "/", headers={"X-Forwarded-Proto": "https"}
+    )
+    assert "set-cookie" not in said_to_be.headers
