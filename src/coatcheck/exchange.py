@@ -18,7 +18,7 @@ from coatcheck.core.cookies import CookieSettings, Writer
 from coatcheck.core.events import Event, Listener, log
 from coatcheck.core.ids import VERIFIER_CHARS, Ticket, Verifier, digest
 from coatcheck.core.session import BaseSession, CookieAction
-from coatcheck.core.signing import MAC_CHARS, KeyRing, Secret, Verified, key_rings
+from coatcheck.core.signing import MAC_CHARS, KeyRing, RotatingKeyRing, Secret, Verified, key_rings
 from coatcheck.errors import BadSignature, ConfigurationError
 
 __all__ = ["Arrival", "Channel", "Exchange", "Reading", "Reply", "holds_data"]
@@ -117,7 +117,7 @@ class Exchange:
         self._writers = {channel: _writer(settings, name, channel) for channel, name in names.items()}
         rings = key_rings(secret, set(names.values()), insecure_dev=insecure_dev, on_error=self._keep_secret)
         self._rings = {channel: rings[name] for channel, name in names.items()}
-        self._rotates = any(ring is not ring.at(0.0) for ring in rings.values())
+        self._rotates = any(isinstance(ring, RotatingKeyRing) for ring in rings.values())
         self._secure = settings.secure
         self._persistent = settings.max_age is not None or settings.expires is not None
         self.scoped = settings.path != "/"

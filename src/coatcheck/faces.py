@@ -46,8 +46,8 @@ class _Served(BaseSession, Generic[Model]):
     def _may_store(self) -> None:
         if self._channel is Channel.PLAIN:
             raise UsageError(
-                "nothing is stored over plain HTTP, where no session cookie is sent: serve the application over HTTPS, or trust the"
-                " proxy that does (proxy=…)"
+                "nothing is stored over plain HTTP, where no session cookie is sent: serve the application over HTTPS,"
+                " or trust the proxy that does (proxy=…)"
             )
 
     def _new_locator(self) -> str:

@@ -9,9 +9,10 @@ again, since a write is recognised by the version it would have left (PROTOCOL r
 
 import hmac
 import re
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
 
+from coatcheck.commands import Commands
 from coatcheck.core import codec, drafts, ids
 from coatcheck.core.decide import Action, Decision, Situation, decide
 from coatcheck.core.events import Event
@@ -22,15 +23,12 @@ from coatcheck.core.ports import (
     FULL,
     GONE,
     SAVED,
-    TAKEN,
-    ByUser,
-    Changed,
     EndedAll,
     Outcome,
     Store,
     Terms,
 )
-from coatcheck.core.record import Ended, Lifetime, Record
+from coatcheck.core.record import Lifetime, Record
 from coatcheck.core.session import BaseSession, CookieAction, Phase, Standing
 from coatcheck.errors import (
     ConfigurationError,
@@ -42,19 +40,14 @@ from coatcheck.errors import (
     SessionTooLarge,
     StoreError,
     StoreUnavailable,
-    Uncertain,
 )
 
 __all__ = ["Committed", "Lifecycle"]
-
-T = TypeVar("T")
 
 ATTEMPTS: Final = 1000
 """How often a commit starts again because another writer was first. Each time somebody succeeded: it bounds a
 stampede.
 """
-RESENDS: Final = 2
-"""How often a command whose reply was lost is sent again."""
 _GENID: Final = re.compile(r"[A-Za-z0-9_-]{16,128}")
 
 
@@ -99,8 +92,8 @@ class Lifecycle:
         self.options = options
         self.every_request = options.rolling or options.resave or options.save_uninitialized
         """Whether the options ask for every request's session to be looked at, used or not."""
-        self._by_user = store if isinstance(store, ByUser) else None
-        if options.max_sessions is not None and self._by_user is None:
+        self._commands = Commands(store)
+        if options.max_sessions is not None and self._commands.by_user is None:
             raise ConfigurationError(
                 f"max_sessions={options.max_sessions}: {type(store).__name__} has no by-user index to count in; use a store that "
                 "lists sessions by user (ByUser), or leave max_sessions out"
@@ -253,7 +246,7 @@ class Lifecycle:
         try:
             outcome = await self.store.replace(record, expected=expected, now=now)
         except ReplyLost:
-            outcome = await self._write_again(record, expected, None, False, now)
+            outcome, _ = await self._commands.write_again(record, expected, None, False, now)
         if outcome is SAVED:
             session._settle(record, parts)
             return _NO_COOKIE
@@ -324,17 +317,10 @@ class Lifecycle:
         record, verifier, parts = self._following(session, draft, changes, decision.action, now)
         expected = draft.record.versions[0] if draft.record is not None else ""
         shorten = session._lifetime_set or session._login is not None
-        terms = None if session._login is None else self._terms(session, elapsed)
-        try:
-            if terms is None:
-                outcome = await self.store.replace(record, expected=expected, now=now, may_shorten=shorten)
-            else:
-                outcome = await self._write(record, expected, terms, shorten, now)
-        except ReplyLost:
-            outcome = await self._write_again(record, expected, terms, shorten, now)
-            if outcome is SAVED and not await self._lasts(record, now):
-                # Written, and superseded before we could ask again: our cookie would take the place of a newer one.
-                decision, verifier = decision._replace(cookie=CookieAction.NONE), None
+        terms = self._terms(session, elapsed)
+        outcome, lasts = await self._commands.write(record, expected, terms, shorten, now)
+        if not lasts:
+            decision, verifier = decision._replace(cookie=CookieAction.NONE), None
         if outcome is SAVED:
             self._saved(session, record, parts, verifier, decision.action, now)
             return _told(session, decision.cookie)
@@ -353,23 +339,15 @@ class Lifecycle:
         """A write did not go through: what came of it, or the draft to try next."""
         if outcome is FENCED or outcome is FULL:
             return self._refuse(session, outcome, now)
-        current = await self._current(key, outcome, now)
         loaded = session._record
-        if current is None or loaded is None or current.epoch != loaded.epoch:
-            return await self._gone(session, now, elapsed=elapsed)
-        self._rejoin(session, loaded, current)
-        return self._merged(session, changes, current, now)
-
-    async def _write_again(
-        self, record: Record, expected: str, terms: Terms | None, shorten: bool, now: float
-    ) -> Outcome:
-        outcome = await self._again(lambda: self._write(record, expected, terms, shorten, now))
-        return await self._recognise(record, expected, outcome, now)
-
-    async def _lasts(self, record: Record, now: float) -> bool:
-        """Whether what was written is still of the session's present epoch."""
-        current = await self.store.load(record.key, now=now)
-        return isinstance(current, Record) and current.epoch == record.epoch
+        try:
+            current = await self._commands.current(key, outcome, now)
+            if current is not None and loaded is not None and current.epoch == loaded.epoch:
+                self._rejoin(session, loaded, current)
+                return self._merged(session, changes, current, now)
+        except CorruptRecord as error:  # nothing to merge with, and never an error page (checklist 112)
+            self.corrupted(session, str(error), now)
+        return await self._gone(session, now, elapsed=elapsed)
 
     def _following(
         self, session: BaseSession, draft: _Draft, changes: Changes, action: Action, now: float
@@ -479,67 +457,18 @@ class Lifecycle:
         """Move the deadline. Refused (another writer was first) is fine: that writer has moved it (rule 11)."""
         record = draft.record
         assert record is not None
-        key, expected = record.key, record.versions[0]
         deadline = min(now + self._idle_of(record.lifetime), record.ends_at)
-
-        def touch() -> Awaitable[bool]:
-            return self.store.touch(key, deadline=deadline, seen_at=now, expected=expected, now=now)
-
-        try:
-            moved = await touch()
-        except ReplyLost:
-            moved = await self._again(touch)
+        moved = await self._commands.touch(record, deadline, now)
         if not moved:
             return _NO_COOKIE
         if record is not session._record:
-            session._settle(
-                record, draft.parts
-            )  # a merge that left nothing to write: it is what later changes are changes of
+            # A merge left nothing to write: what it gave is what later changes are changes of.
+            session._settle(record, draft.parts)
         session._touched(record, now, deadline)
         return _told(session, decision.cookie)
 
-    async def _write(
-        self, record: Record, expected: str, terms: Terms | None, shorten: bool, now: float
-    ) -> Outcome:
-        if terms is not None and self._by_user is not None:
-            return await self._by_user.admit(record, expected=expected, terms=terms, now=now)
-        return await self.store.replace(record, expected=expected, now=now, may_shorten=shorten)
-
-    async def _again(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Send a command again whose reply was lost."""
-        for _ in range(RESENDS):
-            try:
-                return await call()
-            except ReplyLost:
-                continue
-        raise Uncertain(
-            "the store did not answer a command, nor its repetition: it may have been carried out"
-        )
-
-    async def _recognise(self, record: Record, expected: str, outcome: Outcome, now: float) -> Outcome:
-        """After a lost reply: was the first try carried out? (rule 7)"""
-        if not isinstance(outcome, Changed):
-            return outcome
-        current = await self._current(record.key, outcome, now)
-        if current is None:
-            return GONE
-        if record.versions[0] in current.versions:
-            return SAVED
-        if expected in current.versions:
-            return Changed(current)
-        raise Uncertain(
-            "a write's reply was lost, and so many others wrote since that it cannot be told apart"
-        )
-
-    async def _current(self, key: str, outcome: Outcome, now: float) -> Record | None:
-        """What is there after another writer was first; None if the session is gone."""
-        if not isinstance(outcome, Changed):
-            return None
-        current = outcome.current or await self.store.load(key, now=now)
-        return current if isinstance(current, Record) else None
-
     def _terms(self, session: BaseSession, elapsed: Callable[[], float]) -> Terms | None:
-        if session._login is None or self._by_user is None:
+        if session._login is None or self._commands.by_user is None:
             return None
         evict = self.options.at_limit == "evict_oldest"
         return Terms(
@@ -556,7 +485,7 @@ class Lifecycle:
         for _ in range(ATTEMPTS):
             verifier = self._ids.verifier()
             record = self._first(session, locator, verifier, parts, now)
-            outcome = await self._insert(session, record, now, elapsed=elapsed)
+            outcome = await self._commands.insert(record, self._terms(session, elapsed), now)
             if outcome is SAVED:
                 self._saved(session, record, parts, verifier, Action.CREATE, now)
                 return _told(session, CookieAction.SEND)
@@ -575,24 +504,6 @@ class Lifecycle:
             idle=self._idle_of(lifetime), ends_at=now + self._times.absolute, lifetime=lifetime,
         )  # fmt: skip
         return self._logged_in(session, record, now)
-
-    async def _insert(
-        self, session: BaseSession, record: Record, now: float, *, elapsed: Callable[[], float]
-    ) -> Outcome:
-        terms = self._terms(session, elapsed)
-
-        def insert() -> Awaitable[Outcome]:
-            if terms is not None and self._by_user is not None:
-                return self._by_user.admit(record, expected=None, terms=terms, now=now)
-            return self.store.create(record, now=now)
-
-        try:
-            return await insert()
-        except ReplyLost:
-            outcome = await self._again(insert)
-        if outcome is TAKEN and isinstance(await self.store.load(record.key, now=now), Ended):
-            return GONE  # it was created, and ended before we could ask again
-        return outcome
 
     async def _switch(self, session: BaseSession, now: float, *, elapsed: Callable[[], float]) -> Committed:
         """Another user logs in here: a session of their own first, then the end of the old one (rule 5)."""
@@ -628,7 +539,7 @@ class Lifecycle:
         """
         token, key, expected = self._ids.version(), record.key, record.versions[0]
         for _ in range(ATTEMPTS):
-            if await self._delete(key, now, token, expected):
+            if await self._commands.delete(key, now, token, expected):
                 self._tell("session.ended", key, record.user_id, "logout", now=now)
                 return True
             found = await self.store.load(key, now=now)
@@ -636,12 +547,6 @@ class Lifecycle:
                 return False
             expected = found.versions[0]
         raise StoreUnavailable(f"another writer was first {ATTEMPTS} times in a row; try again later")
-
-    async def _delete(self, key: str, now: float, token: str, expected: str | None) -> bool:
-        try:
-            return await self.store.delete(key, now=now, token=token, expected=expected)
-        except ReplyLost:
-            return await self._again(lambda: self.store.delete(key, now=now, token=token, expected=expected))
 
     async def _gone(self, session: BaseSession, now: float, *, elapsed: Callable[[], float]) -> Committed:
         """The session ended, or belongs to another login now: our changes are dropped, a login of our own counts
@@ -689,13 +594,13 @@ class Lifecycle:
                 record, self._ids.version(), self._join(rest), now,
                 idle=self._idle_of(record.lifetime), lifetime=record.lifetime,
             )  # fmt: skip
-            outcome = await self._claim(following, record.versions[0], now)
+            outcome, _ = await self._commands.write(following, record.versions[0], None, False, now)
             if outcome is SAVED:
                 session._taken(key)
                 if record is loaded:
                     session._record = following
                 return codec.decode(parts[key])
-            current = await self._current(record.key, outcome, now)
+            current = await self._commands.current(record.key, outcome, now)
             if current is None or current.epoch != loaded.epoch:
                 self._tell("session.gone", loaded.key, loaded.user_id, now=now)
                 if session._login is None:
@@ -705,13 +610,6 @@ class Lifecycle:
                 return default
             record, parts = current, codec.split(current.data)
         raise StoreUnavailable(f"another writer was first {ATTEMPTS} times in a row; try again later")
-
-    async def _claim(self, record: Record, expected: str, now: float) -> Outcome:
-        try:
-            return await self._write(record, expected, None, False, now)
-        except ReplyLost:
-            outcome = await self._again(lambda: self._write(record, expected, None, False, now))
-        return await self._recognise(record, expected, outcome, now)
 
     async def reload(self, session: BaseSession, now: float) -> None:
         """Forget this request's changes and read the session again. Raises SessionGone if it has ended meanwhile."""
@@ -727,28 +625,20 @@ class Lifecycle:
 
     async def end_user(self, user_id: str, now: float, *, keep: str | None = None) -> EndedAll:
         """End every session of a user, and every login of theirs under way; `keep` is the handle of one to spare."""
-        by_user, token = self._index(), self._ids.version()
-        try:
-            ended = await by_user.end_user(user_id, keep=keep, now=now, token=token)
-        except ReplyLost:
-            ended = await self._again(lambda: by_user.end_user(user_id, keep=keep, now=now, token=token))
+        ended = await self._commands.end_user(user_id, now, self._ids.version(), keep)
         self._tell("session.ended", None, user_id, f"{ended.count} sessions of the user", now=now)
         return ended
 
     async def end_one(self, user_id: str, key: str, now: float) -> bool:
         """End one session by its handle, only while it is this user's (rule 22)."""
-        by_user, token = self._index(), self._ids.version()
-        try:
-            ended = await by_user.end_one(user_id, key, now=now, token=token)
-        except ReplyLost:
-            ended = await self._again(lambda: by_user.end_one(user_id, key, now=now, token=token))
+        ended = await self._commands.end_one(user_id, key, now, self._ids.version())
         if ended:
             self._tell("session.ended", key, user_id, "by handle", now=now)
         return ended
 
     async def end(self, key: str, now: float) -> bool:
         """End one session by its handle, whoever's it is: for administrators."""
-        ended = await self._delete(key, now, self._ids.version(), None)
+        ended = await self._commands.delete(key, now, self._ids.version(), None)
         if ended:
             self._tell("session.ended", key, None, "by handle", now=now)
         return ended
@@ -757,13 +647,6 @@ class Lifecycle:
         """What is stored under this session's key cannot be read: tell the operator."""
         record = session._record
         self._tell("session.corrupt", record.key if record else None, detail=detail, now=now)
-
-    def _index(self) -> ByUser:
-        if self._by_user is None:
-            raise ConfigurationError(
-                "this store has no by-user index: use one that lists sessions by user (ByUser)"
-            )
-        return self._by_user
 
     def _tell(
         self, name: str, handle: str | None, user_id: str | None = None, detail: str = "", *, now: float

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 from msgspec.structs import replace
 
+from coatcheck.commands import Commands
 from coatcheck.core import decide as deciding
 from coatcheck.core import drafts
 from coatcheck.core import merge as merging
@@ -97,18 +98,18 @@ def login_takes_over_the_session(patch: Patch) -> None:
 
 
 def a_retry_is_not_recognised(patch: Patch) -> None:
-    async def fault(self: Lifecycle, record: Record, expected: str, outcome: Outcome, now: float) -> Outcome:
+    async def fault(self: Commands, record: Record, expected: str, outcome: Outcome, now: float) -> Outcome:
         current = await self.store.load(record.key, now=now)
         return Changed(current) if isinstance(current, Record) else GONE
 
-    patch.setattr(Lifecycle, "_recognise", fault)
+    patch.setattr(Commands, "recognise", fault)
 
 
 def a_repeated_write_always_sends_its_cookie(patch: Patch) -> None:
-    async def fault(self: Lifecycle, record: Record, now: float) -> bool:
+    async def fault(self: Commands, record: Record, now: float) -> bool:
         return True
 
-    patch.setattr(Lifecycle, "_lasts", fault)
+    patch.setattr(Commands, "lasts", fault)
 
 
 def a_login_does_not_begin_anew(patch: Patch) -> None:
@@ -149,17 +150,17 @@ def a_gone_session_begins_anew(patch: Patch) -> None:
 
 
 def logout_deletes_whatever_is_there(patch: Patch) -> None:
-    delete = Lifecycle._delete
+    delete = Commands.delete
 
-    async def fault(self: Lifecycle, key: str, now: float, token: str, expected: str | None) -> bool:
+    async def fault(self: Commands, key: str, now: float, token: str, expected: str | None) -> bool:
         return await delete(self, key, now, token, None)
 
-    patch.setattr(Lifecycle, "_delete", fault)
+    patch.setattr(Commands, "delete", fault)
 
 
 def logout_gives_up_on_a_change(patch: Patch) -> None:
     async def fault(self: Lifecycle, record: Record, now: float) -> bool:
-        return await self._delete(record.key, now, self._ids.version(), record.version)
+        return await self._commands.delete(record.key, now, self._ids.version(), record.version)
 
     patch.setattr(Lifecycle, "_end", fault)
 
@@ -216,13 +217,13 @@ def dropped_operations_are_not_told(patch: Patch) -> None:
 
 
 def take_believes_itself_first(patch: Patch) -> None:
-    claim = Lifecycle._claim
+    write = Commands.write
 
-    async def fault(self: Lifecycle, record: Record, expected: str, now: float) -> Outcome:
-        await claim(self, record, expected, now)
-        return SAVED
+    async def fault(self: Commands, *given: Any) -> tuple[Outcome, bool]:
+        await write(self, *given)
+        return SAVED, True
 
-    patch.setattr(Lifecycle, "_claim", fault)
+    patch.setattr(Commands, "write", fault)
 
 
 def a_login_began_when_it_arrived(patch: Patch) -> None:
