@@ -294,7 +294,9 @@ def _anything(store: MemoryStore, rnd: random.Random, now: float, step: str) -> 
         case 5:
             run_now(store.delete(key, now=now, token=step))
         case 6:
-            terms = Terms(stopwatch=lambda: rnd.random() * 9, limit=rnd.choice([None, 1, 3]), evict=rnd.random() < 0.5)
+            terms = Terms(
+                stopwatch=lambda: rnd.random() * 9, limit=rnd.choice([None, 1, 3]), evict=rnd.random() < 0.5
+            )
             login = changed(new, user_id=user or "u3")
             run_now(store.admit(login, expected=rnd.choice([None, expected]), terms=terms, now=now))
         case _:
