@@ -5,6 +5,9 @@ A skip hides a missing server or a missing package behind a green line. A run wi
 
 import pytest
 
+pytest_plugins = ["coatcheck.testing.plugin"]
+"""Ours, by its module and from here: as the installed plugin it would be imported before coverage starts (pyproject.toml)."""
+
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail a run that skipped something and would otherwise have passed."""
