@@ -331,6 +331,14 @@ def same(a: Data, b: Data) -> bool:
     return codec.same(codec.join(parts_of(a)), codec.join(parts_of(b)))
 
 
+def test_counting_anew_after_a_delete_begins_at_nothing_whoever_else_writes() -> None:
+    def recount(session: BaseSession) -> None:
+        del session["n"]
+        session.increment("n", 2)
+
+    assert values_of(both({"n": 1}, recount, put("other", 1)).parts) == {"n": 2, "other": 1}
+
+
 @given(BASES, REQUESTS)
 def test_merging_with_an_unchanged_side_gives_the_other(base: Data, request: Steps) -> None:
     alone = after(base, request)

@@ -1,26 +1,22 @@
-"""The session a handler sees: a dict that remembers what changed. Pure: no store, no clock of its own.
+"""The session a handler sees: tracked data, what it is, and what is meant to become of it. Pure: no store, no clock.
 
-What was loaded stays encoded until it is read; what was read and could be changed in place, or was assigned, is
-encoded again at commit and compared (rule 17). `regenerate()`, `login()`, `logout()` and `touch()` only write down an
-intention; `lifecycle` carries it out. The verbs that act at once (`save`, `reload`, `take`, `destroy`) need a store
-and live in `manager.py`.
+`regenerate()`, `login()`, `logout()` and `touch()` only write down an intention; `lifecycle` carries it out. The verbs
+that act at once (`save`, `reload`, `take`, `destroy`) need a store and live in `faces.py`.
 """
 
-from collections.abc import Callable, Iterator, MutableMapping
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Any, Final, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
-import msgspec
 from msgspec.structs import replace
 
 from coatcheck.core import codec
-from coatcheck.core.merge import MISSING, NO_CHANGES, Changes, Op, Parts, own
+from coatcheck.core.merge import Parts, own
 from coatcheck.core.policy import seconds
 from coatcheck.core.record import Lifetime, Login, Record
-from coatcheck.core.typed import Schema
-from coatcheck.errors import ConfigurationError, CorruptRecord, TooLate, UnstorableValue, UsageError
+from coatcheck.core.tracked import IMMUTABLE, Tracked
+from coatcheck.errors import CorruptRecord, TooLate, UsageError
 
 __all__ = [
     "BaseSession",
@@ -35,10 +31,6 @@ __all__ = [
 
 UserId = str | int | UUID
 """What names a user; kept as text."""
-
-FLASHES: Final = "_flashes"
-"""Where flash messages live: the key and the shape that Flask uses."""
-_IMMUTABLE: Final = frozenset({str, int, float, bool, type(None)})
 
 
 class CookieAction(Enum):
@@ -82,10 +74,6 @@ class Intent(NamedTuple):
     login: Login
 
 
-def _add(amount: float) -> Callable[[Any], Any]:
-    return lambda value: value + amount
-
-
 class SessionCookie:
     """This session's own cookie settings: kept with it, in place of the configured ones."""
 
@@ -116,7 +104,7 @@ class SessionCookie:
         return f"<SessionCookie max_age={self.max_age}>"
 
 
-class BaseSession(MutableMapping[str, Any]):
+class BaseSession(Tracked):
     """A request's session. Keys are text; values are JSON plus datetime, date, UUID, Decimal, bytes, tuple, set and
     Markup: a value comes back equal and of the same type, or is refused when it is assigned (`UnstorableValue`).
     """
@@ -127,23 +115,8 @@ class BaseSession(MutableMapping[str, Any]):
     _record: Record | None = None
     _verifier: str | None = None
     """What the browser should hold: set by `lifecycle` at open, renewal and rotation."""
-    _base: Parts | None = None
-    _committed: Parts | None = None
-    """What was committed, while it has not been made the base yet."""
-    _written: dict[str, bytes]
-    """What containers were encoded to at the last look, so that the ones in the handler's hands can be told from
-    stale ones.
-    """
-    _live: dict[str, Any]
-    _pending: dict[str, bytes | None]
-    """Keys to look at when committing. Encoded: assigned, and cannot change in place. b"": assigned, to be encoded
-    then. None: only read, but it may have been changed in place."""
-    _deletes: frozenset[str] = frozenset()
-    _cleared = False
-    _ops: dict[str, tuple[Op, ...]] | None = None
     _meant = False
     """Whether any intention below was written down."""
-    _forced = False
     _accessed = False
     _login: Intent | None = None
     _logout = False
@@ -160,8 +133,6 @@ class BaseSession(MutableMapping[str, Any]):
     """What an earlier `save()` of this request has to tell the browser."""
     _began = 0.0
     """When the request began, on a monotonic clock."""
-    _typed: Any = None
-    _typed_before: dict[str, bytes] | None = None
 
     # ---- hooks that `lifecycle` and the faces fill in
 
@@ -184,11 +155,7 @@ class BaseSession(MutableMapping[str, Any]):
     def _corrupted(self, error: CorruptRecord) -> None:
         """Tell the operator that what is stored is no session."""
 
-    @property
-    def _schema(self) -> Schema | None:
-        return None
-
-    # ---- reading
+    # ---- access
 
     def _open(self) -> Parts:
         """The data as loaded; loads a lazy session. Every access comes through here, so it is where `Vary: Cookie`
@@ -213,6 +180,9 @@ class BaseSession(MutableMapping[str, Any]):
             self._base, self._live, self._pending, self._written = base, {}, {}, {}
         return base
 
+    def _is_stored(self) -> bool:
+        return self._standing is _LIVE
+
     def _invalid(self, error: CorruptRecord) -> Parts:
         """What is stored is not a session: this request has none (checklist 112). The operator hears of it, the
         visitor sees no error.
@@ -221,61 +191,9 @@ class BaseSession(MutableMapping[str, Any]):
         self._reset(_NEW)
         return {}
 
-    def __getitem__(self, key: str) -> Any:
-        base = self._base if self._committed is None and self._base is not None else self._open()
-        live = self._live
-        if key in live:
-            return live[key]
-        if self._cleared or key not in base or key in self._deletes:
-            raise KeyError(key)
-        try:
-            value = live[key] = codec.decode(base[key])
-        except CorruptRecord as error:
-            self._invalid(error)
-            raise KeyError(key) from error
-        if type(value) not in _IMMUTABLE:
-            self._pending[key] = None
-        return value
-
-    def get(self, key: str, default: Any = None) -> Any:
-        try:
-            return self[key]
-        except KeyError:
-            return default
-
-    def __contains__(self, key: object) -> bool:
-        base = self._open()
-        return key in self._live or (key in base and not self._cleared and key not in self._deletes)
-
-    def __iter__(self) -> Iterator[str]:
-        """The keys. Who asks for them goes on to the values: so one that cannot be read ends the session here (checklist
-        112), and not with a KeyError half way through `items()`.
-        """
-        for key in self._keys():
-            self.get(key)
-        return iter(self._keys())
-
-    def _keys(self) -> list[str]:
-        base = self._open()
-        kept = () if self._cleared else tuple(key for key in base if key not in self._deletes)
-        return [*kept, *(key for key in self._live if key not in kept)]
-
-    def __len__(self) -> int:
-        return len(self._keys())
-
-    def __bool__(self) -> bool:
-        return bool(self._keys())
-
-    def __eq__(self, other: object) -> bool:
-        return dict(self) == (dict(other) if isinstance(other, BaseSession) else other)
-
-    __hash__ = None  # type: ignore[assignment]  # mutable, as a dict
-
     def __repr__(self) -> str:
         """Names the session without its id, its data or loading it (checklist 21, 201)."""
         return f"<{type(self).__name__} {self._standing.value}{' modified' if self._has_changes() else ''}>"
-
-    # ---- changing
 
     def _change(self) -> None:
         self._open()
@@ -296,120 +214,6 @@ class BaseSession(MutableMapping[str, Any]):
             raise TooLate(
                 f"{what} after the response's headers have left: call it before you return or stream the response"
             )
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        self._change()
-        if type(key) is not str:
-            raise UnstorableValue(f"session[{key!r}]: a key must be a str, not {type(key).__name__}")
-        encoded: bytes | None = codec.encode(value, key)
-        live, pending = self._live, self._pending
-        if type(value) not in _IMMUTABLE:
-            # What was read, changed in place and put back is still a change of what was read.
-            encoded = None if live.get(key) is value and pending.get(key) is None else b""
-        live[key], pending[key] = value, encoded
-        if self._ops:
-            self._ops.pop(key, None)
-
-    def __delitem__(self, key: str) -> None:
-        self._change()
-        if key not in self:
-            raise KeyError(key)
-        self._forget(key)
-        if key in self._open():
-            self._deletes |= {key}
-
-    def popitem(self) -> tuple[str, Any]:
-        """Remove the key that was added last and return it with its value, as a dict does."""
-        keys = list(self)
-        if not keys:
-            raise KeyError("popitem(): the session is empty")
-        return keys[-1], self.pop(keys[-1])
-
-    def _forget(self, key: str) -> None:
-        self._live.pop(key, None)
-        self._pending.pop(key, None)
-        if self._ops:
-            self._ops.pop(key, None)
-
-    def clear(self) -> None:
-        """Remove everything that is there when this request commits, also what other requests add meanwhile."""
-        self._change()
-        self._live.clear()
-        self._pending.clear()
-        self._ops, self._typed = None, None
-        self._cleared, self._deletes = True, frozenset()
-
-    def increment(self, key: str, by: float = 1, *, default: float = MISSING) -> Any:
-        """Add `by` to a number, exactly once, whatever other requests do at the same time.
-
-        Returns the local estimate; the committed value is there after `save()`. A missing key counts from 0 (or
-        `default`); one that another request deleted meanwhile stays deleted, with an event, unless `default` is
-        given.
-        """
-        if default is MISSING and key not in self:
-            default = 0
-        return self.apply(key, _add(by), default=default)
-
-    def apply(self, key: str, function: Callable[[Any], Any], *, default: Any = MISSING) -> Any:
-        """Change a value by a function of it, exactly once: `function` is called again on the fresh value if another
-        request was first.
-
-        `function` gets a copy and returns the new value; it must not depend on anything else that changes. Returns
-        the local estimate. Raises KeyError if the key is missing and there is no `default`.
-        """
-        self._change()
-        op = Op(function, default)
-        earlier = (self._ops or {}).get(key, ())
-        if self._assigned(key):
-            value = self[key] = function(codec.decode(codec.encode(self[key], key)))
-            return value
-        value = function(self._operand(key, default))
-        estimate = codec.encode(value, key)
-        self._ops = {**(self._ops or {}), key: (*earlier, op)}
-        self._live[key], self._pending[key] = value, estimate
-        return value
-
-    def _operand(self, key: str, default: Any) -> Any:
-        """A fresh copy of what `function` works on, so that it may change it in place."""
-        estimate = self._pending.get(key) or self._open().get(key)
-        if key not in self:
-            if default is MISSING:
-                raise KeyError(key)
-            estimate = codec.encode(default, key)
-        assert estimate is not None
-        try:
-            return codec.decode(estimate)
-        except CorruptRecord as error:
-            self._invalid(error)
-        return self._operand(key, default)
-
-    def _assigned(self, key: str) -> bool:
-        """Whether this request gave the key a value of its own, so that an operation on it is part of that
-        assignment.
-        """
-        if self._ops and key in self._ops:  # its outcome, changed in place since, is an assignment
-            return codec.encode(self._live[key], key) != self._pending[key]
-        if self._cleared or key in self._deletes:
-            return key in self._live
-        return key in self._pending and key in self._changes().sets
-
-    def _overrides(self, key: str) -> bool:
-        """Whether what is stored under the key is nothing to this request any more: it was deleted here, or replaced."""
-        return self._cleared or key in self._deletes or self._assigned(key)
-
-    def flash(self, message: str, category: str = "message") -> None:
-        """Leave a message for the next page that shows `flashes()`."""
-        self.apply(FLASHES, lambda queue: [*queue, (category, message)], default=[])
-
-    def flashes(self) -> list[tuple[str, str]]:
-        """The messages left so far, as (category, message), and forget them. At least once: `take("_flashes")` shows
-        them at most once.
-        """
-        queue = self.get(FLASHES)
-        if not queue:
-            return []
-        del self[FLASHES]
-        return [(category, message) for category, message in queue]
 
     # ---- intentions
 
@@ -545,105 +349,7 @@ class BaseSession(MutableMapping[str, Any]):
         self._announce("session.cookie.max_age = …")
         self._lifetime, self._lifetime_set, self._meant = lifetime, True, True
 
-    # ---- typed sessions
-
-    @property
-    def data(self) -> Any:
-        """The session as an object of the configured `schema`; changing its fields changes the session. Keys the
-        schema does not know are kept (rolling deploys). Raises SchemaMismatch if what is stored does not fit.
-        """
-        if self._schema is None:
-            raise ConfigurationError(
-                "session.data needs schema=…: a msgspec.Struct, a dataclass or a pydantic model"
-            )
-        if self._typed is None:
-            self._typed = self._schema.load(dict(self))
-            self._typed_before = self._typed_fields()
-        return self._typed
-
-    def _typed_fields(self) -> dict[str, bytes]:
-        assert self._schema is not None
-        return {key: codec.encode(value, key) for key, value in self._schema.dump(self._typed).items()}
-
-    def _write_typed_back(self) -> None:
-        before, self._typed_before = self._typed_before or {}, self._typed_fields()
-        for key, encoded in self._typed_before.items():
-            if before.get(key) != encoded:
-                value = self._live[key] = codec.decode(encoded)
-                self._pending[key] = encoded if type(value) in _IMMUTABLE else b""
-                if self._ops:
-                    self._ops.pop(key, None)
-
     # ---- for lifecycle
-
-    def _has_changes(self) -> bool:
-        return self._base is not None and (self._forced or bool(self._changes()))
-
-    def _changes(self) -> Changes:
-        """What this request did to the data, compared with what was loaded."""
-        if self._committed is not None:
-            self._catch_up()
-        if self._typed is not None:
-            self._write_typed_back()
-        pending = self._pending
-        if not self._cleared and not self._deletes and not self._ops:
-            return self._assignments(pending) if pending else NO_CHANGES
-        base: Parts = {} if self._cleared else (self._base or {})
-        sets: dict[str, bytes] = {}
-        ops = dict(self._ops or {})
-        estimates: dict[str, bytes] = {}
-        self._written = {}
-        for key, encoded in self._pending.items():
-            now = encoded
-            if not now or key in ops:
-                now = self._written[key] = codec.encode(self._live[key], key)
-            if key in ops and now == encoded:
-                estimates[key] = now
-                continue
-            ops.pop(key, None)  # the estimate was changed in place: the operation has become an assignment
-            was = base.get(key)
-            if was is None or not _alike(now, was):
-                sets[key] = now
-        # A session that is not stored has nothing that others could have added: to clear it is no change.
-        cleared = self._cleared and self._standing is _LIVE
-        changes = Changes(sets, self._deletes - self._pending.keys(), cleared, ops, estimates)
-        return changes if changes else NO_CHANGES
-
-    def _assigned_parts(self) -> Parts | None:
-        """The session's data with what this request assigned; None if nothing changed, or if it did more than that."""
-        base = self._base
-        if (
-            base is None
-            or self._committed is not None
-            or self._deletes
-            or self._ops
-            or self._cleared
-            or self._typed is not None
-        ):
-            return None
-        parts: dict[str, bytes | msgspec.Raw] | None = None
-        self._written = written = {}
-        for key, now in self._pending.items():
-            if not now:
-                now = written[key] = codec.encode(self._live[key], key)
-            was = base.get(key)
-            if was is None or (bytes(was) != now and not _alike(now, was)):
-                if parts is None:
-                    parts = dict(base)
-                parts[key] = now
-        return parts
-
-    def _assignments(self, pending: dict[str, bytes | None]) -> Changes:
-        """The changes of the usual request: keys assigned, or containers changed in place, and nothing else."""
-        base, sets, written = self._base or {}, {}, {}
-        for key, now in pending.items():
-            if not now:
-                now = written[key] = codec.encode(self._live[key], key)
-            was = base.get(key)
-            if was is None or (bytes(was) != now and not _alike(now, was)):
-                sets[key] = now
-        self._written = written
-        return Changes(sets) if sets else NO_CHANGES
 
     def _settle(self, record: Record, parts: Parts) -> None:
         """The record was committed with these parts: what this request meant to do is done.
@@ -652,17 +358,6 @@ class BaseSession(MutableMapping[str, Any]):
         """
         self._record, self._standing, self._committed = record, _LIVE, parts
         self._forget_intentions()
-
-    def _catch_up(self) -> None:
-        """Take what was committed for the new base. Values the handler holds stay the same objects."""
-        parts, self._committed = self._committed, None
-        if parts is None or self._base is None:
-            return
-        for key, value in list(self._live.items()):
-            if type(value) in _IMMUTABLE or key not in parts or bytes(parts[key]) != self._written.get(key):
-                del self._live[key]
-        self._base, self._pending = parts, dict.fromkeys(self._live)
-        self._deletes, self._cleared, self._ops = frozenset(), False, None
 
     def _forget_intentions(self) -> None:
         if self._meant:
@@ -693,7 +388,7 @@ class BaseSession(MutableMapping[str, Any]):
         """True if nothing can have changed since the last commit, told without encoding anything."""
         if self._committed is None:
             return self._base is None or self._quiet()
-        held = self._ops is not None and not all(type(self._live.get(key)) in _IMMUTABLE for key in self._ops)
+        held = self._ops is not None and not all(type(self._live.get(key)) in IMMUTABLE for key in self._ops)
         return not held and all(self._pending.values()) and self._typed is None
 
     def _quiet(self) -> bool:
@@ -723,7 +418,7 @@ class BaseSession(MutableMapping[str, Any]):
         self._login, self._own_fence, self._meant = intent, began, intent is not None
         for key, encoded in parts.items():
             value = self._live[key] = codec.decode(encoded)
-            self._pending[key] = bytes(encoded) if type(value) in _IMMUTABLE else b""
+            self._pending[key] = bytes(encoded) if type(value) in IMMUTABLE else b""
 
     def _reset(self, standing: Standing) -> None:
         """Forget everything this request did and saw: the session has ended, or was never this request's to
@@ -735,18 +430,6 @@ class BaseSession(MutableMapping[str, Any]):
         self._locator, self._on_previous, self._reissue = None, False, False
         self._typed, self._typed_before = None, None
         self._forget_intentions()
-
-
-def _alike(ours: bytes, stored: bytes | msgspec.Raw) -> bool:
-    """Is the stored value the one we would write? Other writers (jsonb, Node) spell the same containers differently
-    (rule 17).
-    """
-    if ours == bytes(stored):
-        return True
-    try:
-        return ours[:1] in b"{[" and codec.same(ours, stored)
-    except CorruptRecord:
-        return False
 
 
 def user_text(user_id: object) -> str:
