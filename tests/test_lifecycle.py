@@ -22,7 +22,7 @@ from coatcheck import (
     Uncertain,
 )
 from coatcheck import lifecycle as lifecycle_module
-from coatcheck.core.ids import Ticket
+from coatcheck.core.ids import Ticket, digest
 from coatcheck.core.ports import CHANGED
 from coatcheck.core.record import Ended, Record
 from coatcheck.core.session import CookieAction, Standing
@@ -139,6 +139,22 @@ def test_a_locator_alone_opens_nothing(server: Server, visitor: Browser) -> None
     assert eve.told(put(n="evil")) is SEND
     assert key_of(eve) != key_of(visitor)
     assert visitor.data == {"n": 0}
+
+
+def test_a_ticket_may_bring_the_digest_of_its_verifier(server: Server, visitor: Browser) -> None:
+    """It was worked out when the cookie was verified, so it is not worked out again."""
+    assert visitor.ticket is not None
+    key, verifier, _ = visitor.ticket
+    visitor.ticket = Ticket(key, verifier, digest(verifier))
+    assert visitor.data == {"n": 0}
+    assert Browser(server, Ticket(key, verifier, digest("v" * 44))).data == {"n": 0}
+    assert Browser(server, Ticket(key, "v" * 44, digest("v" * 44))).data == {}
+
+
+def test_a_lazy_session_without_a_cookie_is_new(server: Server) -> None:
+    session = server.sessions.session(Ticket("locator", "verifier"))
+    session._ticket = None
+    assert (session.is_new, dict(session)) == (True, {})
 
 
 def test_an_expired_session_is_unknown(server: Server, visitor: Browser) -> None:
@@ -321,6 +337,20 @@ def test_an_operation_on_a_key_that_was_deleted_is_dropped_and_told(server: Serv
     assert server.told == ["session.dropped"]
 
 
+def test_where_the_other_did_the_same_a_touch_still_counts(server: Server, visitor: Browser) -> None:
+    server.now += 61
+    one, other = visitor.begin(), visitor.begin()
+    one["n"] = other["n"] = 5
+    visitor.end(one)
+    server.now += 61
+    visitor.end(other)
+    assert record_of(visitor).seen_at == server.now
+    other["n"] = 6
+    visitor.end(other)
+    assert visitor.data == {"n": 6}
+    assert server.told == []
+
+
 def test_where_the_other_did_the_same_nothing_is_written_twice(server: Server, visitor: Browser) -> None:
     one, other = visitor.begin(), visitor.begin()
     one["n"] = other["n"] = 5
@@ -384,7 +414,35 @@ def test_a_store_that_does_not_say_what_is_there_is_asked(server: Server, visito
     assert visitor.data == {"n": 1}
 
 
+def test_data_that_were_torn_meanwhile_are_no_error(server: Server, visitor: Browser) -> None:
+    """Checklist 112: there is nothing to merge with."""
+
+    def tear() -> None:
+        record = record_of(visitor)
+        server.line.store._rows[record.key] = _with(record, data=b"[]", versions=("torn", *record.versions))
+
+    server.line.meanwhile("replace", tear)
+    assert visitor.told(count) is NONE
+    assert server.told == ["session.corrupt", "session.gone"]
+
+
 # ------------------------------------------------------------------------------------------------ what ended stays ended
+
+
+def test_two_renewals_between_load_and_commit_leave_no_cookie(server: Server, ada: Browser) -> None:
+    """The request knows neither successor: its change counts, its browser hears from somebody else."""
+    slow, stale = ada.begin(), ada.other()
+    for _ in range(2):
+        server.now += HOUR
+        ada.visit(len)
+        ada.visit(len)
+    slow["late"] = 1
+    slow.touch()
+    slow._reissue = True
+    stale.end(slow)
+    assert stale.ticket != ada.ticket
+    assert slow._verifier is None
+    assert ada.data == {"n": 0, "late": 1}
 
 
 def test_a_slow_request_brings_nothing_back_after_a_logout(server: Server, visitor: Browser) -> None:
@@ -1291,6 +1349,18 @@ def test_a_fresh_login_that_is_refused_leaves_nothing(server: Server) -> None:
     assert server.told == ["session.ended", "login.revoked"]
 
 
+def test_another_users_login_that_is_refused_leaves_the_session_to_its_user(
+    server: Server, ada: Browser
+) -> None:
+    session = ada.begin()
+    session.login("bob")
+    server.now += 1
+    server.sessions.of("bob").end_all()
+    server.now += 1
+    assert ada.end(session) is NONE
+    assert (ada.user, server.count()) == ("ada", 1)
+
+
 def test_a_password_change_ends_all_and_logs_in_again(server: Server, ada: Browser) -> None:
     """Rule 20: this request's own revocation does not stop its own login."""
     other = server.browser()
@@ -1348,6 +1418,11 @@ def test_a_store_without_an_index_logs_in_too_and_says_what_it_cannot() -> None:
         server.sessions.of("ada").end_all()
     with pytest.raises(ConfigurationError, match="no by-user index"):
         server.sessions.of("ada").end("x")
+
+
+def test_a_limit_of_sessions_needs_a_store_that_can_count_them() -> None:
+    with pytest.raises(ConfigurationError, match=r"max_sessions=2: .*by-user index"):
+        Server(by_user=False, max_sessions=2)
 
 
 def test_handles_end_only_what_they_may(server: Server, ada: Browser) -> None:

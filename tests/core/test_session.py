@@ -716,6 +716,14 @@ def test_a_value_that_is_none_ends_the_session_when_it_is_read() -> None:
     assert session.told
 
 
+def test_a_value_that_is_none_cannot_be_counted_on() -> None:
+    session = live(b'{"n":{"$datetime":"never"},"b":1}')
+    assert session.increment("n", default=5) == 6
+    assert session == {"n": 6}
+    with pytest.raises(KeyError):
+        live(b'{"n":{"$datetime":"never"}}').apply("n", str)
+
+
 def test_a_value_that_is_none_can_be_replaced() -> None:
     session = live(b'{"a":{"$datetime":"never"}}')
     session["a"] = {"now": "well"}
