@@ -1,6 +1,6 @@
 """Which secrets may sign: random ones. Everything people leave in a configuration by mistake is refused at start-up.
 
-Whoever knows the secret can make cookies for anybody, and lists of the usual ones are public: Apache Superset's default opened
+Whoever knows the secret can sign anything, and lists of the usual ones are public: Apache Superset's default opened
 two thousand servers (CVE-2023-27524), Airflow's likewise (CVE-2020-17526). Checklist 18, 19, 21.
 
 No message here repeats a secret, not even in part.
