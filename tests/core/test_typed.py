@@ -267,3 +267,15 @@ def test_the_codec_agrees_that_a_typed_session_is_plain_data() -> None:
     for name, value in FULL.items():
         setattr(session.data, name, value)
     assert codec.split(codec.join(session._changes().sets)).keys() == FULL.keys()
+
+
+@kinds
+def test_what_was_set_by_field_is_what_an_operation_works_on(cart: type[Any], item: type[Any]) -> None:
+    session = typed(cart, {"note": "a"})
+    session.data.note = "b"
+    assert (session["note"], dict(session)) == ("b", {"note": "b"})
+    assert session.apply("note", lambda note: note + "c") == "bc"
+    assert settled(session) == {"note": "bc"}
+    session.data.items.append(item(name="apple"))
+    del session["items"]
+    assert settled(session) == {"note": "bc"}

@@ -178,6 +178,8 @@ class BaseSession(Tracked):
             except CorruptRecord as error:
                 base = self._invalid(error)
             self._base, self._live, self._pending, self._written = base, {}, {}, {}
+        if self._typed is not None:
+            self._write_typed_back()
         return base
 
     def _is_stored(self) -> bool:

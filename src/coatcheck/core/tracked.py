@@ -74,7 +74,9 @@ class Tracked(MutableMapping[str, Any]):
     # ---- reading
 
     def __getitem__(self, key: str) -> Any:
-        base = self._base if self._committed is None and self._base is not None else self._open()
+        base = self._base
+        if base is None or self._committed is not None or self._typed is not None:
+            base = self._open()
         live = self._live
         if key in live:
             return live[key]
