@@ -762,3 +762,19 @@ def test_a_typed_session_asks_for_a_schema() -> None:
 
 def test_sessions_are_served_as_a_kind_of_these() -> None:
     assert issubclass(Session, BaseSession)
+
+
+def test_it_joins_copies_and_reverses_as_a_dict_does() -> None:
+    """What code written for a cookie session's dict does."""
+    session, plain = live({"a": 1, "b": [2]}), {"a": 1, "b": [2]}
+    assert list(reversed(session)) == list(reversed(plain))
+    assert session | {"a": 3} == plain | {"a": 3}
+    assert {"a": 3, "c": 4} | session == {"a": 3, "c": 4} | plain
+    taken = session.copy()
+    assert type(taken) is dict
+    taken["new"] = 1
+    assert not session.modified
+    same = session
+    session |= {"c": 5}
+    assert session is same
+    assert settled(session) == plain | {"c": 5}

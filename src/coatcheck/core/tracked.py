@@ -5,8 +5,8 @@ encoded again at commit and compared (PROTOCOL rule 17).
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, MutableMapping
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -124,6 +124,23 @@ class Tracked(MutableMapping[str, Any]):
         return dict(self) == (dict(other) if isinstance(other, Tracked) else other)
 
     __hash__ = None  # type: ignore[assignment]  # mutable, as a dict
+
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(list(self))
+
+    def copy(self) -> dict[str, Any]:
+        """What is in the session now, as a dict of its own."""
+        return dict(self)
+
+    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return {**self, **other}
+
+    def __ror__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return {**other, **self}
+
+    def __ior__(self, other: Mapping[str, Any]) -> Self:
+        self.update(other)
+        return self
 
     # ---- changing
 
