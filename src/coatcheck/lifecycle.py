@@ -182,11 +182,30 @@ class Lifecycle:
         if loaded is not None and self._is_usual(session, loaded, now):
             parts = session._assigned_parts()
             if parts is not None:
-                first = await self._write_plainly(session, loaded, parts, now, elapsed=elapsed)
-                if type(first) is Committed:
-                    return first
-                assert type(first) is _Draft
-                draft = first
+                # The usual write: keys were assigned, and nothing else is to be done. A third of the cost of the general
+                # way, and here rather than in a coroutine of its own: each costs 0.25 us.
+                expected, lifetime = loaded.versions[0], loaded.lifetime
+                record = drafts.following(
+                    loaded,
+                    self._ids.version(),
+                    self._join(parts),
+                    now,
+                    idle=self._idle_of(lifetime),
+                    lifetime=lifetime,
+                )
+                try:
+                    outcome = await self.store.replace(record, expected=expected, now=now)
+                except ReplyLost:
+                    outcome, _ = await self._commands.write_again(record, expected, None, False, now)
+                if outcome is SAVED:
+                    session._settle(record, parts)
+                    return _NO_COOKIE
+                again = await self._contested(
+                    session, session._changes(), record.key, outcome, now, elapsed=elapsed
+                )
+                if isinstance(again, Committed):
+                    return again
+                draft = again
         return await self._carry_out(session, draft, now, elapsed=elapsed, only_logout=only_logout)
 
     async def _carry_out(
@@ -226,32 +245,6 @@ class Lifecycle:
                 return await self._create(session, now, elapsed=elapsed)
         raise StoreUnavailable(f"another writer was first {ATTEMPTS} times in a row; try again later")
 
-    async def _write_plainly(
-        self,
-        session: BaseSession,
-        loaded: Record,
-        parts: Parts,
-        now: float,
-        *,
-        elapsed: Callable[[], float],
-    ) -> Committed | _Draft:
-        """The usual write: some keys were assigned, and nothing else is to be done. A third of the cost of the
-        general way.
-        """
-        expected, lifetime = loaded.versions[0], loaded.lifetime
-        idle = self._idle_of(lifetime)
-        record = drafts.following(
-            loaded, self._ids.version(), self._join(parts), now, idle=idle, lifetime=lifetime
-        )
-        try:
-            outcome = await self.store.replace(record, expected=expected, now=now)
-        except ReplyLost:
-            outcome, _ = await self._commands.write_again(record, expected, None, False, now)
-        if outcome is SAVED:
-            session._settle(record, parts)
-            return _NO_COOKIE
-        return await self._contested(session, session._changes(), record.key, outcome, now, elapsed=elapsed)
-
     def _is_usual(self, session: BaseSession, record: Record, now: float) -> bool:
         """Whether the table is bound to say "replace, and no cookie" of changed data, told with a few looks."""
         renewal = record.renewal
@@ -260,7 +253,7 @@ class Lifecycle:
             and not (session._meant or session._on_previous or session._reissue or self.options.rolling)
             and (record.lifetime is None or not record.lifetime.persistent)
             and (renewal is None or renewal.seen_at is not None)
-            and not self._renewal_due(record, now)
+            and (record.user_id is None or not self._renewal_due(record, now))
         )
 
     def _situation(self, session: BaseSession, draft: _Draft, now: float) -> Situation:

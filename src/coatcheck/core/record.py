@@ -2,6 +2,9 @@
 
 A store sees records, never sessions. Everything here is a value: to change a record is to write another one over the
 version that was read (PROTOCOL rule 7). Times are seconds since the epoch, as floats.
+
+Nothing here can be part of a cycle, so the garbage collector is told not to look (`gc=False`): a memory store of many
+sessions would be walked through at every full collection.
 """
 
 import msgspec
@@ -12,7 +15,7 @@ VERSIONS_KEPT = 16
 """How many writers' tokens a record remembers, so that a retry after a lost reply recognises its own write (rule 7)."""
 
 
-class Login(msgspec.Struct, frozen=True):
+class Login(msgspec.Struct, frozen=True, gc=False):
     """How the user of this session was authenticated, and from where (shown in device lists)."""
 
     method: str = "pwd"
@@ -21,7 +24,7 @@ class Login(msgspec.Struct, frozen=True):
     address: str = ""
 
 
-class Lifetime(msgspec.Struct, frozen=True):
+class Lifetime(msgspec.Struct, frozen=True, gc=False):
     """This session's own lifetime, in place of the configured one: `session.cookie.max_age`, or remember-me."""
 
     idle: float | None
@@ -30,7 +33,7 @@ class Lifetime(msgspec.Struct, frozen=True):
     """Whether the browser keeps the cookie when it closes (Max-Age is sent)."""
 
 
-class Renewal(msgspec.Struct, frozen=True):
+class Renewal(msgspec.Struct, frozen=True, gc=False):
     """What a renewal by age leaves behind, so that requests in flight can finish on the previous verifier (rule 3)."""
 
     previous: bytes
@@ -42,7 +45,7 @@ class Renewal(msgspec.Struct, frozen=True):
     """When the successor was first seen; from then the previous verifier has only seconds to live."""
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One stored session. `versions[0]` is the version that `replace(expected=…)` compares."""
 
     key: str
@@ -74,7 +77,7 @@ class Record(msgspec.Struct, frozen=True):
         return f"<Record {self.key} of {self.user_id!r}, {len(self.data)} bytes>"
 
 
-class Ended(msgspec.Struct, frozen=True):
+class Ended(msgspec.Struct, frozen=True, gc=False):
     """A tombstone: this session was ended less than a minute ago, so a request that still carries it is late, not unknown."""
 
     key: str
