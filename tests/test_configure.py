@@ -148,6 +148,7 @@ def test_a_fixed_end_counts_from_now() -> None:
     clock = Clock(time=now.timestamp)
     ends = CookieSettings(expires=now + timedelta(days=2))
     assert configured(cookie=ends, clock=clock).options.timeouts.in_seconds().idle == 2 * DAY
+    assert configured(cookie=ends, clock=clock).options.ends_by == now + timedelta(days=2)
     for passed in (now, now - timedelta(days=1)):
         with pytest.raises(ConfigurationError, match=r"expires has passed"):
             configured(cookie=CookieSettings(expires=passed), clock=clock)

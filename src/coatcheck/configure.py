@@ -46,6 +46,8 @@ def configure(secret: Secret | None, keywords: Mapping[str, Any]) -> Configured:
     given = {name: value for name, value in keywords.items() if name in _OPTIONS}
     if given.get("timeouts") is None:
         given["timeouts"] = _timeouts(cookie, clock.time())
+    if cookie.expires is not None:
+        given.setdefault("ends_by", cookie.expires)
     options = Options(**given)
     exchange = Exchange(
         cookie,

@@ -381,8 +381,14 @@ class Lifecycle:
                 lifetime = None
         return drafts.logged_in(
             record, intent.user_id, intent.login, now,
-            idle=self._idle_of(lifetime), absolute=self._times.absolute, lifetime=lifetime,
+            idle=self._idle_of(lifetime), ends_at=self._ends_at(now), lifetime=lifetime,
         )  # fmt: skip
+
+    def _ends_at(self, now: float) -> float:
+        """When a session that begins now, or is logged in now, ends at the latest."""
+        ends_by = self.options.ends_by
+        latest = now + self._times.absolute
+        return latest if ends_by is None else min(latest, ends_by.timestamp())
 
     def _idle_of(self, lifetime: Lifetime | None) -> float:
         return self._times.idle if lifetime is None or lifetime.idle is None else lifetime.idle
@@ -494,7 +500,7 @@ class Lifecycle:
         lifetime = session._lifetime
         record = drafts.first(
             locator, self._ids.version(), verifier, self._join(parts) if parts else codec.EMPTY, now,
-            idle=self._idle_of(lifetime), ends_at=now + self._times.absolute, lifetime=lifetime,
+            idle=self._idle_of(lifetime), ends_at=self._ends_at(now), lifetime=lifetime,
         )  # fmt: skip
         return self._logged_in(session, record, now)
 

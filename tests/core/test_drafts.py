@@ -125,7 +125,7 @@ def test_a_login_begins_both_timeouts_anew() -> None:
     """Rule 6: the absolute one counts from the login."""
     before = record(created_at=NOW - 5000, ends_at=NOW + 10, deadline=NOW + 10)
     login, lifetime = Login("otp", remember=True), Lifetime(90, persistent=True)
-    after = drafts.logged_in(before, "42", login, NOW, idle=60, absolute=600, lifetime=lifetime)
+    after = drafts.logged_in(before, "42", login, NOW, idle=60, ends_at=NOW + 600, lifetime=lifetime)
     assert (after.user_id, after.login, after.authenticated_at, after.lifetime) == (
         "42",
         login,
@@ -134,7 +134,7 @@ def test_a_login_begins_both_timeouts_anew() -> None:
     )
     assert (after.deadline, after.ends_at, after.created_at) == (NOW + 60, NOW + 600, NOW - 5000)
     assert (
-        drafts.logged_in(before, "42", login, NOW, idle=900, absolute=600, lifetime=None).deadline
+        drafts.logged_in(before, "42", login, NOW, idle=900, ends_at=NOW + 600, lifetime=None).deadline
         == NOW + 600
     )
 

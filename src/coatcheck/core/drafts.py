@@ -136,11 +136,10 @@ def logged_in(
     now: float,
     *,
     idle: float,
-    absolute: float,
+    ends_at: float,
     lifetime: Lifetime | None,
 ) -> Record:
     """The session of a user who has just proved who they are: both timeouts begin anew (rule 6)."""
-    ends_at = now + absolute
     return replace(
         record,
         user_id=user_id,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 from coatcheck.core.events import Listener, log
@@ -45,6 +46,8 @@ class Options:
     max_sessions: int | None = None
     """At most so many sessions of one user."""
     at_limit: Literal["evict_oldest", "deny"] = "evict_oldest"
+    ends_by: datetime | None = None
+    """No session lives beyond this moment, which has a time zone. `CookieSettings(expires=…)` sets it."""
     max_size: int = 1_000_000
     """Octets of encoded data one session may hold (checklist 124)."""
     on_event: Listener = log
@@ -71,6 +74,9 @@ class Options:
             raise ConfigurationError(
                 f"login_keeps={self.login_keeps!r}: give a collection of keys, such as {{'cart'}}"
             )
+        end: object = self.ends_by
+        if end is not None and not (isinstance(end, datetime) and end.utcoffset() is not None):
+            raise ConfigurationError(f"ends_by={end!r}: give a datetime with a time zone, such as tzinfo=UTC")
         for name in ("max_sessions", "max_size"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
