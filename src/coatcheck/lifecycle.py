@@ -196,7 +196,9 @@ class Lifecycle:
                 try:
                     outcome = await self.store.replace(record, expected=expected, now=now)
                 except ReplyLost:
-                    outcome, _ = await self._commands.write_again(record, expected, None, False, now)
+                    outcome, lasts = await self._commands.write_again(record, expected, None, False, now)
+                    if not lasts:
+                        session._verifier = None  # superseded since: not even the cookie that a save() owes is sent
                 if outcome is SAVED:
                     session._settle(record, parts)
                     return _NO_COOKIE
@@ -593,7 +595,9 @@ class Lifecycle:
                 record, self._ids.version(), self._join(rest), now,
                 idle=self._idle_of(record.lifetime), lifetime=record.lifetime,
             )  # fmt: skip
-            outcome, _ = await self._commands.write(following, record.versions[0], None, False, now)
+            outcome, lasts = await self._commands.write(following, record.versions[0], None, False, now)
+            if not lasts:
+                session._verifier = None
             if outcome is SAVED:
                 session._taken(key)
                 if record is loaded:

@@ -42,6 +42,10 @@ FOUND = {
     "a save that only touches, after a clear": _of_one_browser("anonymous", "clear", "save")._replace(
         happenings=(Pass(61),)
     ),
+    # A usual write repeated after a logout had ended the session: the cookie that an earlier save() owed was sent all the same.
+    "a write repeated after a logout, with a cookie owed": _of_one_browser(
+        "anonymous", "logout", "regenerate_and_save"
+    )._replace(happenings=(LOST,)),
     # A reload after another request's renewal took it for the first sight of the new verifier.
     "a reload after a renewal": _of_one_browser("renewal due", "set_a", "reload")._replace(
         happenings=(Drop(), Pass(11))
