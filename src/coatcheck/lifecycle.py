@@ -197,8 +197,8 @@ class Lifecycle:
                     outcome = await self.store.replace(record, expected=expected, now=now)
                 except ReplyLost:
                     outcome, lasts = await self._commands.write_again(record, expected, None, False, now)
-                    if not lasts:
-                        session._verifier = None  # superseded since: not even the cookie that a save() owes is sent
+                    if not lasts:  # superseded since: not even the cookie that a save() owes is sent
+                        session._verifier = None
                 if outcome is SAVED:
                     session._settle(record, parts)
                     return _NO_COOKIE
