@@ -79,7 +79,7 @@ class SessionMiddleware:
         )
         self.exchange: Exchange = configured.exchange
         self._key = scope_key
-        self._every_request = self.sessions.flows.lifecycle.every_request
+        self._every_request = self.sessions.flows.lifecycle.rules.every_request
         if lazy and self._every_request:
             raise ConfigurationError(
                 "lazy=True with resave, rolling or save_uninitialized: these look at every session; leave lazy out"

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from coatcheck.commands import Commands
 from coatcheck.core import codec, drafts, ids
-from coatcheck.core.decide import Action, Decision, Situation, decide
+from coatcheck.core.decide import Action, Decision, decide
 from coatcheck.core.events import Event
 from coatcheck.core.merge import NO_CHANGES, Changes, Parts, merge, unopposed
 from coatcheck.core.options import Options
@@ -28,8 +28,9 @@ from coatcheck.core.ports import (
     Store,
     Terms,
 )
-from coatcheck.core.record import Lifetime, Record
-from coatcheck.core.session import BaseSession, CookieAction, Phase, Standing
+from coatcheck.core.record import Record
+from coatcheck.core.rules import Rules
+from coatcheck.core.session import BaseSession, CookieAction, Standing
 from coatcheck.errors import (
     ConfigurationError,
     CorruptRecord,
@@ -37,7 +38,6 @@ from coatcheck.errors import (
     ReplyLost,
     SessionConflict,
     SessionGone,
-    SessionTooLarge,
     StoreError,
     StoreUnavailable,
 )
@@ -90,8 +90,7 @@ class Lifecycle:
     def __init__(self, store: Store, options: Options, *, source: ids.IdSource | None = None) -> None:
         self.store = store
         self.options = options
-        self.every_request = options.rolling or options.resave or options.save_uninitialized
-        """Whether the options ask for every request's session to be looked at, used or not."""
+        self.rules = Rules(options)
         self._commands = Commands(store)
         if options.max_sessions is not None and self._commands.by_user is None:
             raise ConfigurationError(
@@ -99,7 +98,6 @@ class Lifecycle:
                 "lists sessions by user (ByUser), or leave max_sessions out"
             )
         self._ids = source or ids.RandomIds()
-        self._times = options.timeouts.in_seconds()
 
     def new_locator(self) -> str:
         """A fresh locator, from `genid` if one is configured. Raises ConfigurationError for one that is none."""
@@ -143,25 +141,6 @@ class Lifecycle:
 
     # ---- commit
 
-    def idle(self, session: BaseSession, now: float) -> bool:
-        """Whether a commit would come to nothing: the usual end of a request that only reads, told without a
-        coroutine.
-        """
-        if not session._accessed:
-            return not self.every_request
-        record = session._record
-        if (
-            record is None
-            or self.every_request
-            or session._pending
-            or now - record.seen_at >= self._times.touch
-        ):
-            return False
-        renewal = record.renewal
-        if (renewal is not None and renewal.seen_at is None) or not session._quiet():
-            return False
-        return record.user_id is None or not self._renewal_due(record, now)
-
     async def commit(
         self,
         session: BaseSession,
@@ -176,10 +155,10 @@ class Lifecycle:
         request that failed: of all it meant to do, only a logout is kept. Raises StoreError, SessionTooLarge,
         UnstorableValue and SessionConflict; then nothing was written.
         """
-        if (only_logout and not session._logout) or not (session._accessed or self.every_request):
+        if (only_logout and not session._logout) or not (session._accessed or self.rules.every_request):
             return _NO_COOKIE
         loaded, draft = session._record, None
-        if loaded is not None and self._is_usual(session, loaded, now):
+        if loaded is not None and self.rules.is_usual(session, loaded, now):
             parts = session._assigned_parts()
             if parts is not None:
                 # The usual write: keys were assigned, and nothing else is to be done. A third of the cost of the general
@@ -188,9 +167,9 @@ class Lifecycle:
                 record = drafts.following(
                     loaded,
                     self._ids.version(),
-                    self._join(parts),
+                    self.rules.encoded(parts),
                     now,
-                    idle=self._idle_of(lifetime),
+                    idle=self.rules.idle_of(lifetime),
                     lifetime=lifetime,
                 )
                 try:
@@ -227,7 +206,7 @@ class Lifecycle:
             draft = _Draft(session._record, unopposed(parts, changes) if changed else parts, changed)
         loaded = session._record
         for _ in range(ATTEMPTS):
-            decision = decide(self._situation(session, draft, now))
+            decision = decide(self.rules.situation(session, draft.record, draft.parts, draft.changed, now))
             if decision.action in _REWRITES:
                 again = await self._rewrite(session, draft, changes, decision, now, elapsed=elapsed)
                 if isinstance(again, Committed):
@@ -246,57 +225,6 @@ class Lifecycle:
             else:
                 return await self._create(session, now, elapsed=elapsed)
         raise StoreUnavailable(f"another writer was first {ATTEMPTS} times in a row; try again later")
-
-    def _is_usual(self, session: BaseSession, record: Record, now: float) -> bool:
-        """Whether the table is bound to say "replace, and no cookie" of changed data, told with a few looks."""
-        renewal = record.renewal
-        return (
-            session._standing is _LIVE
-            and not (session._meant or session._on_previous or session._reissue or self.options.rolling)
-            and (record.lifetime is None or not record.lifetime.persistent)
-            and (renewal is None or renewal.seen_at is not None)
-            and (record.user_id is None or not self._renewal_due(record, now))
-        )
-
-    def _situation(self, session: BaseSession, draft: _Draft, now: float) -> Situation:
-        record, options, login = draft.record, self.options, session._login
-        headers_sent = session._phase is not Phase.OPEN
-        if record is None or session._standing is not Standing.LIVE:
-            return Situation(
-                session._standing,
-                login=login is not None,
-                changed=draft.changed
-                and len(draft.parts) > 0,  # nothing came of a clear() or logout() of nothing
-                save_uninitialized=options.save_uninitialized,
-                headers_sent=headers_sent,
-            )
-        current = not session._on_previous
-        lifetime = session._lifetime if session._lifetime_set else record.lifetime
-        first_sight = current and record.renewal is not None and record.renewal.seen_at is None
-        return Situation(
-            Standing.LIVE,
-            login is not None,
-            login is not None and record.user_id is not None and login.user_id != record.user_id,
-            session._logout,
-            session._regenerate,
-            draft.changed or lifetime != record.lifetime,
-            options.resave or session._forced or first_sight,
-            current and self._renewal_due(record, now),
-            session._on_previous or session._reissue,
-            session._touch or now - record.seen_at >= self._times.touch,
-            lifetime is not None and lifetime.persistent,
-            options.rolling,
-            False,
-            headers_sent,
-        )
-
-    def _renewal_due(self, record: Record, now: float) -> bool:
-        """Only logged-in sessions are renewed by age: there is nothing to steal in the others."""
-        after = self._times.renewal
-        if record.user_id is None or after is None:
-            return False
-        since = record.rotated_at or record.created_at
-        return now - (since if record.renewal is None else max(since, record.renewal.at)) >= after
 
     async def _rewrite(
         self,
@@ -353,56 +281,22 @@ class Lifecycle:
         record, parts, verifier, login = draft.record, draft.parts, session._verifier, session._login
         assert record is not None
         lifetime = session._lifetime if session._lifetime_set else record.lifetime
-        data = self._join(parts) if draft.changed else record.data
+        data = self.rules.encoded(parts) if draft.changed else record.data
         if login is not None and self.options.login_keeps is not None and record.user_id is None:
             kept = {*self.options.login_keeps, *changes.sets, *changes.estimates}
             parts = {key: part for key, part in draft.parts.items() if key in kept}
-            data = self._join(parts)
+            data = self.rules.encoded(parts)
         following = drafts.following(
-            record, self._ids.version(), data, now, idle=self._idle_of(lifetime), lifetime=lifetime
+            record, self._ids.version(), data, now, idle=self.rules.idle_of(lifetime), lifetime=lifetime
         )
         if action is _ROTATE:
             verifier = self._ids.verifier()
-            following = self._logged_in(session, drafts.rotated(following, verifier, now), now)
+            following = self.rules.logged_in(session, drafts.rotated(following, verifier, now), now)
         elif action is _RENEW and verifier is not None:
             following, verifier = drafts.renewed(following, verifier, self._ids.version(), now)
         elif record.renewal is not None and record.renewal.seen_at is None and not session._on_previous:
             following = drafts.seen(following, now)
         return following, verifier, parts
-
-    def _logged_in(self, session: BaseSession, record: Record, now: float) -> Record:
-        """The record under this request's login, if it has one."""
-        intent = session._login
-        if intent is None:
-            return record
-        lifetime = record.lifetime
-        if not session._lifetime_set:
-            if intent.login.remember:
-                lifetime = Lifetime(idle=self._times.remember, persistent=True)
-            elif record.login is not None and record.login.remember:
-                lifetime = None
-        return drafts.logged_in(
-            record, intent.user_id, intent.login, now,
-            idle=self._idle_of(lifetime), ends_at=self._ends_at(now), lifetime=lifetime,
-        )  # fmt: skip
-
-    def _ends_at(self, now: float) -> float:
-        """When a session that begins now, or is logged in now, ends at the latest."""
-        ends_by = self.options.ends_by
-        latest = now + self._times.absolute
-        return latest if ends_by is None else min(latest, ends_by.timestamp())
-
-    def _idle_of(self, lifetime: Lifetime | None) -> float:
-        return self._times.idle if lifetime is None or lifetime.idle is None else lifetime.idle
-
-    def _join(self, parts: Parts) -> bytes:
-        data = codec.join(parts)
-        if len(data) > self.options.max_size:
-            raise SessionTooLarge(
-                f"the session holds {len(data)} octets, max_size={self.options.max_size}: keep large things in your "
-                "database and their keys in the session"
-            )
-        return data
 
     def _merged(self, session: BaseSession, changes: Changes, current: Record, now: float) -> _Draft:
         """Our changes on top of what another request wrote first."""
@@ -458,7 +352,7 @@ class Lifecycle:
         """Move the deadline. Refused (another writer was first) is fine: that writer has moved it (rule 11)."""
         record = draft.record
         assert record is not None
-        deadline = min(now + self._idle_of(record.lifetime), record.ends_at)
+        deadline = min(now + self.rules.idle_of(record.lifetime), record.ends_at)
         moved = await self._commands.touch(record, deadline, now)
         if not moved:
             return _NO_COOKIE
@@ -501,10 +395,10 @@ class Lifecycle:
     def _first(self, session: BaseSession, locator: str, verifier: str, parts: Parts, now: float) -> Record:
         lifetime = session._lifetime
         record = drafts.first(
-            locator, self._ids.version(), verifier, self._join(parts) if parts else codec.EMPTY, now,
-            idle=self._idle_of(lifetime), ends_at=self._ends_at(now), lifetime=lifetime,
+            locator, self._ids.version(), verifier, self.rules.encoded(parts) if parts else codec.EMPTY, now,
+            idle=self.rules.idle_of(lifetime), ends_at=self.rules.ends_at(now), lifetime=lifetime,
         )  # fmt: skip
-        return self._logged_in(session, record, now)
+        return self.rules.logged_in(session, record, now)
 
     async def _switch(self, session: BaseSession, now: float, *, elapsed: Callable[[], float]) -> Committed:
         """Another user logs in here: a session of their own first, then the end of the old one (rule 5)."""
@@ -592,8 +486,8 @@ class Lifecycle:
                 return default
             rest = {name: part for name, part in parts.items() if name != key}
             following = drafts.following(
-                record, self._ids.version(), self._join(rest), now,
-                idle=self._idle_of(record.lifetime), lifetime=record.lifetime,
+                record, self._ids.version(), self.rules.encoded(rest), now,
+                idle=self.rules.idle_of(record.lifetime), lifetime=record.lifetime,
             )  # fmt: skip
             outcome, lasts = await self._commands.write(following, record.versions[0], None, False, now)
             if not lasts:

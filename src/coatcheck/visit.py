@@ -112,7 +112,7 @@ def is_due(session: Served) -> bool:
     if session._channel is _PLAIN:
         _complain(session)
         return False
-    return not session._flows.lifecycle.idle(session, session._at)
+    return not session._flows.lifecycle.rules.idle(session, session._at)
 
 
 def _complain(session: Served) -> None:

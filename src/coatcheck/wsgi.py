@@ -233,7 +233,7 @@ def commit(sessions: SessionManager, session: Session[Any]) -> CookieAction:
 
 def _loaded_for_options(session: Session[Any]) -> bool:
     """Load a session that nobody used, where the options ask for it (`rolling`, say). An outage is nobody's concern then."""
-    if not session._flows.lifecycle.every_request:
+    if not session._flows.lifecycle.rules.every_request:
         return False
     try:
         session._load()

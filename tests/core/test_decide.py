@@ -183,9 +183,11 @@ def test_idle_is_told_only_where_the_table_says_nothing() -> None:
         parts = session._changes().sets
         draft = _Draft(session._record, parts, bool(parts))
         for lifecycle in rules:
-            if lifecycle.idle(session, NOW):
+            if lifecycle.rules.idle(session, NOW):
                 idle += 1
-                decided = decide(lifecycle._situation(session, draft, NOW))
+                decided = decide(
+                    lifecycle.rules.situation(session, draft.record, draft.parts, draft.changed, NOW)
+                )
                 assert decided == Decision(Action.NOTHING, NONE), (session, session._record)
     assert idle > 100
 
@@ -197,11 +199,11 @@ def test_the_usual_write_is_told_only_where_the_table_says_so() -> None:
         if record is None:
             continue
         for lifecycle in rules:
-            if lifecycle._is_usual(session, record, NOW):
+            if lifecycle.rules.is_usual(session, record, NOW):
                 assert (parts is not None) == session.modified
                 if parts is not None:
                     usual += 1
-                    decided = decide(lifecycle._situation(session, _Draft(record, parts, True), NOW))
+                    decided = decide(lifecycle.rules.situation(session, record, parts, True, NOW))
                     assert decided == Decision(Action.REPLACE, NONE)
     assert usual > 100
 
@@ -211,7 +213,7 @@ def test_a_request_that_does_not_touch_its_session_is_idle_unless_the_options_as
         for session in stored():
             options = lifecycle.options
             asked = options.resave or options.save_uninitialized or options.rolling
-            assert lifecycle.idle(session, NOW) is not asked
+            assert lifecycle.rules.idle(session, NOW) is not asked
 
 
 def test_a_reading_request_is_idle_wherever_the_table_says_nothing() -> None:
@@ -219,6 +221,8 @@ def test_a_reading_request_is_idle_wherever_the_table_says_nothing() -> None:
         for session in stored():
             session._open()
             draft = _Draft(session._record, session._base or {}, False)
-            nothing = decide(lifecycle._situation(session, draft, NOW)) == Decision(Action.NOTHING, NONE)
-            if session._record is not None and not lifecycle.every_request:
-                assert lifecycle.idle(session, NOW) is nothing
+            nothing = decide(
+                lifecycle.rules.situation(session, draft.record, draft.parts, draft.changed, NOW)
+            ) == Decision(Action.NOTHING, NONE)
+            if session._record is not None and not lifecycle.rules.every_request:
+                assert lifecycle.rules.idle(session, NOW) is nothing

@@ -1,0 +1,137 @@
+"""What the options mean for one session at one moment. Pure: what `lifecycle` asks before it acts."""
+
+from typing import Final
+
+from coatcheck.core import codec, drafts
+from coatcheck.core.decide import Situation
+from coatcheck.core.merge import Parts
+from coatcheck.core.options import Options
+from coatcheck.core.record import Lifetime, Record
+from coatcheck.core.session import BaseSession, Phase, Standing
+from coatcheck.errors import SessionTooLarge
+
+__all__ = ["Rules"]
+
+_LIVE: Final = Standing.LIVE  # an enum's member costs 50 ns to look up, a global 2
+
+
+class Rules:
+    """The options of one application, applied."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.every_request = options.rolling or options.resave or options.save_uninitialized
+        """Whether the options ask for every request's session to be looked at, used or not."""
+        self._times = options.timeouts.in_seconds()
+
+    # ---- what is to be done
+
+    def idle(self, session: BaseSession, now: float) -> bool:
+        """Whether a commit would come to nothing: the usual end of a request that only reads, told without a
+        coroutine.
+        """
+        if not session._accessed:
+            return not self.every_request
+        record = session._record
+        if (
+            record is None
+            or self.every_request
+            or session._pending
+            or now - record.seen_at >= self._times.touch
+        ):
+            return False
+        renewal = record.renewal
+        if (renewal is not None and renewal.seen_at is None) or not session._quiet():
+            return False
+        return record.user_id is None or not self.renewal_due(record, now)
+
+    def is_usual(self, session: BaseSession, record: Record, now: float) -> bool:
+        """Whether the table is bound to say "replace, and no cookie" of changed data, told with a few looks."""
+        renewal = record.renewal
+        return (
+            session._standing is _LIVE
+            and not (session._meant or session._on_previous or session._reissue or self.options.rolling)
+            and (record.lifetime is None or not record.lifetime.persistent)
+            and (renewal is None or renewal.seen_at is not None)
+            and (record.user_id is None or not self.renewal_due(record, now))
+        )
+
+    def situation(
+        self, session: BaseSession, record: Record | None, parts: Parts, changed: bool, now: float
+    ) -> Situation:
+        """Everything `decide` needs to know: `record` is what is stored, `parts` what should be, `changed` if they differ."""
+        options, login = self.options, session._login
+        headers_sent = session._phase is not Phase.OPEN
+        if record is None or session._standing is not Standing.LIVE:
+            return Situation(
+                session._standing,
+                login=login is not None,
+                changed=changed and len(parts) > 0,  # nothing came of a clear() or logout() of nothing
+                save_uninitialized=options.save_uninitialized,
+                headers_sent=headers_sent,
+            )
+        current = not session._on_previous
+        lifetime = session._lifetime if session._lifetime_set else record.lifetime
+        first_sight = current and record.renewal is not None and record.renewal.seen_at is None
+        return Situation(
+            Standing.LIVE,
+            login is not None,
+            login is not None and record.user_id is not None and login.user_id != record.user_id,
+            session._logout,
+            session._regenerate,
+            changed or lifetime != record.lifetime,
+            options.resave or session._forced or first_sight,
+            current and self.renewal_due(record, now),
+            session._on_previous or session._reissue,
+            session._touch or now - record.seen_at >= self._times.touch,
+            lifetime is not None and lifetime.persistent,
+            options.rolling,
+            False,
+            headers_sent,
+        )
+
+    def renewal_due(self, record: Record, now: float) -> bool:
+        """Only logged-in sessions are renewed by age: there is nothing to steal in the others."""
+        after = self._times.renewal
+        if record.user_id is None or after is None:
+            return False
+        since = record.rotated_at or record.created_at
+        return now - (since if record.renewal is None else max(since, record.renewal.at)) >= after
+
+    # ---- what a record becomes
+
+    def logged_in(self, session: BaseSession, record: Record, now: float) -> Record:
+        """The record under this request's login, if it has one."""
+        intent = session._login
+        if intent is None:
+            return record
+        lifetime = record.lifetime
+        if not session._lifetime_set:
+            if intent.login.remember:
+                lifetime = Lifetime(idle=self._times.remember, persistent=True)
+            elif record.login is not None and record.login.remember:
+                lifetime = None
+        return drafts.logged_in(
+            record, intent.user_id, intent.login, now,
+            idle=self.idle_of(lifetime), ends_at=self.ends_at(now), lifetime=lifetime,
+        )  # fmt: skip
+
+    def ends_at(self, now: float) -> float:
+        """When a session that begins now, or is logged in now, ends at the latest."""
+        ends_by = self.options.ends_by
+        latest = now + self._times.absolute
+        return latest if ends_by is None else min(latest, ends_by.timestamp())
+
+    def idle_of(self, lifetime: Lifetime | None) -> float:
+        """The idle timeout of a session with this lifetime of its own, in seconds."""
+        return self._times.idle if lifetime is None or lifetime.idle is None else lifetime.idle
+
+    def encoded(self, parts: Parts) -> bytes:
+        """The data as they are stored. Raises SessionTooLarge."""
+        data = codec.join(parts)
+        if len(data) > self.options.max_size:
+            raise SessionTooLarge(
+                f"the session holds {len(data)} octets, max_size={self.options.max_size}: keep large things in your "
+                "database and their keys in the session"
+            )
+        return data
