@@ -197,7 +197,9 @@ class LikeADict(RuleBasedStateMachine):
     @rule()
     def reload(self) -> None:
         self.session.reload()
-        self.dict = copy.deepcopy(self.stored)
+        assert snapshot(self.session) == snapshot(self.stored)
+        # In the order that is stored: to delete a key and set it again to the same value stores nothing.
+        self.dict = {key: copy.deepcopy(self.stored[key]) for key in self.session}
         self.exact = True
 
     @rule()
