@@ -83,6 +83,7 @@ class Visit:
     accessed: bool = True
     fence: float | None = None
     cleared: bool = False
+    deleted: set[str] = field(default_factory=set)
 
 
 class Model:
@@ -242,6 +243,7 @@ def imagined(act: Act, visit: Visit, model: Model) -> Any:
             own["dict"] = fresh
         case "delete":
             own.pop(key, None)
+            visit.deleted |= {key} & data.keys()
             return data.pop(key, "missing")
         case "clear":
             data.clear()
@@ -272,7 +274,8 @@ def imagined(act: Act, visit: Visit, model: Model) -> Any:
 def _taken(key: str, visit: Visit, model: Model) -> Any:
     row = visit.row
     stored = row is not None and row.ended is None and key in row.data
-    if stored and row is not None and visit.data.get(key, row) == row.data[key] and key not in visit.own:
+    replaced = visit.cleared or key in visit.deleted  # what is stored is nothing to this request any more
+    if stored and row is not None and not replaced and visit.data.get(key, row) == row.data[key]:
         row.data = {name: value for name, value in row.data.items() if name != key}
         row.is_seen(model.now)
     visit.own.pop(key, None)
