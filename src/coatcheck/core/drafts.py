@@ -1,8 +1,4 @@
-"""What a record becomes: the pure half of every write. Each function takes a record and returns the next one.
-
-Records are rebuilt by position where it is done on every request: naming the fields that change
-(`msgspec.structs.replace`) costs 1.3 us, the constructor 0.2.
-"""
+"""What a record becomes: the pure half of every write. Each function takes a record and returns the next one."""
 
 import hmac
 from typing import Final, NamedTuple
@@ -89,24 +85,13 @@ def following(
     record: Record, version: str, data: bytes, now: float, *, idle: float, lifetime: Lifetime | None
 ) -> Record:
     """The same session with other data, seen now."""
-    ends_at = record.ends_at
-    return Record(
-        record.key,
-        (version, *record.versions[: VERSIONS_KEPT - 1]),
-        record.verifier,
-        data,
-        record.created_at,
-        now,
-        min(now + idle, ends_at),
-        ends_at,
-        record.epoch,
-        record.rotated_at,
-        record.user_id,
-        record.authenticated_at,
-        record.login,
-        record.renewal,
-        lifetime,
-        record.format,
+    return replace(
+        record,
+        versions=(version, *record.versions[: VERSIONS_KEPT - 1]),
+        data=data,
+        seen_at=now,
+        deadline=min(now + idle, record.ends_at),
+        lifetime=lifetime,
     )
 
 

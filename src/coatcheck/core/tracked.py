@@ -303,7 +303,8 @@ class Tracked(MutableMapping[str, Any]):
             self._write_typed_back()
         pending = self._pending
         if not self._cleared and not self._deletes and not self._ops:
-            return self._assignments(pending) if pending else NO_CHANGES
+            plain = self._sets(self._base or {}) if pending else {}
+            return Changes(plain) if plain else NO_CHANGES
         base: Parts = {} if self._cleared else (self._base or {})
         sets: dict[str, bytes] = {}
         ops = dict(self._ops or {})
@@ -337,29 +338,20 @@ class Tracked(MutableMapping[str, Any]):
             or self._typed is not None
         ):
             return None
-        parts: dict[str, bytes | msgspec.Raw] | None = None
+        sets = self._sets(base)
+        return {**base, **sets} if sets else None
+
+    def _sets(self, base: Parts) -> dict[str, bytes]:
+        """Keys assigned, or containers changed in place: what the usual request does, and nothing else."""
+        sets: dict[str, bytes] = {}
         self._written = written = {}
         for key, now in self._pending.items():
             if not now:
                 now = written[key] = codec.encode(self._live[key], key)
             was = base.get(key)
             if was is None or (bytes(was) != now and not _alike(now, was)):
-                if parts is None:
-                    parts = dict(base)
-                parts[key] = now
-        return parts
-
-    def _assignments(self, pending: dict[str, bytes | None]) -> Changes:
-        """The changes of the usual request: keys assigned, or containers changed in place, and nothing else."""
-        base, sets, written = self._base or {}, {}, {}
-        for key, now in pending.items():
-            if not now:
-                now = written[key] = codec.encode(self._live[key], key)
-            was = base.get(key)
-            if was is None or (bytes(was) != now and not _alike(now, was)):
                 sets[key] = now
-        self._written = written
-        return Changes(sets) if sets else NO_CHANGES
+        return sets
 
     def _catch_up(self) -> None:
         """Take what was committed for the new base. Values the handler holds stay the same objects."""
