@@ -2,8 +2,8 @@
 PORT ?= 8000
 PY := .venv/bin/python
 # Rooms of Python code that exist in this checkout.
-CODE := $(wildcard src tests demo bench fuzz examples docs/conf.py conftest.py)
-TYPED := $(wildcard src tests demo bench fuzz examples)
+CODE := $(wildcard src tests servers demo bench fuzz examples docs/conf.py conftest.py)
+TYPED := $(wildcard src tests servers demo bench fuzz examples)
 COVER := --cov --cov-config=pyproject.toml --cov-report=term
 
 .DEFAULT_GOAL := help
@@ -22,11 +22,13 @@ demo: ## the demo application: make demo PORT=8000
 test: ## all tests that fit 25 minutes on two cores; core and lifecycle covered to 95%
 	@bash scripts/setup dev
 	@bash scripts/node
+	@bash scripts/servers test
 	@$(PY) -m pytest -m "not slow" $(COVER)
 
 test-all: ## the slow tests too
 	@bash scripts/setup dev
 	@bash scripts/node
+	@bash scripts/servers all
 	@$(PY) -m pytest $(COVER)
 
 check: ## lint, format, types, import contracts, docs

@@ -23,7 +23,7 @@ An own store needs these five methods and nothing else; abilities are asked for 
 
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -34,6 +34,7 @@ __all__ = [
     "FENCED",
     "FULL",
     "GONE",
+    "HEARTBEAT",
     "SAVED",
     "TAKEN",
     "TOMBSTONE",
@@ -43,12 +44,15 @@ __all__ = [
     "Checks",
     "Counts",
     "EndedAll",
+    "Notice",
     "Outcome",
     "Page",
+    "SetsUp",
     "Store",
     "Sweeps",
     "Terms",
     "Verdict",
+    "Watches",
 ]
 
 TOMBSTONE: Final = 60.0
@@ -182,8 +186,47 @@ class Checks(Protocol):
         ...
 
 
+class Notice(msgspec.Struct, frozen=True):
+    """What a store tells those who watch it."""
+
+    kind: Literal["ended", "watching", "lost"]
+    """ended: the session `key` was ended (not: it expired). watching: from here on no ending is missed; repeated at least every
+    `HEARTBEAT` seconds, each time as the answer of the server. lost: endings may be missed until the next "watching"."""
+    key: str = ""
+
+
+HEARTBEAT: Final = 5.0
+"""Seconds at most between two notices "watching" of a watch that works: longer silence means that it does not."""
+
+
+@runtime_checkable
+class Watches(Protocol):
+    """Tells of sessions that are ended, whichever process ends them."""
+
+    def watch(self, tell: Callable[[Notice], None]) -> Callable[[], None]:
+        """Have `tell` called with every notice from now on; returns what stops it.
+
+        An awaiting store watches in a task of the running event loop, and calls `tell` there; a blocking store in a thread of
+        its own. A connection that is lost is made again, with pauses, until stopped. `tell` must be quick and not raise.
+        """
+        ...
+
+
+@runtime_checkable
+class SetsUp(Protocol):
+    """Needs tables or indexes made before the first session: by `setup()` of a manager, or `coatcheck setup`, never by itself."""
+
+    async def setup(self) -> None:
+        """Make what is missing; safe to call again, and from several processes at once."""
+        ...
+
+
 class Backend(Protocol):
-    """What a user configures: it hands each face a store whose client suits it, or raises `WrongFace` at once."""
+    """What a user configures: it hands each face a store whose client suits it, or raises `WrongFace` at once.
+
+    It may also have `close()`, which closes what the sync face opened, and `async aclose()`, which closes what event loops
+    opened. Both close only what the backend opened itself: a client that was handed in is its owner's.
+    """
 
     def blocking(self) -> Store:
         """A store whose methods never suspend: for the sync face."""

@@ -1,35 +1,86 @@
 """Stores: one file a backend. `open_store` turns a URL into one; a driver is imported only when its URL is used."""
 
 from importlib import import_module
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
+from coatcheck.core.outage import Outage
 from coatcheck.core.ports import Backend
 from coatcheck.errors import ConfigurationError
 
 __all__ = ["hide_password", "open_store"]
 
+
+class _Kind(NamedTuple):
+    """Where the store of a URL scheme lives."""
+
+    module: str
+    name: str
+    """A class with `from_url(url)`; with an extra, `from_url(url, outage=…)`."""
+    extra: str = ""
+    """What `pip install "coatcheck[…]"` needs."""
+
+
+_REDIS: Final = _Kind("coatcheck.stores.redis", "RedisStore", "redis")
+_POSTGRES: Final = _Kind("coatcheck.stores.postgres", "PostgresStore", "postgres")
+_MONGO: Final = _Kind("coatcheck.stores.mongo", "MongoStore", "mongo")
+_SQLALCHEMY: Final = _Kind("coatcheck.stores.sqlalchemy", "SQLAlchemyStore", "sqlalchemy")
 _SCHEMES: Final = {
-    "memory": ("coatcheck.stores.memory", "MemoryStore"),
-    "sqlite": ("coatcheck.stores.sqlite", "SQLiteStore"),
+    "memory": _Kind("coatcheck.stores.memory", "MemoryStore"),
+    "sqlite": _Kind("coatcheck.stores.sqlite", "SQLiteStore"),
+    "redis": _REDIS,
+    "rediss": _REDIS,
+    "valkey": _REDIS,
+    "valkeys": _REDIS,
+    "unix": _REDIS,
+    "redis+sentinel": _REDIS,
+    "rediss+sentinel": _REDIS,
+    "redis+cluster": _REDIS,
+    "rediss+cluster": _REDIS,
+    "postgresql": _POSTGRES,
+    "postgres": _POSTGRES,
+    "mongodb": _MONGO,
+    "mongodb+srv": _MONGO,
+    "mysql": _SQLALCHEMY,
+    "mariadb": _SQLALCHEMY,
 }
-"""URL scheme -> module and class; each class has `from_url(url)`."""
 
 
-def open_store(url: str) -> Backend:
-    """The store a URL names: `memory:`, `sqlite:///relative.db`, `sqlite:////absolute.db`.
+def open_store(url: str, *, outage: Outage | None = None) -> Backend:
+    """The store a URL names: `memory:`, `sqlite:///relative.db`, `redis://host:6379/0`, `postgresql://…`, `mongodb://…`, and with
+    `sqlalchemy+` before it any URL of SQLAlchemy's.
 
-    Raises ConfigurationError for a scheme nobody knows.
+    A driver's name after a `+`, as in a `DATABASE_URL`, is accepted: `postgresql+asyncpg://…`. `outage` is for stores that have a
+    server. Raises ConfigurationError for a scheme nobody knows, and for one whose extra is not installed.
     """
+    kind = _kind(url)
+    try:
+        module = import_module(kind.module)
+    except ImportError as error:
+        if not kind.extra:
+            raise
+        raise ConfigurationError(
+            f'store={hide_password(url)!r} needs a driver that is not installed ({error}): pip install "coatcheck[{kind.extra}]"'
+        ) from error
+    store = getattr(module, kind.name)
+    backend: Backend = store.from_url(url, outage=outage or Outage()) if kind.extra else store.from_url(url)
+    return backend
+
+
+def _kind(url: str) -> _Kind:
     scheme = url.partition(":")[0].lower() if ":" in url else ""
-    if scheme not in _SCHEMES:
+    base, _, driver = scheme.partition("+")
+    kind = _SCHEMES.get(scheme)
+    if kind is None and driver and base in ("postgresql", "postgres", "mysql", "mariadb"):
+        kind = _SCHEMES[base]
+    if kind is None and base == "sqlalchemy" and driver:
+        kind = _SQLALCHEMY
+    if kind is None:
         known = ", ".join(f"{name}:" for name in _SCHEMES)
         raise ConfigurationError(
-            f"store={hide_password(url)!r}: no store for this; give a URL that begins with {known}"
+            f"store={hide_password(url)!r}: no store for this; give a URL that begins with {known}, or sqlalchemy+…:"
         )
-    module, name = _SCHEMES[scheme]
-    backend: Backend = getattr(import_module(module), name).from_url(url)
-    return backend
+    return kind
 
 
 def hide_password(url: str) -> str:

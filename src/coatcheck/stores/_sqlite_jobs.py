@@ -17,9 +17,9 @@ from coatcheck.core.ports import (
     Terms,
 )
 from coatcheck.core.record import Ended, Record
+from coatcheck.stores._rows import Row, Written, forward, judge
 from coatcheck.stores._sqlite_file import PROBE, Cursor
 from coatcheck.stores._sqlite_pool import atomically
-from coatcheck.stores._sqlite_rows import Row, Written, forward, judge
 
 __all__ = [
     "admit",

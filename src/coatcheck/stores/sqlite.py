@@ -18,10 +18,10 @@ from coatcheck.core.ports import EndedAll, Outcome, Page, Terms
 from coatcheck.core.record import Ended, Record
 from coatcheck.errors import ConfigurationError, UsageError
 from coatcheck.stores import _sqlite_jobs as jobs
+from coatcheck.stores._rows import judge, readable, written
 from coatcheck.stores._sqlite_client import Awaiting, Blocking, Client
 from coatcheck.stores._sqlite_file import Synchronous, location, prepare
 from coatcheck.stores._sqlite_pool import Pool, atomically
-from coatcheck.stores._sqlite_rows import judge, readable, written
 
 __all__ = ["SQLiteSessions", "SQLiteStore"]
 

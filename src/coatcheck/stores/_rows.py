@@ -1,4 +1,8 @@
-"""A record as a row of the SQLite file, and a row as a record: whatever somebody else may have put there."""
+"""A record as a row of a table, and a row as a record: whatever somebody else may have put there.
+
+What statements look at has columns; the rest of a record is packed into one value (MessagePack). Every store that has rows or
+something like them packs it the same way, so a record's format is written down once.
+"""
 
 from math import isfinite
 from typing import Any, Final
@@ -135,7 +139,7 @@ def _finite(renewal: Renewal | None, lifetime: Lifetime | None) -> bool:
 
 
 def _corrupt(key: str) -> CorruptRecord:
-    return CorruptRecord(f"SQLite: the row of session {key} is not a record of ours")
+    return CorruptRecord(f"what is stored for session {key} is not a record of ours")
 
 
 def readable(rows: list[Row], now: float) -> list[Record]:
