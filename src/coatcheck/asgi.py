@@ -24,7 +24,7 @@ from coatcheck.errors import (
 )
 from coatcheck.exchange import Arrival, Exchange, holds_data
 from coatcheck.faces import AsyncSession
-from coatcheck.flows import shielded
+from coatcheck.flows import begun
 from coatcheck.manager import AsyncSessionManager
 
 __all__ = ["SessionMiddleware", "get_session"]
@@ -41,6 +41,7 @@ _NO_COOKIE: Final = CookieAction.NONE
 _VARY: Final = (b"vary", b"Cookie")
 _PRIVATE: Final = (b"cache-control", b"private")
 
+_BEFORE_2_4: Final = frozenset({"2.0", "2.1", "2.2", "2.3"})
 _STARTS: Final = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 _ENDS: Final = frozenset({
     "http.response.body", "http.response.pathsend", "websocket.close", "websocket.http.response.body",
@@ -85,46 +86,55 @@ class SessionMiddleware:
                 "lazy=True with resave, rolling or save_uninitialized: these look at every session; leave lazy out"
             )
         self._lazy = lazy
+        # What every request asks for, without a look-up through three objects.
+        self._session, self._time = self.sessions.session, self.sessions.flows.clock.time
+        self._open, self._idle = self.sessions.flows.lifecycle.open, self.sessions.flows.lifecycle.rules.idle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind != "http" and kind != "websocket":
             await self.app(scope, receive, send)
             return
-        outer = scope.get(self._key)
-        if isinstance(outer, AsyncSession) and outer._exchange is self.exchange:
+        key = self._key
+        if key in scope and self._is_ours(scope[key]):
             await self.app(scope, receive, send)  # mounted under itself: one session a request
             return
-        session = self._arrive(scope)
-        passage = _Passage(self, session, scope, receive, send)
-        if session._standing is _UNLOADED and session._failure is None and not self._lazy:
+        session = scope[key] = self._arrive(scope)
+        if not self._lazy and session._standing is _UNLOADED and session._failure is None:
             try:
-                await session._flows.lifecycle.open(session, session._ticket, session._at)
+                await self._open(session, session._ticket, session._at)
             except StoreError as error:
                 session._failed(error)
-        scope[self._key] = session
+        passage = _Passage(self, session, scope, receive, send)
         try:
-            await self.app(scope, passage.receive if kind == "websocket" else receive, passage.send)
+            if kind == "http" and _never_raises(scope):
+                await self.app(scope, receive, passage.send)
+            else:
+                await self.app(scope, passage.receive, passage.guarded)
         except BaseException as error:
             await passage.fail(error)
         else:
             if session._phase is not _DONE:
                 await passage.leave()
 
+    def _is_ours(self, outer: object) -> bool:
+        return isinstance(outer, AsyncSession) and outer._exchange is self.exchange
+
     def _arrive(self, scope: Scope) -> AsyncSession[Any]:
-        sessions, exchange, headers = self.sessions, self.exchange, scope["headers"]
-        now = sessions.flows.clock.time()
+        exchange, headers = self.exchange, scope["headers"]
         found = dict(headers)
-        if len(found) == len(headers) and b"x-forwarded-proto" not in found and not exchange.scoped:
+        if b"cookie" in found and len(found) == len(headers) and b"x-forwarded-proto" not in found:
             # Most requests come with a cookie that has come before: what it is worth takes one look.
-            key = (found.get(b"cookie", b""), found.get(b"host", b""), scope.get("scheme", "http"))
-            reading = exchange.recent.get(key)
+            reading = exchange.recent.get((found[b"cookie"], found.get(b"host", b""), scope["scheme"]))
             if reading is not None:
-                session = sessions.session(reading.ticket)
-                session._exchange, session._channel, session._at = exchange, reading.channel, now
-                session._describe, session._reissue = partial(_arrival, scope), reading.reissue
+                channel, ticket, reissue = reading
+                session = self._session(ticket)
+                session._exchange, session._channel, session._at = exchange, channel, self._time()
+                session._describe = partial(_arrival, scope)
+                if reissue:
+                    session._reissue = session._meant = True
                 return session
-        return visit.arrive(sessions.session, exchange, partial(_arrival, scope), now)
+        return visit.arrive(self._session, exchange, partial(_arrival, scope), self._time())
 
 
 class _Passage:
@@ -144,21 +154,38 @@ class _Passage:
         self._started = self._gone = False
         self.session = session
 
-    async def send(self, message: Message) -> None:
-        """Commit before the headers leave, and again before the end of the body."""
+    def send(self, message: Message) -> Awaitable[None]:
+        """Commit before the headers leave, and again before the end of the body.
+
+        No coroutine of its own where nothing has to be waited for: two a request would be a tenth of a read's cost.
+        """
         kind = message["type"]
         if kind in _STARTS:
             if not self._started:
-                cookie = await self._commit() if self._is_due() else self.session._owed
-                self._begin(message, cookie)
+                if self._is_due() and (rest := self._commit()) is not None:
+                    return self._begin_after(rest, message)
+                self._begin(message)
         elif kind in _ENDS and not message.get("more_body", False):
-            if kind != "http.response.body" or not self._started or not self.session._still():
-                await self._finish()
-            else:
-                visit.depart(self.session)
+            session = self.session
+            if kind != "http.response.body" or not self._started or not session._still():
+                return self._end(message)
+            visit.depart(session)
+        return self._send(message)
+
+    async def _begin_after(self, rest: Awaitable[None], message: Message) -> None:
+        await rest
+        self._begin(message)
+        await self._send(message)
+
+    async def _end(self, message: Message) -> None:
+        await self._finish()
+        await self._send(message)
+
+    async def guarded(self, message: Message) -> None:
+        """Send, and take note of OSError: the ASGI specification's way to say that the client has gone (since 2.4)."""
         try:
-            await self._send(message)
-        except OSError:  # the ASGI specification's way to say that the client has gone
+            await self.send(message)
+        except OSError:
             self._gone = True
             raise
 
@@ -176,30 +203,42 @@ class _Passage:
             session._owed = _NO_COOKIE
             visit.depart(session)
             return False
-        return visit.is_due(session)
+        return not self._middleware._idle(session, session._at) and visit.is_due(session)
 
-    def _begin(self, message: Message, cookie: CookieAction) -> None:
+    def _begin(self, message: Message) -> None:
         """The headers leave."""
         session = self.session
-        if cookie is not _NO_COOKIE or session._accessed:
+        cookie = session._owed
+        if session._accessed or cookie is not _NO_COOKIE:
             _dress(message, session, cookie)
         if session._phase is _OPEN:
             session._phase = _STREAMING
+        session._view = None  # so that whoever looks at it from here on is noticed: `_still`
         self._started = True
 
-    async def _commit(self) -> CookieAction:
+    def _commit(self) -> Awaitable[None] | None:
+        """Commit; None if that is all, else what is to be awaited: the rest, where the store has to be waited for.
+
+        An error page is a response too, and must not run into the same commit again: so a commit that failed is the last.
+        """
         session = self.session
         try:
-            await shielded(session._flows._commit(session))
+            rest = begun(session._flows._commit(session))
         except SessionError as error:
-            # An error page is a response too: it must not run into the same commit again.
             session._failed(error)
             raise
-        return session._owed
+        return None if rest is None else self._end_commit(rest)
+
+    async def _end_commit(self, rest: Awaitable[object]) -> None:
+        try:
+            await rest
+        except SessionError as error:
+            self.session._failed(error)
+            raise
 
     async def _commit_rest(self) -> None:
-        if visit.is_due_again(self.session):
-            await self._commit()
+        if visit.is_due_again(self.session) and (rest := self._commit()) is not None:
+            await rest
 
     async def _finish(self) -> None:
         if self._started:
@@ -259,9 +298,21 @@ class _Passage:
         await self._send({"type": f"{prefix}.response.body", "body": refusal.body})
 
 
+def _never_raises(scope: Scope) -> bool:
+    """Whether the server says nothing when the client has gone: what it does before version 2.4 of the specification."""
+    asgi = scope.get("asgi")
+    return asgi is not None and asgi.get("spec_version") in _BEFORE_2_4
+
+
 def _dress(message: Message, session: AsyncSession[Any], cookie: CookieAction) -> None:
     """Put what must be said into the response's headers: into a new list, since a response object may be sent twice."""
     headers: Iterable[tuple[bytes, bytes]] = message.get("headers") or ()
+    if cookie is _NO_COOKIE and type(headers) is list:
+        # Most responses have neither field; that is told by a few calls into C, whatever the number of headers.
+        names = b" ".join(dict(headers))
+        if names.find(b"vary") < 0 and names.find(b"cache-control") < 0 and names.islower():
+            message["headers"] = [*headers, _VARY, _PRIVATE] if holds_data(session) else [*headers, _VARY]
+            return
     vary: bytes | None = None
     cache: bytes | None = None
     for name, value in headers:
@@ -269,10 +320,6 @@ def _dress(message: Message, session: AsyncSession[Any], cookie: CookieAction) -
             vary = value if vary is None else vary + b", " + value
         elif len(name) == 13 and name.lower() == b"cache-control":
             cache = value if cache is None else cache + b", " + value
-    if cookie is _NO_COOKIE and vary is None and cache is None:
-        full = holds_data(session)
-        message["headers"] = [*headers, _VARY, _PRIVATE] if full else [*headers, _VARY]
-        return
     reply = visit.reply(
         session,
         cookie,

@@ -148,7 +148,7 @@ class Exchange:
         """Everything a request's headers say about its session."""
         channel = self.channel(arrival)
         reading = Reading(channel, *self.ticket(arrival, channel, now))
-        if reading.ticket is not None and not arrival.forwarded_proto and not self._rotates:
+        if reading.ticket is not None and not (arrival.forwarded_proto or self._rotates or self.scoped):
             self._remember((arrival.cookies, arrival.host, arrival.scheme), reading)
         return reading
 

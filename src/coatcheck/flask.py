@@ -148,7 +148,9 @@ class _Interface(SessionInterface):
         if record is not None and record.lifetime is not None and record.lifetime.persistent:
             overdue = session._at - record.seen_at >= float(flows.options.timeouts.touch)  # type: ignore[arg-type]  # seconds by now
             if overdue and app.config["SESSION_REFRESH_EACH_REQUEST"]:
-                session._reissue = True  # the deadline moves, so the browser should hear of it
+                session._reissue = session._meant = (
+                    True  # the deadline moves, so the browser should hear of it
+                )
         return commit(self.sessions, session)
 
     def _stream(self, session: FlaskSession, response: Response) -> None:

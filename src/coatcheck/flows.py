@@ -2,7 +2,7 @@
 
 import asyncio
 import time as system
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from datetime import UTC, datetime
 from types import coroutine
 from typing import Any, Final, NamedTuple, TypeVar, cast
@@ -17,7 +17,7 @@ from coatcheck.core.session import BaseSession, CookieAction, UserId, user_text
 from coatcheck.errors import ConfigurationError, LoginRefused, SessionGone, UsageError
 from coatcheck.lifecycle import Committed, Lifecycle
 
-__all__ = ["Clock", "Device", "Flows", "shielded"]
+__all__ = ["Clock", "Device", "Flows", "begun", "shielded"]
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ class Flows:
     """What both faces do, as coroutines over one store and one clock."""
 
     def __init__(self, store: Store, options: Options, clock: Clock, source: IdSource | None) -> None:
-        self.lifecycle = Lifecycle(store, options, source=source)
+        self.lifecycle = Lifecycle(store, options, source=source, monotonic=clock.monotonic)
         self.store, self.options, self.clock = store, options, clock
 
     async def open(self, session: BaseSession, ticket: Ticket | None) -> None:
@@ -80,9 +80,7 @@ class Flows:
         return session._owed
 
     def _commit(self, session: BaseSession, *, only_logout: bool = False) -> Coroutine[Any, Any, Committed]:
-        monotonic, began = self.clock.monotonic, session._began
-        elapsed = float if session._login is None else lambda: monotonic() - began
-        return self.lifecycle.commit(session, self.clock.time(), elapsed=elapsed, only_logout=only_logout)
+        return self.lifecycle.commit(session, self.clock.time(), only_logout=only_logout)
 
     async def save(self, session: BaseSession) -> None:
         session._may_store()
@@ -180,10 +178,23 @@ async def shielded(flow: Coroutine[Any, Any, T]) -> T:
         waiting = flow.send(None)
     except StopIteration as done:
         return cast(T, done.value)
+    return await _unstoppable(flow, waiting)
+
+
+def begun(flow: Coroutine[Any, Any, object]) -> Awaitable[object] | None:
+    """The same for a caller whose time is dear: the flow has run to its end (None), or this is what is left to be awaited."""
+    try:
+        waiting = flow.send(None)
+    except StopIteration:
+        return None
+    return _unstoppable(flow, waiting)
+
+
+def _unstoppable(flow: Coroutine[Any, Any, T], waiting: Any) -> Awaitable[T]:
     task = asyncio.ensure_future(_resumed(flow, waiting))
     _running.add(task)
     task.add_done_callback(_running.discard)
-    return await asyncio.shield(task)
+    return asyncio.shield(task)
 
 
 @coroutine

@@ -7,9 +7,9 @@ written over what was not read, so nothing that ended comes back; and a reply th
 again, since a write is recognised by the version it would have left (PROTOCOL rules 7-9).
 """
 
-import hmac
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from hmac import compare_digest
 from typing import Any, Final, NamedTuple
 
 from coatcheck.commands import Commands
@@ -84,11 +84,24 @@ def _told(session: BaseSession, cookie: CookieAction) -> Committed:
     return _SEND if cookie is CookieAction.SEND else _CLEAR
 
 
+async def _nothing() -> Committed:
+    return _NO_COOKIE
+
+
 class Lifecycle:
     """The flows over one store, under one set of options."""
 
-    def __init__(self, store: Store, options: Options, *, source: ids.IdSource | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        options: Options,
+        *,
+        source: ids.IdSource | None = None,
+        monotonic: Callable[[], float] = float,
+    ) -> None:
+        """`monotonic` tells seconds, on the clock that `session._began` was read from."""
         self.store = store
+        self._monotonic = monotonic
         self.options = options
         self.rules = Rules(options)
         self._commands = Commands(store)
@@ -98,6 +111,8 @@ class Lifecycle:
                 "lists sessions by user (ByUser), or leave max_sessions out"
             )
         self._ids = source or ids.RandomIds()
+        # What every request asks for, without a look-up.
+        self._version, self._load, self._replace = self._ids.version, store.load, store.replace
 
     def new_locator(self) -> str:
         """A fresh locator, from `genid` if one is configured. Raises ConfigurationError for one that is none."""
@@ -117,77 +132,73 @@ class Lifecycle:
         if ticket is None:
             session._standing = Standing.NEW
             return
+        locator, verifier, proof = ticket
         try:
-            found = await self.store.load(ticket.locator, now=now)
+            found = await self._load(locator, now=now)
         except CorruptRecord as error:
             session._standing = Standing.NEW
-            self._tell("session.corrupt", ticket.locator, detail=str(error), now=now)
+            self._tell("session.corrupt", locator, detail=str(error), now=now)
             return
         if type(found) is Record:
-            if ticket.proof is not None and hmac.compare_digest(ticket.proof, found.verifier):
-                session._standing, session._record, session._verifier = Standing.LIVE, found, ticket.verifier
+            if proof is not None and compare_digest(proof, found.verifier):
+                session._standing, session._record, session._verifier = _LIVE, found, verifier
                 return
-            held = drafts.holding(found, ticket.verifier, now)
+            held = drafts.holding(found, verifier, now)
             session._standing, session._verifier, session._on_previous = held
+            session._meant |= held.on_previous
             if held.standing is Standing.LIVE:
                 session._record = found
             elif held.standing is Standing.NEW:
                 self._tell("session.superseded", found.key, found.user_id, now=now)
         elif found is None:
             session._standing = Standing.NEW
-            self._tell("session.unknown", ticket.locator, now=now)
+            self._tell("session.unknown", locator, now=now)
         else:
             session._standing = Standing.DETACHED
 
     # ---- commit
 
-    async def commit(
-        self,
-        session: BaseSession,
-        now: float,
-        *,
-        elapsed: Callable[[], float] = float,
-        only_logout: bool = False,
-    ) -> Committed:
+    def commit(
+        self, session: BaseSession, now: float, *, only_logout: bool = False
+    ) -> Coroutine[Any, Any, Committed]:
         """Carry out what the request intended; returns what to tell the browser.
 
-        `elapsed` tells how long ago the request began, in seconds of a monotonic clock. `only_logout` is for a
-        request that failed: of all it meant to do, only a logout is kept. Raises StoreError, SessionTooLarge,
-        UnstorableValue and SessionConflict; then nothing was written.
+        `only_logout` is for a request that failed: of all it meant to do, only a logout is kept. Raises StoreError,
+        SessionTooLarge, UnstorableValue and SessionConflict; then nothing was written.
         """
-        if (only_logout and not session._logout) or not (session._accessed or self.rules.every_request):
-            return _NO_COOKIE
-        loaded, draft = session._record, None
-        if loaded is not None and self.rules.is_usual(session, loaded, now):
+        loaded = session._record
+        if loaded is not None and not session._meant and self.rules.is_usual(loaded, now):
             parts = session._assigned_parts()
             if parts is not None:
-                # The usual write: keys were assigned, and nothing else is to be done. A third of the cost of the general
-                # way, and here rather than in a coroutine of its own: each costs 0.25 us.
-                expected, lifetime = loaded.versions[0], loaded.lifetime
-                record = drafts.following(
-                    loaded,
-                    self._ids.version(),
-                    self.rules.encoded(parts),
-                    now,
-                    idle=self.rules.idle_of(lifetime),
-                    lifetime=lifetime,
-                )
-                try:
-                    outcome = await self.store.replace(record, expected=expected, now=now)
-                except ReplyLost:
-                    outcome, lasts = await self._commands.write_again(record, expected, None, False, now)
-                    if not lasts:  # superseded since: not even the cookie that a save() owes is sent
-                        session._verifier = None
-                if outcome is SAVED:
-                    session._settle(record, parts)
-                    return _NO_COOKIE
-                again = await self._contested(
-                    session, session._changes(), record.key, outcome, now, elapsed=elapsed
-                )
-                if isinstance(again, Committed):
-                    return again
-                draft = again
-        return await self._carry_out(session, draft, now, elapsed=elapsed, only_logout=only_logout)
+                return self._write(session, loaded, parts, now) if not only_logout else _nothing()
+        if (only_logout and not session._logout) or not (session._accessed or self.rules.every_request):
+            return _nothing()
+        return self._carry_out(session, None, now, only_logout=only_logout)
+
+    async def _write(self, session: BaseSession, loaded: Record, parts: Parts, now: float) -> Committed:
+        """The usual write: keys were assigned, and nothing else is to be done. A third of the cost of the general way."""
+        expected, lifetime = loaded.versions[0], loaded.lifetime
+        record = drafts.following(
+            loaded,
+            self._version(),
+            self.rules.encoded(parts),
+            now,
+            idle=self.rules.idle_of(lifetime),
+            lifetime=lifetime,
+        )
+        try:
+            outcome = await self._replace(record, expected=expected, now=now)
+        except ReplyLost:
+            outcome, lasts = await self._commands.write_again(record, expected, None, False, now)
+            if not lasts:  # superseded since: not even the cookie that a save() owes is sent
+                session._verifier = None
+        if outcome is SAVED:
+            session._settle(record, parts)
+            return _NO_COOKIE
+        again = await self._contested(session, session._changes(), record.key, outcome, now)
+        if isinstance(again, Committed):
+            return again
+        return await self._carry_out(session, again, now, only_logout=False)
 
     async def _carry_out(
         self,
@@ -195,7 +206,6 @@ class Lifecycle:
         draft: _Draft | None,
         now: float,
         *,
-        elapsed: Callable[[], float],
         only_logout: bool,
     ) -> Committed:
         """Decide and act, and decide again on what is there now, until nobody comes between."""
@@ -208,7 +218,7 @@ class Lifecycle:
         for _ in range(ATTEMPTS):
             decision = decide(self.rules.situation(session, draft.record, draft.parts, draft.changed, now))
             if decision.action in _REWRITES:
-                again = await self._rewrite(session, draft, changes, decision, now, elapsed=elapsed)
+                again = await self._rewrite(session, draft, changes, decision, now)
                 if isinstance(again, Committed):
                     return again
                 draft = again
@@ -219,11 +229,11 @@ class Lifecycle:
             elif decision.action is Action.TOUCH:
                 return await self._touch(session, draft, decision, now)
             elif decision.action is Action.DELETE:
-                return await self._logout(session, now, elapsed=elapsed, only_logout=only_logout)
+                return await self._logout(session, now, only_logout=only_logout)
             elif decision.action is Action.SWITCH:
-                return await self._switch(session, now, elapsed=elapsed)
+                return await self._switch(session, now)
             else:
-                return await self._create(session, now, elapsed=elapsed)
+                return await self._create(session, now)
         raise StoreUnavailable(f"another writer was first {ATTEMPTS} times in a row; try again later")
 
     async def _rewrite(
@@ -233,21 +243,19 @@ class Lifecycle:
         changes: Changes,
         decision: Decision,
         now: float,
-        *,
-        elapsed: Callable[[], float],
     ) -> Committed | _Draft:
         """Write over the record of `draft`. If another writer was first: the draft to try next."""
         record, verifier, parts = self._following(session, draft, changes, decision.action, now)
         expected = draft.record.versions[0] if draft.record is not None else ""
         shorten = session._lifetime_set or session._login is not None
-        terms = self._terms(session, elapsed)
+        terms = self._terms(session)
         outcome, lasts = await self._commands.write(record, expected, terms, shorten, now)
         if not lasts:
             decision, verifier = decision._replace(cookie=CookieAction.NONE), None
         if outcome is SAVED:
             self._saved(session, record, parts, verifier, decision.action, now)
             return _told(session, decision.cookie)
-        return await self._contested(session, changes, record.key, outcome, now, elapsed=elapsed)
+        return await self._contested(session, changes, record.key, outcome, now)
 
     async def _contested(
         self,
@@ -256,8 +264,6 @@ class Lifecycle:
         key: str,
         outcome: Outcome,
         now: float,
-        *,
-        elapsed: Callable[[], float],
     ) -> Committed | _Draft:
         """A write did not go through: what came of it, or the draft to try next."""
         if outcome is FENCED or outcome is FULL:
@@ -270,7 +276,7 @@ class Lifecycle:
                 return self._merged(session, changes, current, now)
         except CorruptRecord as error:  # nothing to merge with, and never an error page (checklist 112)
             self.corrupted(session, str(error), now)
-        return await self._gone(session, now, elapsed=elapsed)
+        return await self._gone(session, now)
 
     def _following(
         self, session: BaseSession, draft: _Draft, changes: Changes, action: Action, now: float
@@ -293,7 +299,7 @@ class Lifecycle:
             verifier = self._ids.verifier()
             following = self.rules.logged_in(session, drafts.rotated(following, verifier, now), now)
         elif action is _RENEW and verifier is not None:
-            following, verifier = drafts.renewed(following, verifier, self._ids.version(), now)
+            following, verifier = drafts.renewed(following, verifier, self._ids.locator(), now)
         elif record.renewal is not None and record.renewal.seen_at is None and not session._on_previous:
             following = drafts.seen(following, now)
         return following, verifier, parts
@@ -319,6 +325,7 @@ class Lifecycle:
         proof = ids.digest(verifier)
         if current.renewal is not None and proof == current.renewal.previous:
             session._verifier, session._on_previous = ids.successor(verifier, current.renewal.nonce), True
+            session._meant = True
         elif proof != current.verifier:
             session._verifier = None
 
@@ -362,15 +369,18 @@ class Lifecycle:
         session._touched(record, now, deadline)
         return _told(session, decision.cookie)
 
-    def _terms(self, session: BaseSession, elapsed: Callable[[], float]) -> Terms | None:
+    def _terms(self, session: BaseSession) -> Terms | None:
         if session._login is None or self._commands.by_user is None:
             return None
-        evict = self.options.at_limit == "evict_oldest"
+        monotonic, began = self._monotonic, session._began
         return Terms(
-            stopwatch=elapsed, own_fence=session._own_fence, limit=self.options.max_sessions, evict=evict
+            stopwatch=lambda: monotonic() - began,
+            own_fence=session._own_fence,
+            limit=self.options.max_sessions,
+            evict=self.options.at_limit == "evict_oldest",
         )
 
-    async def _create(self, session: BaseSession, now: float, *, elapsed: Callable[[], float]) -> Committed:
+    async def _create(self, session: BaseSession, now: float) -> Committed:
         """A session of this request's own: nothing of it is stored yet."""
         if session._standing is Standing.DETACHED:
             session._disown()
@@ -380,14 +390,14 @@ class Lifecycle:
         for _ in range(ATTEMPTS):
             verifier = self._ids.verifier()
             record = self._first(session, locator, verifier, parts, now)
-            outcome = await self._commands.insert(record, self._terms(session, elapsed), now)
+            outcome = await self._commands.insert(record, self._terms(session), now)
             if outcome is SAVED:
                 self._saved(session, record, parts, verifier, Action.CREATE, now)
                 return _told(session, CookieAction.SEND)
             if outcome is FENCED or outcome is FULL:
                 return self._refuse(session, outcome, now)
             if outcome is GONE:
-                return await self._gone(session, now, elapsed=elapsed)
+                return await self._gone(session, now)
             # Somebody lives under this locator: a weak genid. Their session is theirs (checklist 3); take another.
             locator = self.new_locator()
         raise StoreError(f"{ATTEMPTS} new session ids in a row were taken: genid does not make unique ids")
@@ -400,18 +410,16 @@ class Lifecycle:
         )  # fmt: skip
         return self.rules.logged_in(session, record, now)
 
-    async def _switch(self, session: BaseSession, now: float, *, elapsed: Callable[[], float]) -> Committed:
+    async def _switch(self, session: BaseSession, now: float) -> Committed:
         """Another user logs in here: a session of their own first, then the end of the old one (rule 5)."""
         old = session._record
         session._disown()
-        committed = await self._create(session, now, elapsed=elapsed)
+        committed = await self._create(session, now)
         if old is not None and committed.cookie is CookieAction.SEND:
             await self._end(old, now)
         return committed
 
-    async def _logout(
-        self, session: BaseSession, now: float, *, elapsed: Callable[[], float], only_logout: bool
-    ) -> Committed:
+    async def _logout(self, session: BaseSession, now: float, *, only_logout: bool) -> Committed:
         """End the session; what the handler set afterwards begins a new one."""
         old = session._record
         assert old is not None
@@ -425,7 +433,7 @@ class Lifecycle:
             return _NO_COOKIE
         if session._login is None and not session._pending:
             return _told(session, CookieAction.CLEAR)
-        return await self._create(session, now, elapsed=elapsed)
+        return await self._create(session, now)
 
     async def _end(self, record: Record, now: float) -> bool:
         """Delete a session as long as its user is the one we loaded, whatever the epoch (rule 10).
@@ -443,7 +451,7 @@ class Lifecycle:
             expected = found.versions[0]
         raise StoreUnavailable(f"another writer was first {ATTEMPTS} times in a row; try again later")
 
-    async def _gone(self, session: BaseSession, now: float, *, elapsed: Callable[[], float]) -> Committed:
+    async def _gone(self, session: BaseSession, now: float) -> Committed:
         """The session ended, or belongs to another login now: our changes are dropped, a login of our own counts
         (rule 9).
         """
@@ -454,7 +462,7 @@ class Lifecycle:
             session._reset(Standing.DETACHED)
             return _GONE
         session._disown()
-        return await self._create(session, now, elapsed=elapsed)
+        return await self._create(session, now)
 
     def _refuse(self, session: BaseSession, outcome: Outcome, now: float) -> Committed:
         """The login may not be: nothing was written, the session stays as it was before this request (rule 21)."""

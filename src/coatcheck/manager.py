@@ -155,11 +155,13 @@ class AsyncSessionManager:
         self._owns = isinstance(store, str)
         face = cast(Store, self._backend.awaiting() if hasattr(self._backend, "awaiting") else self._backend)
         self.flows = Flows(face, options or Options(), clock or Clock(), ids)
+        self._monotonic = self.flows.clock.monotonic
 
     def session(self, ticket: Ticket | None = None) -> AsyncSession[Any]:
         """A session for one request, from the ticket of its cookie; `await session.load()` loads it."""
         session: AsyncSession[Any] = AsyncSession()
-        session._flows, session._ticket, session._began = self.flows, ticket, self.flows.clock.monotonic()
+        session._ready()
+        session._flows, session._ticket, session._began = self.flows, ticket, self._monotonic()
         if ticket is None:
             session._standing = Standing.NEW
         return session

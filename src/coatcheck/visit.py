@@ -79,7 +79,7 @@ def arrive(
     session = make(ticket)
     session._exchange, session._describe, session._channel, session._at = exchange, describe, channel, now
     if reissue:
-        session._reissue = True
+        session._reissue = session._meant = True
     if channel is Channel.PLAIN:
         session._standing = Standing.DETACHED
     if not exchange.covers(arrival.path):
@@ -107,12 +107,12 @@ def is_kept(session: Served, present: object, place: str) -> bool:
 
 def is_due(session: Served) -> bool:
     """Whether there is something to commit before the headers leave."""
-    if session._failure is not None:
+    if session._flows.lifecycle.rules.idle(session, session._at) or session._failure is not None:
         return False
     if session._channel is _PLAIN:
         _complain(session)
         return False
-    return not session._flows.lifecycle.rules.idle(session, session._at)
+    return True
 
 
 def _complain(session: Served) -> None:

@@ -144,6 +144,7 @@ def sessions(base: Plain) -> Iterator[Plain]:
         elif meant:
             getattr(session, meant)()
         session._on_previous, session._reissue, session._phase = on_previous, reissue, phase
+        session._meant |= on_previous or reissue  # as whoever finds these out notes it
         yield session
 
 
@@ -199,7 +200,7 @@ def test_the_usual_write_is_told_only_where_the_table_says_so() -> None:
         if record is None:
             continue
         for lifecycle in rules:
-            if lifecycle.rules.is_usual(session, record, NOW):
+            if not session._meant and lifecycle.rules.is_usual(record, NOW):
                 assert (parts is not None) == session.modified
                 if parts is not None:
                     usual += 1

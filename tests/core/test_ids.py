@@ -1,6 +1,8 @@
 """Locators, verifiers and what follows from them."""
 
 import re
+import subprocess
+import sys
 from hashlib import sha256
 
 from hypothesis import given
@@ -62,3 +64,27 @@ def test_the_successor_is_for_ever() -> None:
 
 def test_a_ticket_shows_its_locator_only() -> None:
     assert repr(Ticket("the-locator", "the-verifier", b"proof")) == "<Ticket the-locator>"
+
+
+def test_no_two_versions_are_the_same_whatever_thread_or_child_makes_them() -> None:
+    script = """if True:
+        import os, threading
+        from coatcheck.core.ids import RandomIds
+
+        made, ids = [], RandomIds()
+        threads = [threading.Thread(target=lambda: made.extend(ids.version() for _ in range(5_000))) for _ in range(8)]
+        if os.fork() == 0:  # both go on from the same count
+            made.extend(ids.version() for _ in range(5_000))
+            os.write(1, "".join(f"{version}\\n" for version in made).encode())
+            os._exit(0)
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        os.wait()
+        print(*made, sep="\\n")
+    """
+    told = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert len(told) == 45_000
+    assert len(set(told)) == 45_000
+    assert {len(version) for version in told} == {16}

@@ -115,11 +115,9 @@ def a_repeated_write_always_sends_its_cookie(patch: Patch) -> None:
 def a_login_does_not_begin_anew(patch: Patch) -> None:
     gone = Lifecycle._gone
 
-    async def fault(
-        self: Lifecycle, session: BaseSession, now: float, *, elapsed: Callable[[], float]
-    ) -> Committed:
+    async def fault(self: Lifecycle, session: BaseSession, now: float) -> Committed:
         session._login = None
-        return await gone(self, session, now, elapsed=elapsed)
+        return await gone(self, session, now)
 
     patch.setattr(Lifecycle, "_gone", fault)
 
@@ -127,11 +125,9 @@ def a_login_does_not_begin_anew(patch: Patch) -> None:
 def a_cookie_for_a_gone_session(patch: Patch) -> None:
     gone = Lifecycle._gone
 
-    async def fault(
-        self: Lifecycle, session: BaseSession, now: float, *, elapsed: Callable[[], float]
-    ) -> Committed:
+    async def fault(self: Lifecycle, session: BaseSession, now: float) -> Committed:
         record, verifier = session._record, session._verifier
-        committed = await gone(self, session, now, elapsed=elapsed)
+        committed = await gone(self, session, now)
         if session._login is None and record is not None:
             session._record, session._verifier, session._owed = record, verifier, CookieAction.SEND
         return committed
@@ -140,11 +136,9 @@ def a_cookie_for_a_gone_session(patch: Patch) -> None:
 
 
 def a_gone_session_begins_anew(patch: Patch) -> None:
-    async def fault(
-        self: Lifecycle, session: BaseSession, now: float, *, elapsed: Callable[[], float]
-    ) -> Committed:
+    async def fault(self: Lifecycle, session: BaseSession, now: float) -> Committed:
         session._disown()
-        return await self._create(session, now, elapsed=elapsed)
+        return await self._create(session, now)
 
     patch.setattr(Lifecycle, "_gone", fault)
 
@@ -229,8 +223,9 @@ def take_believes_itself_first(patch: Patch) -> None:
 def a_login_began_when_it_arrived(patch: Patch) -> None:
     terms = Lifecycle._terms
 
-    def fault(self: Lifecycle, session: BaseSession, elapsed: Callable[[], float]) -> Terms | None:
-        return terms(self, session, float)
+    def fault(self: Lifecycle, session: BaseSession) -> Terms | None:
+        given = terms(self, session)
+        return None if given is None else replace(given, stopwatch=float)
 
     patch.setattr(Lifecycle, "_terms", fault)
 
@@ -238,9 +233,10 @@ def a_login_began_when_it_arrived(patch: Patch) -> None:
 def elapsed_is_measured_too_early(patch: Patch) -> None:
     terms = Lifecycle._terms
 
-    def fault(self: Lifecycle, session: BaseSession, elapsed: Callable[[], float]) -> Terms | None:
-        measured = elapsed()
-        return terms(self, session, lambda: measured)
+    def fault(self: Lifecycle, session: BaseSession) -> Terms | None:
+        measured = self._monotonic() - session._began
+        given = terms(self, session)
+        return None if given is None else replace(given, stopwatch=lambda: measured)
 
     patch.setattr(Lifecycle, "_terms", fault)
 

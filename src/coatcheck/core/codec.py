@@ -67,9 +67,14 @@ def join(parts: Mapping[str, Part]) -> bytes:
 
     Raises UnstorableValue for a key with half a surrogate pair.
     """
-    raws = {key: part if type(part) is msgspec.Raw else msgspec.Raw(part) for key, part in parts.items()}
+    for part in parts.values():
+        if type(part) is not msgspec.Raw:
+            parts = {
+                key: part if type(part) is msgspec.Raw else msgspec.Raw(part) for key, part in parts.items()
+            }
+            break
     try:
-        return _ENCODE(raws)
+        return _ENCODE(parts)
     except UnicodeEncodeError:
         key = next(key for key in parts if not is_text(key))
         raise refusal((None, key), "is a key with half a surrogate pair", FIX_SURROGATE) from None

@@ -8,9 +8,11 @@ length is canonical: there are no padding and no spare bits to gate (checklist 4
 import base64
 import hashlib
 import hmac
+import os
 import secrets
-from os import urandom
-from typing import NamedTuple, Protocol
+from itertools import count
+from time import monotonic_ns
+from typing import Final, NamedTuple, Protocol
 
 __all__ = [
     "LOCATOR_CHARS",
@@ -68,10 +70,27 @@ class RandomIds:
         return Verifier(secrets.token_urlsafe(VERIFIER_BYTES))
 
     def version(self) -> str:
-        """16 characters: unique among the writers of one record; not a secret. Every write makes one: `secrets` adds
-        three calls to it.
+        """16 characters, as good as unique among the writers of one record; not a secret.
+
+        Every write makes one, so it is no system call: `os.urandom` alone was a tenth of a write under load. Counted from a
+        random start of this process; the tick tells clones of a virtual machine apart, which share the start and the count. (The
+        count in the high bits: two threads never arrive at the same sum.)
         """
-        return urandom(8).hex()
+        return ((_start[0] + monotonic_ns() + (next(_count) << 40)) & _LOW_64).to_bytes(8, "big").hex()
+
+
+_LOW_64: Final = 2**64 - 1
+_count: Final = count()
+_start: Final = [0]
+
+
+def _begin() -> None:
+    """Versions begin anew, at a place of this process's own."""
+    _start[0] = int.from_bytes(os.urandom(8), "big")
+
+
+_begin()
+os.register_at_fork(after_in_child=_begin)
 
 
 def digest(verifier: str) -> bytes:

@@ -1,6 +1,6 @@
 """What the options mean for one session at one moment. Pure: what `lifecycle` asks before it acts."""
 
-from typing import Final
+from math import inf
 
 from coatcheck.core import codec, drafts
 from coatcheck.core.decide import Situation
@@ -12,8 +12,6 @@ from coatcheck.errors import SessionTooLarge
 
 __all__ = ["Rules"]
 
-_LIVE: Final = Standing.LIVE  # an enum's member costs 50 ns to look up, a global 2
-
 
 class Rules:
     """The options of one application, applied."""
@@ -23,6 +21,8 @@ class Rules:
         self.every_request = options.rolling or options.resave or options.save_uninitialized
         """Whether the options ask for every request's session to be looked at, used or not."""
         self._times = options.timeouts.in_seconds()
+        self._idle_for = -inf if self.every_request else self._times.touch
+        """Seconds since it was last seen for which a session that was only read needs no command."""
 
     # ---- what is to be done
 
@@ -33,28 +33,26 @@ class Rules:
         if not session._accessed:
             return not self.every_request
         record = session._record
-        if (
-            record is None
-            or self.every_request
-            or session._pending
-            or now - record.seen_at >= self._times.touch
-        ):
+        if record is None or session._pending or session._meant or now - record.seen_at >= self._idle_for:
             return False
-        renewal = record.renewal
-        if (renewal is not None and renewal.seen_at is None) or not session._quiet():
-            return False
-        return record.user_id is None or not self.renewal_due(record, now)
+        return (record.user_id is None and record.renewal is None) or not self._renewal_matters(record, now)
 
-    def is_usual(self, session: BaseSession, record: Record, now: float) -> bool:
-        """Whether the table is bound to say "replace, and no cookie" of changed data, told with a few looks."""
-        renewal = record.renewal
+    def is_usual(self, record: Record, now: float) -> bool:
+        """Whether the table is bound to say "replace, and no cookie" of a live session in which keys were assigned, and nothing
+        else was meant: told with a few looks.
+        """
         return (
-            session._standing is _LIVE
-            and not (session._meant or session._on_previous or session._reissue or self.options.rolling)
+            not self.options.rolling
             and (record.lifetime is None or not record.lifetime.persistent)
-            and (renewal is None or renewal.seen_at is not None)
-            and (record.user_id is None or not self.renewal_due(record, now))
+            and (
+                (record.user_id is None and record.renewal is None) or not self._renewal_matters(record, now)
+            )
         )
+
+    def _renewal_matters(self, record: Record, now: float) -> bool:
+        """Whether the verifier is to be renewed, or was and is seen for the first time."""
+        renewal = record.renewal
+        return (renewal is not None and renewal.seen_at is None) or self.renewal_due(record, now)
 
     def situation(
         self, session: BaseSession, record: Record | None, parts: Parts, changed: bool, now: float

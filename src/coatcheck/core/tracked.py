@@ -32,9 +32,15 @@ class Tracked(MutableMapping[str, Any]):
 
     # Class-level defaults instead of __init__: untouched data cost nothing.
     _base: Parts | None = None
+    _view: Parts | None = None
+    """The base, as long as it may be used as it is; None: ask `_open`."""
     _committed: Parts | None = None
     """What was committed, while it has not been made the base yet."""
-    _written: dict[str, bytes]
+    _meant = False
+    """Whether this request did anything but read and assign."""
+    _held = False
+    """Whether the handler may hold a value that can change in place."""
+    _written: Mapping[str, bytes] = {}
     """What containers were encoded to at the last look, so that the ones in the handler's hands can be told from
     stale ones.
     """
@@ -74,28 +80,28 @@ class Tracked(MutableMapping[str, Any]):
     # ---- reading
 
     def __getitem__(self, key: str) -> Any:
-        base = self._base
-        if base is None or self._committed is not None or self._typed is not None:
+        value = self.get(key, MISSING)
+        if value is MISSING:
+            raise KeyError(key)
+        return value
+
+    def get(self, key: str, default: Any = None) -> Any:
+        base = self._view
+        if base is None:
             base = self._open()
         live = self._live
         if key in live:
             return live[key]
-        if self._cleared or key not in base or key in self._deletes:
-            raise KeyError(key)
+        if key not in base or (self._meant and (self._cleared or key in self._deletes)):
+            return default
         try:
             value = live[key] = codec.decode(base[key])
         except CorruptRecord as error:
             self._invalid(error)
-            raise KeyError(key) from error
-        if type(value) not in IMMUTABLE:
-            self._pending[key] = None
-        return value
-
-    def get(self, key: str, default: Any = None) -> Any:
-        try:
-            return self[key]
-        except KeyError:
             return default
+        if type(value) not in IMMUTABLE:
+            self._pending[key], self._held = None, True
+        return value
 
     def __contains__(self, key: object) -> bool:
         base = self._open()
@@ -153,6 +159,7 @@ class Tracked(MutableMapping[str, Any]):
         if type(value) not in IMMUTABLE:
             # What was read, changed in place and put back is still a change of what was read.
             encoded = None if live.get(key) is value and pending.get(key) is None else b""
+            self._held = True
         live[key], pending[key] = value, encoded
         if self._ops:
             self._ops.pop(key, None)
@@ -164,6 +171,7 @@ class Tracked(MutableMapping[str, Any]):
         self._forget(key)
         if key in self._open():
             self._deletes |= {key}
+            self._meant = True
 
     def popitem(self) -> tuple[str, Any]:
         """Remove the key that was added last and return it with its value, as a dict does."""
@@ -184,7 +192,7 @@ class Tracked(MutableMapping[str, Any]):
         self._live.clear()
         self._pending.clear()
         self._ops, self._typed = None, None
-        self._cleared, self._deletes = True, frozenset()
+        self._cleared, self._deletes, self._meant = True, frozenset(), True
 
     def increment(self, key: str, by: float = 1, *, default: float = MISSING) -> Any:
         """Add `by` to a number, exactly once, whatever other requests do at the same time.
@@ -215,8 +223,8 @@ class Tracked(MutableMapping[str, Any]):
             self[key] = value
             return value
         estimate = codec.encode(value, key)
-        self._ops = {**(self._ops or {}), key: (*earlier, op)}
-        self._live[key], self._pending[key] = value, estimate
+        self._ops, self._meant = {**(self._ops or {}), key: (*earlier, op)}, True
+        self._live[key], self._pending[key], self._held = value, estimate, True
         return value
 
     def _operand(self, key: str, default: Any) -> Any:
@@ -275,6 +283,8 @@ class Tracked(MutableMapping[str, Any]):
         if self._typed is None:
             self._typed = self._schema.load(dict(self))
             self._typed_before = self._typed_fields()
+            self._view = None  # whoever reads a key must see the fields
+            self._meant = self._held = True
         return self._typed
 
     def _typed_fields(self) -> dict[str, bytes]:
@@ -309,11 +319,11 @@ class Tracked(MutableMapping[str, Any]):
         sets: dict[str, bytes] = {}
         ops = dict(self._ops or {})
         estimates: dict[str, bytes] = {}
-        self._written = {}
+        self._written = written = {}
         for key, encoded in self._pending.items():
             now = encoded
             if not now or key in ops:
-                now = self._written[key] = codec.encode(self._live[key], key)
+                now = written[key] = codec.encode(self._live[key], key)
             if key in ops and now == encoded:
                 estimates[key] = now
                 continue
@@ -328,18 +338,16 @@ class Tracked(MutableMapping[str, Any]):
 
     def _assigned_parts(self) -> Parts | None:
         """The session's data with what this request assigned; None if nothing changed, or if it did more than that."""
-        base = self._base
-        if (
-            base is None
-            or self._committed is not None
-            or self._deletes
-            or self._ops
-            or self._cleared
-            or self._typed is not None
-        ):
+        base = self._view
+        if base is None or self._meant:
             return None
         sets = self._sets(base)
-        return {**base, **sets} if sets else None
+        if not sets:
+            return None
+        parts = dict(base)
+        for key, now in sets.items():
+            parts[key] = msgspec.Raw(now)
+        return parts
 
     def _sets(self, base: Parts) -> dict[str, bytes]:
         """Keys assigned, or containers changed in place: what the usual request does, and nothing else."""
@@ -349,7 +357,7 @@ class Tracked(MutableMapping[str, Any]):
             if not now:
                 now = written[key] = codec.encode(self._live[key], key)
             was = base.get(key)
-            if was is None or (bytes(was) != now and not _alike(now, was)):
+            if was is None or not _alike(now, was):
                 sets[key] = now
         return sets
 
@@ -361,7 +369,7 @@ class Tracked(MutableMapping[str, Any]):
         for key, value in list(self._live.items()):
             if type(value) in IMMUTABLE or key not in parts or bytes(parts[key]) != self._written.get(key):
                 del self._live[key]
-        self._base, self._pending = parts, dict.fromkeys(self._live)
+        self._base, self._view, self._pending = parts, None, dict.fromkeys(self._live)
         self._deletes, self._cleared, self._ops = frozenset(), False, None
 
 
@@ -372,6 +380,6 @@ def _alike(ours: bytes, stored: bytes | msgspec.Raw) -> bool:
     if ours == bytes(stored):
         return True
     try:
-        return ours[:1] in b"{[" and codec.same(ours, stored)
+        return ours[0] in b"{[" and codec.same(ours, stored)
     except CorruptRecord:
         return False

@@ -113,7 +113,7 @@ class MemoryStore:
         row = self._rows.get(key)
         if row is None:
             return None
-        if isinstance(row, Record) and row.deadline > now:
+        if type(row) is Record and row.deadline > now:
             return row
         with self._lock:
             return self._live(key, now)
@@ -222,7 +222,7 @@ class MemoryStore:
     def _live(self, key: str, now: float) -> Row | None:
         """What is there. What is past its deadline is dropped for good: a clock that steps back must not revive it."""
         row = self._rows.get(key)
-        if row is None or _deadline(row) > now:
+        if row is None or (row.deadline if type(row) is Record else _deadline(row)) > now:
             return row
         self._drop(key, row)
         return None
@@ -230,7 +230,7 @@ class MemoryStore:
     def _write(self, record: Record, there: Row | None, now: float) -> None:
         """Put `record` in place of `there`."""
         key = record.key
-        if isinstance(there, Record) and there.user_id == record.user_id:
+        if type(there) is Record and there.user_id == record.user_id:
             # The common case, an ordinary change: its recency moves, and only if time has passed its deadline.
             self._rows[key] = record
             (self._anonymous if record.user_id is None else self._known).move_to_end(key)
