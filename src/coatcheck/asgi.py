@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from functools import partial
 from typing import Any, Final
 
-from coatcheck import visit
+from coatcheck import startup, visit
 from coatcheck.configure import configure
 from coatcheck.core.ports import Backend, Store
 from coatcheck.core.session import CookieAction, Phase, Standing
@@ -55,7 +55,8 @@ class SessionMiddleware:
     secret      the signing secret, or several: the first signs, all verify
     scope_key   where in the scope the session is; a second middleware with another key and `name` gives a second session
     lazy        do not load until `await get_session(…)`, even if a genuine cookie came
-    options     the fields of `coatcheck.Options`, and `cookie`, `name`, `proxy`, `insecure_dev`
+    options     the fields of `coatcheck.Options`, and `cookie`, `name`, `proxy`, `insecure_dev`, `outage`,
+                `startup_check`
 
     Raises ConfigurationError, WeakSecret or WrongFace when it is built. A request that needs a store which cannot be reached is
     answered 503, a conflict under on_conflict="raise" 409; other requests go on.
@@ -75,9 +76,14 @@ class SessionMiddleware:
         configured = configure(secret, options)
         self.app = app
         self.sessions = AsyncSessionManager(
-            store, options=configured.options, clock=configured.clock, ids=configured.ids
+            store,
+            options=configured.options,
+            outage=configured.outage,
+            clock=configured.clock,
+            ids=configured.ids,
         )
         self.exchange: Exchange = configured.exchange
+        self._startup_check = configured.startup_check
         self._key = scope_key
         self._every_request = self.sessions.flows.lifecycle.rules.every_request
         if lazy and self._every_request:
@@ -89,6 +95,8 @@ class SessionMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind != "http" and kind != "websocket":
+            if kind == "lifespan":
+                send = startup.Lifespan(self.sessions, send, check=self._startup_check).send
             await self.app(scope, receive, send)
             return
         outer = scope.get(self._key)
@@ -193,8 +201,8 @@ class _Passage:
             await shielded(session._flows._commit(session))
         except SessionError as error:
             # An error page is a response too: it must not run into the same commit again.
-            session._failed(error)
-            raise
+            if session._failed(error):
+                raise
         return session._owed
 
     async def _commit_rest(self) -> None:

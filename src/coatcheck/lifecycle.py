@@ -25,10 +25,11 @@ from coatcheck.core.ports import (
     SAVED,
     EndedAll,
     Outcome,
+    Remembers,
     Store,
     Terms,
 )
-from coatcheck.core.record import Record
+from coatcheck.core.record import Ended, Record
 from coatcheck.core.rules import Rules
 from coatcheck.core.session import BaseSession, CookieAction, Standing
 from coatcheck.errors import (
@@ -84,6 +85,15 @@ def _told(session: BaseSession, cookie: CookieAction) -> Committed:
     return _SEND if cookie is CookieAction.SEND else _CLEAR
 
 
+def _fits(found: Record | Ended | None, ticket: ids.Ticket, now: float) -> bool:
+    """Whether what a store remembered can be what this ticket is about. Only a record is ever remembered."""
+    if type(found) is not Record or (
+        ticket.proof is not None and hmac.compare_digest(ticket.proof, found.verifier)
+    ):
+        return True
+    return drafts.holding(found, ticket.verifier, now).standing is _LIVE
+
+
 class Lifecycle:
     """The flows over one store, under one set of options."""
 
@@ -92,6 +102,7 @@ class Lifecycle:
         self.options = options
         self.rules = Rules(options)
         self._commands = Commands(store)
+        self._remembers = store if isinstance(store, Remembers) else None
         if options.max_sessions is not None and self._commands.by_user is None:
             raise ConfigurationError(
                 f"max_sessions={options.max_sessions}: {type(store).__name__} has no by-user index to count in; use a store that "
@@ -118,7 +129,12 @@ class Lifecycle:
             session._standing = Standing.NEW
             return
         try:
-            found = await self.store.load(ticket.locator, now=now)
+            try:
+                found = await self.store.load(ticket.locator, now=now)
+            except ReplyLost:  # a question may be asked again
+                found = await self.store.load(ticket.locator, now=now)
+            if self._remembers is not None and not _fits(found, ticket, now):
+                found = await self._remembers.load_anew(ticket.locator, now=now)
         except CorruptRecord as error:
             session._standing = Standing.NEW
             self._tell("session.corrupt", ticket.locator, detail=str(error), now=now)
@@ -437,7 +453,7 @@ class Lifecycle:
             if await self._commands.delete(key, now, token, expected):
                 self._tell("session.ended", key, record.user_id, "logout", now=now)
                 return True
-            found = await self.store.load(key, now=now)
+            found = await self._commands.load(key, now)
             if not isinstance(found, Record) or found.user_id != record.user_id:
                 return False
             expected = found.versions[0]
@@ -513,8 +529,10 @@ class Lifecycle:
         session._open()
         record = session._record
         if session._standing is not Standing.LIVE or record is None:
-            raise SessionGone("nothing is stored for this session: there is nothing to reload")
-        found = await self.store.load(record.key, now=now)
+            raise session._outage or SessionGone(
+                "nothing is stored for this session: there is nothing to reload"
+            )
+        found = await self._commands.load(record.key, now)
         if not isinstance(found, Record) or found.epoch != record.epoch:
             raise SessionGone("the session ended, or passed to another login, while this request was at work")
         self._rejoin(session, record, found)

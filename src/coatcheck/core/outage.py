@@ -37,4 +37,6 @@ class Outage:
         for name, least, most in (("retries", 0, RETRIES), ("break_after", 1, 1_000_000)):
             value = getattr(self, name)
             if type(value) is not int or not least <= value <= most:
-                raise ConfigurationError(f"Outage.{name}={value!r}: give a whole number from {least} to {most}")
+                raise ConfigurationError(
+                    f"Outage.{name}={value!r}: give a whole number from {least} to {most}"
+                )

@@ -98,7 +98,9 @@ def hide_password(url: str) -> str:
     if not slashes:
         return url
     where, path = _AFTER_HOST.match(rest).groups()  # type: ignore[union-attr]  # it matches anything
-    if "@" in path:  # a password with a / ? or # in it that nobody has escaped: all up to the last @ may be part of it
+    if (
+        "@" in path
+    ):  # a password with a / ? or # in it that nobody has escaped: all up to the last @ may be part of it
         where, path = rest, ""
     credentials, _, host = where.rpartition("@")
     user, colon, _ = credentials.partition(":")
