@@ -15,7 +15,19 @@ from coatcheck.core.outage import Outage
 from coatcheck.errors import StoreError, UsageError
 from coatcheck.stores.memory import MemoryStore
 
-VERBS = ("load", "create", "replace", "touch", "delete", "admit", "of_user", "end_user", "end_one", "sweep", "count")
+VERBS = (
+    "load",
+    "create",
+    "replace",
+    "touch",
+    "delete",
+    "admit",
+    "of_user",
+    "end_user",
+    "end_one",
+    "sweep",
+    "count",
+)
 
 
 class FaultyServer:
@@ -46,6 +58,18 @@ SERVERS: dict[str, FaultyServer] = {}
 
 class FaultyStore:
     """A store of such a server."""
+
+    load: Any
+    create: Any
+    replace: Any
+    touch: Any
+    delete: Any
+    admit: Any
+    of_user: Any
+    end_user: Any
+    end_one: Any
+    sweep: Any
+    count: Any
 
     def __init__(self, server: FaultyServer) -> None:
         self._server, self._open = server, True

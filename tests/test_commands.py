@@ -65,7 +65,9 @@ QUESTIONS: list[tuple[str, Callable[[Place], Any], Any]] = [
 
 
 @pytest.mark.parametrize(("verb", "ask", "answer"), QUESTIONS)
-def test_a_question_whose_answer_was_lost_is_asked_again(verb: str, ask: Callable[[Place], Any], answer: Any) -> None:
+def test_a_question_whose_answer_was_lost_is_asked_again(
+    verb: str, ask: Callable[[Place], Any], answer: Any
+) -> None:
     place = Place()
     place.server.lost = LOST
     assert ask(place) == answer
@@ -84,7 +86,9 @@ def test_and_once_only(verb: str, ask: Callable[[Place], Any], answer: Any) -> N
 
 
 @pytest.mark.parametrize(("verb", "ask", "answer"), QUESTIONS)
-def test_what_was_never_sent_is_the_stores_to_retry(verb: str, ask: Callable[[Place], Any], answer: Any) -> None:
+def test_what_was_never_sent_is_the_stores_to_retry(
+    verb: str, ask: Callable[[Place], Any], answer: Any
+) -> None:
     if ask is Place.reload:
         return
     place = Place()

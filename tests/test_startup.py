@@ -90,7 +90,9 @@ def test_an_unreachable_store_is_said_at_once_in_one_line_and_the_application_st
 
 
 @STARTS
-def test_a_store_whose_tables_are_missing_is_told_then_too(start: Any, place: tuple[str, FaultyServer]) -> None:
+def test_a_store_whose_tables_are_missing_is_told_then_too(
+    start: Any, place: tuple[str, FaultyServer]
+) -> None:
     url, server = place
     server.is_set_up = False
     events: list[Event] = []
@@ -129,7 +131,9 @@ def test_a_check_that_raises_what_it_may_not_keeps_nobody_from_starting(
     monkeypatch.setattr(FaultyStore, "check", broken)
     events: list[Event] = []
     start(place[0], on_event=events.append)
-    assert [event.detail.partition(": ")[2] for event in events] == ["ZeroDivisionError: a bug of the store's"]
+    assert [event.detail.partition(": ")[2] for event in events] == [
+        "ZeroDivisionError: a bug of the store's"
+    ]
 
 
 @STARTS
@@ -158,7 +162,9 @@ def test_without_an_event_loop_a_store_that_was_handed_in_is_left_alone(start: A
     assert server.told() == []
 
 
-def test_with_one_it_is_asked_when_the_application_itself_has_started(place: tuple[str, FaultyServer]) -> None:
+def test_with_one_it_is_asked_when_the_application_itself_has_started(
+    place: tuple[str, FaultyServer],
+) -> None:
     """Its start-up may open the pool, or make the tables."""
     server = FaultyServer()
     order: list[str] = []
@@ -205,7 +211,9 @@ def test_the_lifespan_is_the_applications_own(place: tuple[str, FaultyServer]) -
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
-def test_a_store_from_a_url_is_closed_after_the_applications_own_shutdown(place: tuple[str, FaultyServer]) -> None:
+def test_a_store_from_a_url_is_closed_after_the_applications_own_shutdown(
+    place: tuple[str, FaultyServer],
+) -> None:
     url, server = place
     order: list[Any] = []
 
@@ -287,7 +295,9 @@ def test_the_same_application_can_be_started_again(
     gc.collect()
 
 
-def test_closing_a_manager_closes_what_its_face_opened(place: tuple[str, FaultyServer], tmp_path: Path) -> None:
+def test_closing_a_manager_closes_what_its_face_opened(
+    place: tuple[str, FaultyServer], tmp_path: Path
+) -> None:
     from coatcheck import AsyncSessionManager, SessionManager
 
     url, server = place
@@ -302,7 +312,11 @@ def test_closing_a_manager_closes_what_its_face_opened(place: tuple[str, FaultyS
         async with AsyncSessionManager(f"sqlite:///{tmp_path}/sessions.db"):  # it has no aclose()
             pass
 
-    with SessionManager(url), SessionManager(FaultyStore(server)), SessionManager(SQLiteStore(tmp_path / "s.db")):
+    with (
+        SessionManager(url),
+        SessionManager(FaultyStore(server)),
+        SessionManager(SQLiteStore(tmp_path / "s.db")),
+    ):
         pass
     asyncio.run(both())
     assert server.closed == ["close", "aclose"]

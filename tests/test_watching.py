@@ -140,7 +140,7 @@ def test_a_store_that_tells_nothing_is_refused_and_can_be_asked_again(tmp_path: 
     with SQLiteStore(tmp_path / "sessions.db") as store:
         sessions = SessionManager(store)
         for _ in range(2):
-            with pytest.raises(ConfigurationError, match="SQLiteSessions.*tells of ended sessions"):
+            with pytest.raises(ConfigurationError, match=r"SQLiteSessions.*tells of ended sessions"):
                 sessions.watch(lambda notice: None)
         assert not isinstance(store.blocking(), Watches)
 

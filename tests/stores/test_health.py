@@ -152,7 +152,7 @@ class Fickle(Health):
     looks = 0
 
     @property
-    def _broken_until(self) -> float | None:  # type: ignore[override]  # where the race is made certain
+    def _broken_until(self) -> float | None:
         self.looks += 1
         return 1e12 if self.looks % 2 else None
 

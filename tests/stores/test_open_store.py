@@ -39,4 +39,6 @@ def test_a_scheme_nobody_knows_is_refused_without_the_password() -> None:
 
 def test_which_stores_have_a_server() -> None:
     assert not any(map(has_server, ("memory:", "sqlite:///sessions.db")))
-    assert all(map(has_server, ("redis://h", "postgresql+asyncpg://h/d", "mongodb://h", "sqlalchemy+oracle://h")))
+    assert all(
+        map(has_server, ("redis://h", "postgresql+asyncpg://h/d", "mongodb://h", "sqlalchemy+oracle://h"))
+    )
