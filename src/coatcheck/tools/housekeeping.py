@@ -1,10 +1,12 @@
 """The commands about what a store holds: `sweep`, `setup`, `stats`, `list`, `show`, `end`.
 
-Each opens the store, does one thing through a `SessionManager`, and closes it. What goes wrong is one line, without a password, and
-an exit code: 1 if it could not be done or is not there, 2 for a command that was not understood, 3 if the store cannot be reached.
+Each opens the store, does one thing through a `SessionManager`, and closes it. What goes wrong is one line, without a password,
+and an exit code: 1 if it could not be done or is not there, 2 for a command that was not understood, 3 if the store cannot be
+reached.
 """
 
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +30,7 @@ __all__ = ["COMMANDS"]
 F = TypeVar("F", bound=Callable[..., Any])
 VARIABLE: Final = "COATCHECK_STORE"
 BATCH: Final = 1000
+_QUIET: Final = logging.NullHandler()
 REPORT_EVERY: Final = 10.0
 """Seconds between two lines about a long sweep, where nobody watches a terminal."""
 
@@ -37,18 +40,20 @@ class Failed(click.ClickException):
 
     def __init__(self, message: str, *, exit_code: int = 1) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        self.exit_code = exit_code  # type: ignore[misc]  # click reads it from the instance
+
+
+def _given(context: click.Context, parameter: click.Parameter, url: str | None) -> str:
+    if not url:
+        raise click.UsageError(f"which store? Give --store URL, or set {VARIABLE}.")
+    return url
 
 
 def _store_option(command: F) -> F:
-    return click.option(
-        "--store",
-        "url",
-        metavar="URL",
-        envvar=VARIABLE,
-        required=True,
-        help=f"The store's URL, or ${VARIABLE}.",
-    )(command)
+    words = f"The store's URL, or ${VARIABLE}, which keeps its password out of the list of processes."
+    return click.option("--store", "url", metavar="URL", envvar=VARIABLE, callback=_given, help=words)(
+        command
+    )
 
 
 _as_json: Final = click.option("--json", "as_json", is_flag=True, help="For programs.")
@@ -56,7 +61,8 @@ _as_json: Final = click.option("--json", "as_json", is_flag=True, help="For prog
 
 @contextmanager
 def _opened(url: str, *, make: bool = False) -> Iterator[SessionManager]:
-    """The sessions of a store; what goes wrong with it is said in one line."""
+    """The sessions of a store; what goes wrong with it is said in one line, and not in the log too."""
+    logging.getLogger("coatcheck").addHandler(_QUIET)
     try:
         _exists(url, make=make)
         with SessionManager(url) as sessions:
