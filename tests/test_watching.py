@@ -157,3 +157,38 @@ def test_the_memory_store_watches_once_for_each_time_it_is_asked() -> None:
     assert len(heard) == 1
     assert run_now(store.delete("nothing", now=1.0, token="t")) is False
     assert len(heard) == 1
+
+
+def test_who_joins_while_the_last_one_leaves_is_heard_by_a_watch_of_its_own() -> None:
+    """The store's `stop` is where another thread gets its turn."""
+    radio, heard = Radio(), list[Notice]()
+    sessions = SessionManager(radio)
+    plain = radio.watch
+
+    def watch(tell: Callable[[Notice], None]) -> Callable[[], None]:
+        stop = plain(tell)
+
+        def stop_late() -> None:
+            sessions.watch(heard.append)
+            stop()
+
+        radio.watch = plain  # type: ignore[method-assign]  # once
+        return stop_late
+
+    radio.watch = watch  # type: ignore[method-assign]  # a store whose watch ends slowly
+    sessions.watch(lambda notice: None)()
+    radio.say("ended", "a")
+    assert heard == [Notice("ended", "a")]
+
+
+def test_a_watch_that_is_stopped_by_its_first_word_is_stopped() -> None:
+    class Hasty(Radio):
+        def watch(self, tell: Callable[[Notice], None]) -> Callable[[], None]:
+            stop = super().watch(tell)
+            self.say("watching")
+            return stop
+
+    radio = Hasty()
+    sessions = SessionManager(radio)
+    sessions.watch(lambda notice: sessions.close())
+    assert radio.on_air == []

@@ -71,10 +71,11 @@ class _Circle:
     """Those who listen to one watch."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a store in memory tells while it is asked to watch
+        # Not held while the store is called: it may tell before it returns, or wait for a thread of its own that is telling.
+        self._lock = threading.Lock()
         self._all: dict[object, Tell] = {}
         self._of: dict[str, dict[object, Tell]] = {}
-        self._stop: Callable[[], None] | None = None
+        self._watch: _Watch | None = None
         self._for_good: Notice | None = None
 
     def join(self, tell: Tell, handle: str | None) -> Callable[[], None]:
@@ -88,16 +89,22 @@ class _Circle:
     def begin(self, store: Watches) -> None:
         """Watch, if nobody does yet."""
         with self._lock:
-            if self._stop is None:
-                self._stop = store.watch(self._hear)
+            if self._watch is not None:
+                return
+            watch = self._watch = _Watch()
+        try:
+            watch.runs(store.watch(self._hear))
+        except BaseException:
+            self.end()
+            raise
 
     def end(self) -> None:
         """Stop watching, and forget everybody."""
         with self._lock:
             self._all, self._of, self._for_good = {}, {}, None
-            stop, self._stop = self._stop, None
-        if stop is not None:
-            stop()
+            watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.stop()
 
     def _leave(self, seat: object, handle: str | None) -> None:
         with self._lock:
@@ -107,7 +114,9 @@ class _Circle:
                 self._of.pop(handle, None)
             if self._all or self._of:
                 return
-        self.end()
+            watch, self._watch, self._for_good = self._watch, None, None
+        if watch is not None:
+            watch.stop()
 
     def _hear(self, notice: Notice) -> None:
         with self._lock:
@@ -122,6 +131,29 @@ class _Circle:
                 tell(notice)
             except Exception:  # the others must be told all the same
                 _logger.exception("a listener raised when it was told of a session's end")
+
+
+class _Watch:
+    """A watch of the store, which may be stopped while it is only just beginning."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stop: Callable[[], None] | None = None
+        self._is_over = False
+
+    def runs(self, stop: Callable[[], None]) -> None:
+        """The store watches now."""
+        with self._lock:
+            self._stop = stop
+            is_over = self._is_over
+        if is_over:
+            stop()
+
+    def stop(self) -> None:
+        with self._lock:
+            self._is_over, stop = True, self._stop
+        if stop is not None:
+            stop()
 
 
 def _running_loop() -> Place:
