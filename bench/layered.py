@@ -50,15 +50,19 @@ def measure(store: Store) -> dict[str, float]:
     if run_now(store.create(record, now=NOW)) is not SAVED:
         raise RuntimeError("a new session was not saved")
     below: Any = store if isinstance(store, Watches) else Lent(store)
-    cache = LayeredStore(below, max_age=60).blocking()
+    layered = LayeredStore(below, max_age=60)
+    cache = layered.blocking()
     for _ in range(2):  # the first may come before the watch has said that it works
         run_now(cache.load(key, now=NOW))
         time.sleep(0.1)
-    return {
-        "without": best(lambda: run_now(store.load(key, now=NOW))),
-        "with, a hit": best(lambda: run_now(cache.load(key, now=NOW))),
-        "with, a miss": best(lambda: run_now(cache.load_anew(key, now=NOW))),
-    }
+    try:
+        return {
+            "without": best(lambda: run_now(store.load(key, now=NOW))),
+            "with, a hit": best(lambda: run_now(cache.load(key, now=NOW))),
+            "with, a miss": best(lambda: run_now(cache.load_anew(key, now=NOW))),
+        }
+    finally:
+        layered.close()
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -320,3 +320,14 @@ def test_closing_a_manager_closes_what_its_face_opened(
         pass
     asyncio.run(both())
     assert server.closed == ["close", "aclose"]
+
+
+def test_a_store_that_names_itself_is_not_named_twice(place: tuple[str, FaultyServer]) -> None:
+    url, server = place
+    server.down(StoreUnavailable("faulty://app:***@host/shop cannot be reached: connection refused"))
+    events: list[Event] = []
+    wsgi_app(url, on_event=events.append)
+    (event,) = events
+    assert (
+        event.detail == "StoreUnavailable: faulty://app:***@host/shop cannot be reached: connection refused"
+    )

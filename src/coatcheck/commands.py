@@ -7,7 +7,18 @@ so a repetition can be told from a second write (PROTOCOL rules 7 and 8). No sto
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from coatcheck.core.ports import GONE, SAVED, TAKEN, ByUser, Changed, EndedAll, Outcome, Store, Terms
+from coatcheck.core.ports import (
+    GONE,
+    SAVED,
+    TAKEN,
+    ByUser,
+    Changed,
+    EndedAll,
+    Outcome,
+    Remembers,
+    Store,
+    Terms,
+)
 from coatcheck.core.record import Ended, Record
 from coatcheck.errors import ConfigurationError, ReplyLost, Uncertain
 
@@ -35,9 +46,13 @@ class Commands:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.by_user = store if isinstance(store, ByUser) else None
+        self.remembers = store if isinstance(store, Remembers) else None
 
     async def load(self, key: str, now: float) -> Record | Ended | None:
-        """What is stored under a key."""
+        """What is stored under a key now, whatever the store may remember of it."""
+        remembers = self.remembers
+        if remembers is not None:
+            return await asked(lambda: remembers.load_anew(key, now=now))
         return await asked(lambda: self.store.load(key, now=now))
 
     async def write(

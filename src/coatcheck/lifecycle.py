@@ -25,7 +25,6 @@ from coatcheck.core.ports import (
     SAVED,
     EndedAll,
     Outcome,
-    Remembers,
     Store,
     Terms,
 )
@@ -102,7 +101,6 @@ class Lifecycle:
         self.options = options
         self.rules = Rules(options)
         self._commands = Commands(store)
-        self._remembers = store if isinstance(store, Remembers) else None
         if options.max_sessions is not None and self._commands.by_user is None:
             raise ConfigurationError(
                 f"max_sessions={options.max_sessions}: {type(store).__name__} has no by-user index to count in; use a store that "
@@ -133,8 +131,8 @@ class Lifecycle:
                 found = await self.store.load(ticket.locator, now=now)
             except ReplyLost:  # a question may be asked again
                 found = await self.store.load(ticket.locator, now=now)
-            if self._remembers is not None and not _fits(found, ticket, now):
-                found = await self._remembers.load_anew(ticket.locator, now=now)
+            if self._commands.remembers is not None and not _fits(found, ticket, now):
+                found = await self._commands.load(ticket.locator, now)
         except CorruptRecord as error:
             session._standing = Standing.NEW
             self._tell("session.corrupt", ticket.locator, detail=str(error), now=now)

@@ -678,3 +678,44 @@ def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> Non
 
 def test_its_repr_names_the_store_below() -> None:
     assert repr(LayeredStore(MemoryStore())) == "<LayeredStore over <MemoryStore, 0 of at most 100000>>"
+
+
+def test_reload_reads_what_is_stored_now(processes: tuple[SessionManager, SessionManager]) -> None:
+    one, two = processes
+    session = one.session()
+    session["a"] = 1
+    session.save()
+    there = two.session(ticket_of(session))
+    assert there["a"] == 1
+    session["a"] = 2
+    session.save()
+    again = two.session(ticket_of(session))
+    assert again["a"] == 1
+    again.reload()
+    assert again["a"] == 2
+
+
+def test_threads_that_read_bring_nothing_back_that_ended() -> None:
+    """Four threads load what a fifth makes and ends: once its end is known, none of them is served it."""
+    below = MemoryStore()
+    store = LayeredStore(below, max_age=60).blocking()
+    key, wrong, stop = ["k0"], list[str](), threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            run_now(store.load(key[0], now=NOW))
+
+    readers = [threading.Thread(target=read) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    for n in range(300):
+        key[0] = name = f"k{n}"
+        run_now(below.create(a_record(name), now=NOW))
+        for _ in range(20):
+            run_now(store.load(name, now=NOW))
+        run_now(below.delete(name, now=NOW, token="t"))
+        wrong += [name for _ in range(20) if not isinstance(run_now(store.load(name, now=NOW)), Ended)]
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert wrong == []
