@@ -139,6 +139,8 @@ def test_the_line_is_not_in_the_log_too(
     run("stats", "--store", url, code=3)
     logging.getLogger("coatcheck").error("store %s lost", url)
     assert capfd.readouterr().err == ""
+    logging.getLogger("coatcheck").warning("store %s has no index", "x")
+    assert capfd.readouterr().err == "Warning: store x has no index\n"
 
 
 # -------------------------------------------------------------------------------------------------------------- sweep

@@ -30,7 +30,6 @@ __all__ = ["COMMANDS"]
 F = TypeVar("F", bound=Callable[..., Any])
 VARIABLE: Final = "COATCHECK_STORE"
 BATCH: Final = 1000
-_QUIET: Final = logging.NullHandler()
 REPORT_EVERY: Final = 10.0
 """Seconds between two lines about a long sweep, where nobody watches a terminal."""
 
@@ -41,6 +40,17 @@ class Failed(click.ClickException):
     def __init__(self, message: str, *, exit_code: int = 1) -> None:
         super().__init__(message)
         self.exit_code = exit_code  # type: ignore[misc]  # click reads it from the instance
+
+
+class _Warnings(logging.Handler):
+    """The log, for who looks at a terminal: warnings in a line each. What is an error ends the command, and is said once."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno == logging.WARNING:
+            click.echo(f"Warning: {record.getMessage()}", err=True)
+
+
+_WARNINGS: Final = _Warnings()
 
 
 def _given(context: click.Context, parameter: click.Parameter, url: str | None) -> str:
@@ -62,7 +72,7 @@ _as_json: Final = click.option("--json", "as_json", is_flag=True, help="For prog
 @contextmanager
 def _opened(url: str, *, make: bool = False) -> Iterator[SessionManager]:
     """The sessions of a store; what goes wrong with it is said in one line, and not in the log too."""
-    logging.getLogger("coatcheck").addHandler(_QUIET)
+    logging.getLogger("coatcheck").addHandler(_WARNINGS)
     try:
         _exists(url, make=make)
         with SessionManager(url) as sessions:
