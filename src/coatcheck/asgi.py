@@ -85,18 +85,24 @@ class SessionMiddleware:
         self.exchange: Exchange = configured.exchange
         self._startup_check = configured.startup_check
         self._key = scope_key
-        self._every_request = self.sessions.flows.lifecycle.rules.every_request
+        self._bind()
         if lazy and self._every_request:
             raise ConfigurationError(
                 "lazy=True with resave, rolling or save_uninitialized: these look at every session; leave lazy out"
             )
         self._lazy = lazy
 
+    def _bind(self) -> None:
+        """Look up once what every request asks for: now, and when the store was opened again."""
+        self._every_request = self.sessions.flows.lifecycle.rules.every_request
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind != "http" and kind != "websocket":
             if kind == "lifespan":
-                send = startup.Lifespan(self.sessions, send, check=self._startup_check).send
+                send = startup.Lifespan(
+                    self.sessions, send, check=self._startup_check, reopened=self._bind
+                ).send
             await self.app(scope, receive, send)
             return
         outer = scope.get(self._key)

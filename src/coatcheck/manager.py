@@ -256,10 +256,14 @@ class AsyncSessionManager:
             self._closed = True
             self._backend.close()
 
-    def _reopen(self) -> None:
-        """Open the store again, after `close()` has closed it: an application may be started anew in the same process."""
-        if self._closed:
+    def _reopen(self) -> bool:
+        """Open the store again, after `close()` has closed it: an application may be started anew in the same process. Returns
+        whether that was so.
+        """
+        closed = self._closed
+        if closed:
             self._begin()
+        return closed
 
     async def __aenter__(self) -> Self:
         return self

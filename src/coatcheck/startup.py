@@ -43,13 +43,22 @@ def announce(sessions: SessionManager) -> None:
 
 
 class Lifespan:
-    """The `send` of an ASGI application's lifespan, with what we have to do at both ends."""
+    """The `send` of an ASGI application's lifespan, with what we have to do at both ends.
+
+    `reopened` is called where the store had to be opened again: `sessions.flows` are others then.
+    """
 
     def __init__(
-        self, sessions: AsyncSessionManager, send: Callable[[Message], Awaitable[None]], *, check: bool
+        self,
+        sessions: AsyncSessionManager,
+        send: Callable[[Message], Awaitable[None]],
+        *,
+        check: bool,
+        reopened: Callable[[], None],
     ) -> None:
         self._sessions, self._send, self._check = sessions, send, check
-        sessions._reopen()  # a test client starts the same application again and again
+        if sessions._reopen():  # a test client starts the same application again and again
+            reopened()
 
     async def send(self, message: Message) -> None:
         """Pass a message on, and before that do what it is the moment for."""
