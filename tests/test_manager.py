@@ -35,7 +35,7 @@ ONLY_SYNC = {"prepared"}
 """For frameworks with a kind of session of their own: so far only Flask has one."""
 ONLY_ASYNC = {"load"}
 """Sync sessions load themselves."""
-NEVER_AWAITED = {"session", "of", "__init__"}
+NEVER_AWAITED = {"session", "of", "__init__", "watch"}
 
 
 def methods(kind: type) -> dict[str, Any]:

@@ -7,7 +7,9 @@ from coatcheck.core.cookies import CookieSettings
 from coatcheck.core.events import Event
 from coatcheck.core.merge import MISSING
 from coatcheck.core.options import Options
+from coatcheck.core.outage import Outage
 from coatcheck.core.policy import Timeouts
+from coatcheck.core.ports import Notice
 from coatcheck.errors import (
     BadSignature,
     ConfigurationError,
@@ -47,7 +49,9 @@ __all__ = [
     "Device",
     "Event",
     "LoginRefused",
+    "Notice",
     "Options",
+    "Outage",
     "OutsideRequest",
     "ReplyLost",
     "SchemaMismatch",

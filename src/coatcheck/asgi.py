@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from functools import partial
 from typing import Any, Final
 
-from coatcheck import visit
+from coatcheck import startup, visit
 from coatcheck.configure import configure
 from coatcheck.core.ports import Backend, Store
 from coatcheck.core.session import CookieAction, Phase, Standing
@@ -56,7 +56,8 @@ class SessionMiddleware:
     secret      the signing secret, or several: the first signs, all verify
     scope_key   where in the scope the session is; a second middleware with another key and `name` gives a second session
     lazy        do not load until `await get_session(…)`, even if a genuine cookie came
-    options     the fields of `coatcheck.Options`, and `cookie`, `name`, `proxy`, `insecure_dev`
+    options     the fields of `coatcheck.Options`, and `cookie`, `name`, `proxy`, `insecure_dev`, `outage`,
+                `startup_check`
 
     Raises ConfigurationError, WeakSecret or WrongFace when it is built. A request that needs a store which cannot be reached is
     answered 503, a conflict under on_conflict="raise" 409; other requests go on.
@@ -76,23 +77,35 @@ class SessionMiddleware:
         configured = configure(secret, options)
         self.app = app
         self.sessions = AsyncSessionManager(
-            store, options=configured.options, clock=configured.clock, ids=configured.ids
+            store,
+            options=configured.options,
+            outage=configured.outage,
+            clock=configured.clock,
+            ids=configured.ids,
         )
         self.exchange: Exchange = configured.exchange
+        self._startup_check = configured.startup_check
         self._key = scope_key
-        self._every_request = self.sessions.flows.lifecycle.rules.every_request
+        self._bind()
         if lazy and self._every_request:
             raise ConfigurationError(
                 "lazy=True with resave, rolling or save_uninitialized: these look at every session; leave lazy out"
             )
         self._lazy = lazy
-        # What every request asks for, without a look-up through three objects.
-        self._session, self._time = self.sessions.session, self.sessions.flows.clock.time
-        self._open, self._idle = self.sessions.flows.lifecycle.open, self.sessions.flows.lifecycle.rules.idle
+
+    def _bind(self) -> None:
+        """Look up once what every request asks for: now, and when the store was opened again."""
+        self._session, flows = self.sessions.session, self.sessions.flows
+        self._time, self._open, rules = flows.clock.time, flows.lifecycle.open, flows.lifecycle.rules
+        self._idle, self._every_request = rules.idle, rules.every_request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind != "http" and kind != "websocket":
+            if kind == "lifespan":
+                send = startup.Lifespan(
+                    self.sessions, send, check=self._startup_check, reopened=self._bind
+                ).send
             await self.app(scope, receive, send)
             return
         key = self._key
@@ -225,16 +238,17 @@ class _Passage:
         try:
             rest = begun(session._flows._commit(session))
         except SessionError as error:
-            session._failed(error)
-            raise
+            if session._failed(error):
+                raise
+            return None
         return None if rest is None else self._end_commit(rest)
 
     async def _end_commit(self, rest: Awaitable[object]) -> None:
         try:
             await rest
         except SessionError as error:
-            self.session._failed(error)
-            raise
+            if self.session._failed(error):
+                raise
 
     async def _commit_rest(self) -> None:
         if visit.is_due_again(self.session) and (rest := self._commit()) is not None:

@@ -7,16 +7,37 @@ so a repetition can be told from a second write (PROTOCOL rules 7 and 8). No sto
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from coatcheck.core.ports import GONE, SAVED, TAKEN, ByUser, Changed, EndedAll, Outcome, Store, Terms
+from coatcheck.core.ports import (
+    GONE,
+    SAVED,
+    TAKEN,
+    ByUser,
+    Changed,
+    EndedAll,
+    Outcome,
+    Remembers,
+    Store,
+    Terms,
+)
 from coatcheck.core.record import Ended, Record
 from coatcheck.errors import ConfigurationError, ReplyLost, Uncertain
 
-__all__ = ["Commands"]
+__all__ = ["Commands", "asked"]
 
 T = TypeVar("T")
 
 RESENDS: Final = 2
 """How often a command whose reply was lost is sent again."""
+
+
+async def asked(question: Callable[[], Awaitable[T]]) -> T:
+    """The answer to a question, which changes nothing: asked once more if no answer came, and no more often, since somebody
+    waits for it.
+    """
+    try:
+        return await question()
+    except ReplyLost:
+        return await question()
 
 
 class Commands:
@@ -25,6 +46,14 @@ class Commands:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.by_user = store if isinstance(store, ByUser) else None
+        self.remembers = store if isinstance(store, Remembers) else None
+
+    async def load(self, key: str, now: float) -> Record | Ended | None:
+        """What is stored under a key now, whatever the store may remember of it."""
+        remembers = self.remembers
+        if remembers is not None:
+            return await asked(lambda: remembers.load_anew(key, now=now))
+        return await asked(lambda: self.store.load(key, now=now))
 
     async def write(
         self, record: Record, expected: str, terms: Terms | None, shorten: bool, now: float
@@ -71,14 +100,14 @@ class Commands:
 
     async def lasts(self, record: Record, now: float) -> bool:
         """Whether what was written is still of the session's present epoch."""
-        current = await self.store.load(record.key, now=now)
+        current = await self.load(record.key, now)
         return isinstance(current, Record) and current.epoch == record.epoch
 
     async def current(self, key: str, outcome: Outcome, now: float) -> Record | None:
         """What is there after another writer was first; None if the session is gone."""
         if not isinstance(outcome, Changed):
             return None
-        current = outcome.current or await self.store.load(key, now=now)
+        current = outcome.current or await self.load(key, now)
         return current if isinstance(current, Record) else None
 
     async def insert(self, record: Record, terms: Terms | None, now: float) -> Outcome:
@@ -93,7 +122,7 @@ class Commands:
             return await insert()
         except ReplyLost:
             outcome = await self._again(insert)
-        if outcome is TAKEN and isinstance(await self.store.load(record.key, now=now), Ended):
+        if outcome is TAKEN and isinstance(await self.load(record.key, now), Ended):
             return GONE  # it was created, and ended before we could ask again
         return outcome
 

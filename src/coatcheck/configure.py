@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from coatcheck.core.cookies import CookieSettings, lifetime
 from coatcheck.core.options import Options
+from coatcheck.core.outage import Outage
 from coatcheck.core.policy import DAY, Timeouts
 from coatcheck.core.signing import Secret
 from coatcheck.errors import ConfigurationError, WeakSecret
@@ -17,10 +18,13 @@ from coatcheck.flows import Clock
 __all__ = ["Configured", "configure"]
 
 _OPTIONS: Final = frozenset(field.name for field in fields(Options))
-_KNOWN: Final = sorted(_OPTIONS | {"cookie", "name", "proxy", "insecure_dev", "clock", "ids"})
+_KNOWN: Final = sorted(
+    _OPTIONS | {"cookie", "name", "proxy", "insecure_dev", "clock", "ids", "outage", "startup_check"}
+)
 _GROUPS: Final = {
     "cookie=CookieSettings": frozenset(field.name for field in fields(CookieSettings)),
     "timeouts=Timeouts": frozenset(field.name for field in fields(Timeouts)),
+    "outage=Outage": frozenset(field.name for field in fields(Outage)),
 }
 
 
@@ -32,6 +36,9 @@ class Configured:
     exchange: Exchange
     clock: Clock
     ids: Any
+    outage: Outage | None = None
+    startup_check: bool = True
+    """Whether to say at start-up that the store cannot be reached, rather than at the first request."""
 
 
 def configure(secret: Secret | None, keywords: Mapping[str, Any]) -> Configured:
@@ -56,7 +63,14 @@ def configure(secret: Secret | None, keywords: Mapping[str, Any]) -> Configured:
         insecure_dev=_flag(keywords, "insecure_dev"),
         on_event=options.on_event,
     )
-    return Configured(options, exchange, clock, keywords.get("ids"))
+    return Configured(
+        options,
+        exchange,
+        clock,
+        keywords.get("ids"),
+        _outage(keywords),
+        _flag(keywords, "startup_check", default=True),
+    )
 
 
 def _known(keywords: Mapping[str, Any]) -> None:
@@ -84,9 +98,18 @@ def _clock(keywords: Mapping[str, Any]) -> Clock:
     return clock
 
 
-def _flag(keywords: Mapping[str, Any], name: str) -> bool:
+def _outage(keywords: Mapping[str, Any]) -> Outage | None:
+    outage = keywords.get("outage")
+    if outage is not None and not isinstance(outage, Outage):
+        raise ConfigurationError(
+            f"outage={outage!r}: give coatcheck.Outage(connect_timeout=…, command_timeout=…)"
+        )
+    return outage
+
+
+def _flag(keywords: Mapping[str, Any], name: str, *, default: bool = False) -> bool:
     """A text such as "false", from the environment, is true: it must not be taken for a yes."""
-    value = keywords.get(name, False)
+    value = keywords.get(name, default)
     if not isinstance(value, bool):
         raise ConfigurationError(f"{name}={value!r}: give True or False")
     return value

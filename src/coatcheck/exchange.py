@@ -304,7 +304,9 @@ def _cache(present: str | None, *, sets: bool, full: bool) -> str | None:
 def holds_data(session: BaseSession) -> bool:
     """Whether a page made with this session is somebody's own: the default is then to keep it out of shared caches."""
     record = session._record
-    return record is not None and (record.user_id is not None or len(record.data) > 2)
+    if record is None:
+        return session._outage is not None
+    return record.user_id is not None or len(record.data) > 2
 
 
 @lru_cache(maxsize=1024)

@@ -43,7 +43,27 @@ class _Served(BaseSession, Generic[Model]):
     def _schema(self) -> Schema | None:
         return self._flows.options.typed
 
+    @property
+    def outage(self) -> StoreError | None:
+        """Why this session could not be loaded, if the request goes on without it (`on_store_error="anonymous"`): the visitor
+        may be logged in, which nobody can tell now. None otherwise.
+        """
+        self._open()
+        return self._outage if self._standing is Standing.DETACHED else None
+
+    def logout(self) -> None:
+        """End the session at commit, on the server and in the browser. What is set afterwards begins a new, anonymous
+        one. Raises StoreError if `outage` is why the session is empty: it could not be ended.
+        """
+        outage = self.outage
+        if outage is not None:
+            raise outage
+        super().logout()
+
     def _may_store(self) -> None:
+        outage = self.outage
+        if outage is not None and self._login is None:
+            raise outage  # what acts now shows its errors
         if self._channel is Channel.PLAIN:
             raise UsageError(
                 "nothing is stored over plain HTTP, where no session cookie is sent: serve the application over HTTPS,"
@@ -56,11 +76,30 @@ class _Served(BaseSession, Generic[Model]):
     def _client(self) -> tuple[str, str]:
         return self._exchange.client(self._describe()) if self._exchange and self._describe else ("", "")
 
-    def _failed(self, error: Exception) -> None:
-        """This request gets no session, or keeps nothing of it, from here on: a store that is down is asked once."""
-        self._failure = error
+    def _failed(self, error: Exception) -> bool:
+        """This request gets no session, or keeps nothing of it, from here on: a store that is down is asked once.
+
+        Returns whether the request fails with it. If not (`on_store_error="anonymous"`), a session that could not be loaded is
+        detached, and one that could not be committed is not committed any more. A login, logout or rotation is never
+        pretended: where it cannot be carried out, the request fails under either policy.
+        """
         if isinstance(error, StoreError):
-            self._flows.options.on_event(Event("store.down", detail=str(error), at=self._flows.clock.time()))
+            if self._outage is None:
+                options, clock = self._flows.options, self._flows.clock
+                options.on_event(Event("store.down", detail=str(error), at=clock.time()))
+            if self._goes_on():
+                if self._standing is Standing.UNLOADED:
+                    self._standing, self._outage = Standing.DETACHED, error
+                else:
+                    self._failure = error
+                return False
+        self._failure = error
+        return True
+
+    def _goes_on(self) -> bool:
+        if self._flows.options.on_store_error != "anonymous":
+            return False
+        return not (self._login is not None or self._logout or self._regenerate)
 
     def _corrupted(self, error: CorruptRecord) -> None:
         self._flows.lifecycle.corrupted(self, str(error), self._flows.clock.time())
@@ -80,8 +119,8 @@ class Session(_Served[Model]):
         try:
             run_now(self._flows.open(self, self._ticket))
         except StoreError as error:
-            self._failed(error)
-            raise
+            if self._failed(error):
+                raise
 
     def save(self) -> None:
         """Commit now. Raises SessionGone, LoginRefused, SessionConflict, StoreError; changes made later are committed
@@ -138,8 +177,8 @@ class AsyncSession(_Served[Model]):
             try:
                 await self._flows.open(self, self._ticket)
             except StoreError as error:
-                self._failed(error)
-                raise
+                if self._failed(error):
+                    raise
         return self
 
     async def save(self) -> None:

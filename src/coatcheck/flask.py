@@ -14,7 +14,7 @@ from typing import Any, Final
 from flask import Flask, Request, Response, current_app, got_request_exception, has_request_context, request
 from flask.sessions import SessionInterface, SessionMixin
 
-from coatcheck import visit
+from coatcheck import startup, visit
 from coatcheck.configure import configure
 from coatcheck.core.cookies import CookieSettings
 from coatcheck.core.policy import DAY, Timeouts
@@ -72,8 +72,14 @@ class CoatCheck:
         configured = configure(secret, options)
         store = self._store if self._store is not None else app.config.get("SESSION_STORE") or "memory:"
         sessions = SessionManager(
-            store, options=configured.options, clock=configured.clock, ids=configured.ids
+            store,
+            options=configured.options,
+            outage=configured.outage,
+            clock=configured.clock,
+            ids=configured.ids,
         )
+        if configured.startup_check:
+            startup.announce(sessions)
         app.session_interface = _Interface(sessions, configured.exchange)
         app.extensions["coatcheck"] = sessions
         for error in visit.REFUSED:

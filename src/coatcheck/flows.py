@@ -4,14 +4,16 @@ import asyncio
 import time as system
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from datetime import UTC, datetime
+from functools import partial
 from types import coroutine
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import msgspec
 
+from coatcheck.commands import asked
 from coatcheck.core.ids import IdSource, Ticket
 from coatcheck.core.options import Options
-from coatcheck.core.ports import ByUser, Checks, Counts, EndedAll, Store, Sweeps
+from coatcheck.core.ports import ByUser, Checks, Counts, EndedAll, SetsUp, Store, Sweeps
 from coatcheck.core.record import Record
 from coatcheck.core.session import BaseSession, CookieAction, UserId, user_text
 from coatcheck.errors import ConfigurationError, LoginRefused, SessionGone, UsageError
@@ -120,7 +122,7 @@ class Flows:
         store: ByUser = self._ability(ByUser, "lists sessions by user")
         found, cursor = list[Device](), None
         while True:
-            page = await store.of_user(user_id, now=self.clock.time(), cursor=cursor)
+            page = await asked(partial(store.of_user, user_id, now=self.clock.time(), cursor=cursor))
             found += map(_device, page.records)
             cursor = page.cursor
             if cursor is None:
@@ -136,12 +138,12 @@ class Flows:
         return await self.lifecycle.end(handle, self.clock.time())
 
     async def find(self, handle: str) -> Device | None:
-        found = await self.store.load(handle, now=self.clock.time())
+        found = await asked(lambda: self.store.load(handle, now=self.clock.time()))
         return _device(found) if isinstance(found, Record) else None
 
     async def count(self) -> int:
         store: Counts = self._ability(Counts, "counts its sessions")
-        return await store.count(now=self.clock.time())
+        return await asked(lambda: store.count(now=self.clock.time()))
 
     async def sweep(self, limit: int) -> int:
         store: Sweeps = self._ability(Sweeps, "sweeps expired sessions")
@@ -149,6 +151,10 @@ class Flows:
 
     async def check(self) -> None:
         await self._ability(Checks, "can be checked").check()
+
+    async def setup(self) -> None:
+        if isinstance(self.store, SetsUp):
+            await self.store.setup()
 
     def _ability(self, ability: Any, what: str) -> Any:
         if not isinstance(self.store, ability):

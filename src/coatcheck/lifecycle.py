@@ -28,7 +28,7 @@ from coatcheck.core.ports import (
     Store,
     Terms,
 )
-from coatcheck.core.record import Record
+from coatcheck.core.record import Ended, Record
 from coatcheck.core.rules import Rules
 from coatcheck.core.session import BaseSession, CookieAction, Standing
 from coatcheck.errors import (
@@ -88,6 +88,15 @@ async def _nothing() -> Committed:
     return _NO_COOKIE
 
 
+def _fits(found: Record | Ended | None, ticket: ids.Ticket, now: float) -> bool:
+    """Whether what a store remembered can be what this ticket is about. Only a record is ever remembered."""
+    if type(found) is not Record or (
+        ticket.proof is not None and compare_digest(ticket.proof, found.verifier)
+    ):
+        return True
+    return drafts.holding(found, ticket.verifier, now).standing is _LIVE
+
+
 class Lifecycle:
     """The flows over one store, under one set of options."""
 
@@ -113,6 +122,7 @@ class Lifecycle:
         self._ids = source or ids.RandomIds()
         # What every request asks for, without a look-up.
         self._version, self._load, self._replace = self._ids.version, store.load, store.replace
+        self._remembers = self._commands.remembers is not None
 
     def new_locator(self) -> str:
         """A fresh locator, from `genid` if one is configured. Raises ConfigurationError for one that is none."""
@@ -134,7 +144,12 @@ class Lifecycle:
             return
         locator, verifier, proof = ticket
         try:
-            found = await self._load(locator, now=now)
+            try:
+                found = await self._load(locator, now=now)
+            except ReplyLost:  # a question may be asked again
+                found = await self._load(locator, now=now)
+            if self._remembers and not _fits(found, ticket, now):
+                found = await self._commands.load(locator, now)
         except CorruptRecord as error:
             session._standing = Standing.NEW
             self._tell("session.corrupt", locator, detail=str(error), now=now)
@@ -445,7 +460,7 @@ class Lifecycle:
             if await self._commands.delete(key, now, token, expected):
                 self._tell("session.ended", key, record.user_id, "logout", now=now)
                 return True
-            found = await self.store.load(key, now=now)
+            found = await self._commands.load(key, now)
             if not isinstance(found, Record) or found.user_id != record.user_id:
                 return False
             expected = found.versions[0]
@@ -521,8 +536,10 @@ class Lifecycle:
         session._open()
         record = session._record
         if session._standing is not Standing.LIVE or record is None:
-            raise SessionGone("nothing is stored for this session: there is nothing to reload")
-        found = await self.store.load(record.key, now=now)
+            raise session._outage or SessionGone(
+                "nothing is stored for this session: there is nothing to reload"
+            )
+        found = await self._commands.load(record.key, now)
         if not isinstance(found, Record) or found.epoch != record.epoch:
             raise SessionGone("the session ended, or passed to another login, while this request was at work")
         self._rejoin(session, record, found)

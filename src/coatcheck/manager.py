@@ -4,21 +4,39 @@
 serve a face says so when the face is built (`WrongFace`).
 """
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 from coatcheck.core.ids import IdSource, Ticket
 from coatcheck.core.options import Options
-from coatcheck.core.ports import Backend, Store
+from coatcheck.core.outage import Outage
+from coatcheck.core.ports import Backend, Notice, Store
 from coatcheck.core.session import CookieAction, Standing, UserId, user_text
 from coatcheck.core.stepping import run_now
+from coatcheck.errors import ConfigurationError
 from coatcheck.faces import AsyncSession, Session
 from coatcheck.flows import Clock, Device, Flows, shielded
 from coatcheck.stores import open_store
+from coatcheck.watching import Watching
 
 __all__ = ["AsyncSessionManager", "AsyncUserSessions", "SessionManager", "UserSessions"]
 
 S = TypeVar("S", bound=Session[Any])
+
+
+def _backend_of(store: str | Backend | Store, outage: Outage | None) -> Backend | Store:
+    """The store a user meant. `outage` goes with a URL; one of a kind that has no server has no use for it, so that an
+    application may read its store from the environment, and keep its sessions in memory in tests.
+    """
+    if isinstance(store, str):
+        return open_store(store, outage=outage)
+    if outage is not None:
+        name = type(store).__name__
+        raise ConfigurationError(
+            f"outage=Outage(…) is for a store that is given as a URL; {name} keeps its own: give it there, if it has a server"
+        )
+    return store
 
 
 class UserSessions:
@@ -66,7 +84,8 @@ class AsyncUserSessions:
 
 
 class SessionManager:
-    """Sessions outside a request, in sync code. `store` is a URL or a store.
+    """Sessions outside a request, in sync code. `store` is a URL or a store; `outage` says what one that is opened from a URL
+    does when its server is slow or away.
 
     Raises ConfigurationError or WrongFace when it is built.
     """
@@ -76,13 +95,15 @@ class SessionManager:
         store: str | Backend | Store,
         *,
         options: Options | None = None,
+        outage: Outage | None = None,
         clock: Clock | None = None,
         ids: IdSource | None = None,
     ) -> None:
-        self._backend = open_store(store) if isinstance(store, str) else store
-        self._owns = isinstance(store, str)
+        self._url, self._outage = store if isinstance(store, str) else None, outage
+        self._backend = _backend_of(store, outage)
         face = cast(Store, self._backend.blocking() if hasattr(self._backend, "blocking") else self._backend)
         self.flows = Flows(face, options or Options(), clock or Clock(), ids)
+        self._watching = Watching(face)
 
     def session(self, ticket: Ticket | None = None) -> Session[Any]:
         """A session for one request, from the ticket of its cookie; loaded on first access."""
@@ -123,9 +144,20 @@ class SessionManager:
         """Return if the store works; raise StoreUnavailable if not."""
         run_now(self.flows.check())
 
+    def setup(self) -> None:
+        """Make the tables and indexes that the store needs; nothing happens with one that needs none, or has them. Safe to call
+        again, and from several processes at once.
+        """
+        run_now(self.flows.setup())
+
+    def watch(self, tell: Callable[[Notice], None], *, handle: str | None = None) -> Callable[[], None]:
+        """Have `tell` called when a session is ended, whichever process ends it; returns what stops it. See `Watching`."""
+        return self._watching.listen(tell, handle)
+
     def close(self) -> None:
         """Close a store that was opened from a URL; one that was handed in is its owner's to close."""
-        if self._owns and hasattr(self._backend, "close"):
+        self._watching.stop()
+        if self._url is not None and hasattr(self._backend, "close"):
             self._backend.close()
 
     def __enter__(self) -> Self:
@@ -138,7 +170,8 @@ class SessionManager:
 
 
 class AsyncSessionManager:
-    """Sessions outside a request, in async code. `store` is a URL or a store.
+    """Sessions outside a request, in async code. `store` is a URL or a store; `outage` says what one that is opened from a URL
+    does when its server is slow or away.
 
     Raises ConfigurationError or WrongFace when it is built.
     """
@@ -148,14 +181,20 @@ class AsyncSessionManager:
         store: str | Backend | Store,
         *,
         options: Options | None = None,
+        outage: Outage | None = None,
         clock: Clock | None = None,
         ids: IdSource | None = None,
     ) -> None:
-        self._backend = open_store(store) if isinstance(store, str) else store
-        self._owns = isinstance(store, str)
+        self._store, self._url, self._outage = store, store if isinstance(store, str) else None, outage
+        self._settings = (options or Options(), clock or Clock(), ids)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._backend, self._closed = _backend_of(self._store, self._outage), False
         face = cast(Store, self._backend.awaiting() if hasattr(self._backend, "awaiting") else self._backend)
-        self.flows = Flows(face, options or Options(), clock or Clock(), ids)
+        self.flows = Flows(face, *self._settings)
         self._monotonic = self.flows.clock.monotonic
+        self._watching = Watching(face)
 
     def session(self, ticket: Ticket | None = None) -> AsyncSession[Any]:
         """A session for one request, from the ticket of its cookie; `await session.load()` loads it."""
@@ -197,10 +236,36 @@ class AsyncSessionManager:
         """Return if the store works; raise StoreUnavailable if not."""
         await self.flows.check()
 
+    async def setup(self) -> None:
+        """Make the tables and indexes that the store needs; nothing happens with one that needs none, or has them. Safe to call
+        again, and from several processes at once.
+        """
+        await self.flows.setup()
+
+    def watch(self, tell: Callable[[Notice], None], *, handle: str | None = None) -> Callable[[], None]:
+        """Have `tell` called when a session is ended, whichever process ends it; returns what stops it. See `Watching`."""
+        return self._watching.listen(tell, handle)
+
     async def close(self) -> None:
         """Close a store that was opened from a URL; one that was handed in is its owner's to close."""
-        if self._owns and hasattr(self._backend, "close"):
+        self._watching.stop()
+        if self._url is None:
+            return
+        if hasattr(self._backend, "aclose"):
+            self._closed = True
+            await self._backend.aclose()
+        elif hasattr(self._backend, "close"):
+            self._closed = True
             self._backend.close()
+
+    def _reopen(self) -> bool:
+        """Open the store again, after `close()` has closed it: an application may be started anew in the same process. Returns
+        whether that was so.
+        """
+        closed = self._closed
+        if closed:
+            self._begin()
+        return closed
 
     async def __aenter__(self) -> Self:
         return self

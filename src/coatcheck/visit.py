@@ -171,7 +171,7 @@ def refuse(session: Served, error: StoreUnavailable | SessionConflict) -> Refusa
     depart(session)
     if isinstance(error, SessionConflict):
         return _CONFLICT
-    if error is not session._failure:  # else the operator has been told
+    if error is not session._failure and error is not session._outage:  # else the operator has been told
         flows = session._flows
         flows.options.on_event(Event("store.down", detail=str(error), at=flows.clock.time()))
     return _UNAVAILABLE

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from coatcheck import visit
+from coatcheck import startup, visit
 from coatcheck.configure import configure
 from coatcheck.core.ports import Backend, Store
 from coatcheck.core.session import CookieAction, Phase, Standing
@@ -38,7 +38,8 @@ class SessionMiddleware:
     store        a URL or a store (default: in memory, for development)
     secret       the signing secret, or several: the first signs, all verify
     environ_key  where in the environ the session is; a second middleware with another key and `name` gives a second session
-    options      the fields of `coatcheck.Options`, and `cookie`, `name`, `proxy`, `insecure_dev`
+    options      the fields of `coatcheck.Options`, and `cookie`, `name`, `proxy`, `insecure_dev`,
+                 `outage`, `startup_check`
 
     Raises ConfigurationError, WeakSecret or WrongFace when it is built. A request that needs a store which cannot be reached is
     answered 503, a conflict under on_conflict="raise" 409; other requests go on.
@@ -56,8 +57,14 @@ class SessionMiddleware:
         configured = configure(secret, options)
         self.app = app
         self.sessions = SessionManager(
-            store, options=configured.options, clock=configured.clock, ids=configured.ids
+            store,
+            options=configured.options,
+            outage=configured.outage,
+            clock=configured.clock,
+            ids=configured.ids,
         )
+        if configured.startup_check:
+            startup.announce(self.sessions)
         self.exchange: Exchange = configured.exchange
         self._key = environ_key
 
@@ -227,8 +234,9 @@ def commit(sessions: SessionManager, session: Session[Any]) -> CookieAction:
         return sessions.commit(session)
     except SessionError as error:
         # An error page is a response too: it must not run into the same commit again.
-        session._failed(error)
-        raise
+        if session._failed(error):
+            raise
+        return session._owed
 
 
 def _loaded_for_options(session: Session[Any]) -> bool:
@@ -246,9 +254,18 @@ def finish(sessions: SessionManager, session: Session[Any]) -> None:
     """Commit the data that changed since the headers left; from here on every change raises."""
     try:
         if visit.is_due_again(session):
-            sessions.commit(session)
+            commit_rest(sessions, session)
     finally:
         visit.depart(session)
+
+
+def commit_rest(sessions: SessionManager, session: Session[Any]) -> None:
+    """Commit what a streamed body changed; the headers have left."""
+    try:
+        sessions.commit(session)
+    except StoreError as error:
+        if session._failed(error):
+            raise
 
 
 def log_out(sessions: SessionManager, session: Session[Any]) -> CookieAction:

@@ -20,6 +20,7 @@ from coatcheck.core.merge import (
     unopposed,
 )
 from coatcheck.core.session import BaseSession
+from coatcheck.errors import SessionConflict
 from tests.core.sessions import live, parts_of, values_of
 
 Do = Callable[[BaseSession], Any]
@@ -397,3 +398,21 @@ def test_every_increment_counts_once(start: int, amounts: list[int]) -> None:
         mine = changes_of({"n": start}, lambda s, by=amount: s.increment("n", by))  # type: ignore[misc]  # bound now
         stored = merge(parts_of({"n": start}), mine, stored).parts
     assert values_of(stored) == {"n": start + sum(amounts)}
+
+
+# ------------------------------------------------------------------ an operation that cannot be applied to the fresh value
+
+
+def test_an_operation_that_the_fresh_value_does_not_take_is_a_conflict() -> None:
+    """Another request put a text where this one counts: 409 and the page again, not a bare TypeError out of the commit."""
+    mine = Changes(ops={"n": (Op(lambda value: value + 1),)}, estimates={"n": b"2"})
+    with pytest.raises(SessionConflict) as conflict:
+        merge({"n": b"1"}, mine, {"n": b'"many"'})
+    assert conflict.value.keys == ("n",)
+    assert isinstance(conflict.value.__cause__, TypeError)
+
+
+def test_an_operation_that_its_own_default_does_not_take_is_one_too() -> None:
+    mine = Changes(ops={"n": (Op(lambda value: value + 1, default="none"),)})
+    with pytest.raises(SessionConflict):
+        own({"n": b"1"}, mine)

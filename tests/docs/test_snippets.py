@@ -24,7 +24,12 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "stores").glob("*.md")),
+]
 SECRET = "snippets-only-Zt3xk0VbX1qv8m2LwP5rYd7NfQ9sHc4G"
 
 BLOCK = re.compile(
@@ -47,7 +52,7 @@ class Snippet:
     @property
     def name(self) -> str:
         """The place in the docs, as pytest shows it."""
-        return f"{self.page.name}:{self.line}"
+        return f"{self.page.relative_to(ROOT) if ROOT in self.page.parents else self.page}:{self.line}"
 
     def run(self) -> None:
         """Execute the parts in one module, as if they were a file of their own."""
@@ -96,7 +101,7 @@ def test_an_example_of_the_docs_runs(
     snippet.run()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_mark_belongs_to_a_block(page: Path) -> None:
     """A mistyped mark would quietly turn a tested example into prose."""
     text = page.read_text()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from coatcheck import CookieSettings, Options, Timeouts
+from coatcheck import CookieSettings, Options, Outage, Timeouts
 from coatcheck.asgi import SessionMiddleware
 from coatcheck.configure import configure
 from coatcheck.core.events import EVENTS
@@ -86,3 +86,9 @@ def test_the_timeouts_and_their_defaults_are_those_of_the_code() -> None:
 def test_a_table_that_is_not_there_is_found_out() -> None:
     with pytest.raises(AssertionError, match="no table"):
         list(rows("index.md", "# coatcheck"))
+
+
+def test_the_time_outs_in_the_table_are_those_of_the_code() -> None:
+    outage = Outage()
+    expected = {field.name: default(outage, field.name) for field in fields(Outage)}
+    assert named("stores/outages.md", "## How long anybody waits") == expected

@@ -9,7 +9,7 @@ stored now, `mine` is what this request did. Per key, and into dicts; lists and 
     deleted by one side        deleted, whichever commits last: deleting is how people log out. What it beats is a
     conflict
     clear() by me              everything that is there now goes; what I set after it stays
-    increment(), apply()       applied again, to the fresh value
+    increment(), apply()       applied again, to the fresh value; where that raises: SessionConflict
 """
 
 from collections.abc import Callable, Mapping
@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from coatcheck.core import codec
+from coatcheck.errors import SessionConflict
 
 __all__ = [
     "MISSING",
@@ -101,7 +102,7 @@ def own(base: Parts, mine: Changes) -> dict[str, bytes]:
     """
     parts: dict[str, bytes] = {}
     for key, ops in mine.ops.items():
-        value = _reapply(ops, None)
+        value = _reapply(ops, None, key)
         if value is not MISSING:
             parts[key] = codec.encode(value, key)
     for key, encoded in mine.sets.items():
@@ -137,7 +138,7 @@ def merge(
             conflicts.append(key)
     dropped: list[str] = []
     for key, ops in mine.ops.items():
-        fresh = _reapply(ops, parts.get(key))
+        fresh = _reapply(ops, parts.get(key), key)
         if fresh is MISSING:
             dropped.append(key)
         else:
@@ -150,13 +151,19 @@ def merge(
     return Merged(parts, tuple(conflicts), tuple(dropped))
 
 
-def _reapply(ops: tuple[Op, ...], current: bytes | msgspec.Raw | None) -> Any:
+def _reapply(ops: tuple[Op, ...], current: bytes | msgspec.Raw | None, key: str) -> Any:
+    """What the operations make of the value that is there. Raises SessionConflict if one cannot be applied to it: another request
+    put something there that it was not written for.
+    """
     value = MISSING if current is None else codec.decode(current)
     for op in ops:
         if value is MISSING and op.default is not MISSING:
             value = codec.decode(codec.encode(op.default, ""))  # a copy: the function may change it in place
         if value is not MISSING:
-            value = op.function(value)
+            try:
+                value = op.function(value)
+            except Exception as error:
+                raise SessionConflict((key,)) from error
     return value
 
 

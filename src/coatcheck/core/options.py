@@ -51,6 +51,8 @@ class Options:
     max_size: int = 1_000_000
     """Octets of encoded data one session may hold (checklist 124)."""
     on_event: Listener = log
+    on_store_error: Literal["fail", "anonymous"] = "fail"
+    """When the store cannot be reached: HTTP 503, or go on without a session. docs/stores/outages.md has the small print."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.timeouts, Timeouts):
@@ -63,6 +65,7 @@ class Options:
         _one_of("unset", self.unset, ("keep", "destroy"))
         _one_of("on_conflict", self.on_conflict, ("later", "raise"))
         _one_of("at_limit", self.at_limit, ("evict_oldest", "deny"))
+        _one_of("on_store_error", self.on_store_error, ("fail", "anonymous"))
         for name in ("genid", "on_event"):
             if getattr(self, name) is not None and not callable(getattr(self, name)):
                 raise ConfigurationError(f"{name}={getattr(self, name)!r}: give a function")

@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final
 
 from coatcheck.core.policy import seconds
 from coatcheck.errors import ConfigurationError
 
 __all__ = ["Outage"]
+
+RETRIES: Final = 10
+"""At most: each may take `connect_timeout`, and a request waits for all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +34,9 @@ class Outage:
     def __post_init__(self) -> None:
         for name in ("connect_timeout", "command_timeout", "break_for"):
             object.__setattr__(self, name, seconds(getattr(self, name), setting=f"Outage.{name}"))
-        for name, least in (("retries", 0), ("break_after", 1)):
+        for name, least, most in (("retries", 0, RETRIES), ("break_after", 1, 1_000_000)):
             value = getattr(self, name)
-            if type(value) is not int or value < least:
-                raise ConfigurationError(f"Outage.{name}={value!r}: give a whole number from {least}")
+            if type(value) is not int or not least <= value <= most:
+                raise ConfigurationError(
+                    f"Outage.{name}={value!r}: give a whole number from {least} to {most}"
+                )

@@ -47,6 +47,7 @@ __all__ = [
     "Notice",
     "Outcome",
     "Page",
+    "Remembers",
     "SetsUp",
     "Store",
     "Sweeps",
@@ -193,6 +194,9 @@ class Notice(msgspec.Struct, frozen=True):
     """ended: the session `key` was ended (not: it expired). watching: from here on no ending is missed; repeated at least every
     `HEARTBEAT` seconds, each time as the answer of the server. lost: endings may be missed until the next "watching"."""
     key: str = ""
+    for_good: bool = False
+    """Of a "watching" that is said once and not repeated: the sessions are in this process, there is no connection that could be
+    lost. Silence is fine then."""
 
 
 HEARTBEAT: Final = 5.0
@@ -218,6 +222,19 @@ class SetsUp(Protocol):
 
     async def setup(self) -> None:
         """Make what is missing; safe to call again, and from several processes at once."""
+        ...
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """Answers `load` from a memory of its own for a while: what it says may have been overtaken."""
+
+    async def load_anew(self, key: str, *, now: float) -> Record | Ended | None:
+        """What `load` answers when nothing is remembered.
+
+        Asked for where a remembered record does not fit: a login elsewhere has just given the session a new verifier, and the
+        browser that brings it is no stranger.
+        """
         ...
 
 

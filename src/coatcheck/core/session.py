@@ -16,7 +16,7 @@ from coatcheck.core.merge import Parts, own
 from coatcheck.core.policy import seconds
 from coatcheck.core.record import Lifetime, Login, Record
 from coatcheck.core.tracked import IMMUTABLE, Tracked
-from coatcheck.errors import CorruptRecord, TooLate, UsageError
+from coatcheck.errors import CorruptRecord, StoreError, TooLate, UsageError
 
 __all__ = [
     "BaseSession",
@@ -131,6 +131,8 @@ class BaseSession(Tracked):
     """What an earlier `save()` of this request has to tell the browser."""
     _began = 0.0
     """When the request began, on a monotonic clock."""
+    _outage: StoreError | None = None
+    """Why a session that could not be loaded is detached, and the request goes on: on_store_error="anonymous"."""
 
     def _ready(self) -> None:
         """The defaults that every request reads, as attributes of its own: a class's default costs six times as much to read."""

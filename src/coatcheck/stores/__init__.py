@@ -1,14 +1,14 @@
 """Stores: one file a backend. `open_store` turns a URL into one; a driver is imported only when its URL is used."""
 
+import re
 from importlib import import_module
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit, urlunsplit
 
 from coatcheck.core.outage import Outage
 from coatcheck.core.ports import Backend
 from coatcheck.errors import ConfigurationError
 
-__all__ = ["hide_password", "open_store"]
+__all__ = ["has_server", "hide_password", "open_store"]
 
 
 class _Kind(NamedTuple):
@@ -44,6 +44,8 @@ _SCHEMES: Final = {
     "mysql": _SQLALCHEMY,
     "mariadb": _SQLALCHEMY,
 }
+_AFTER_HOST: Final = re.compile("([^/?#]*)(.*)", re.DOTALL)
+_SECRET: Final = re.compile("pass|pwd|secret|token|credential", re.IGNORECASE)
 
 
 def open_store(url: str, *, outage: Outage | None = None) -> Backend:
@@ -83,13 +85,30 @@ def _kind(url: str) -> _Kind:
     return kind
 
 
+def has_server(url: str) -> bool:
+    """Whether the store of this URL is a server that may be away, and not this process or one file. Raises ConfigurationError
+    for a scheme nobody knows.
+    """
+    return bool(_kind(url).extra)
+
+
 def hide_password(url: str) -> str:
-    """The URL as it may be shown: without its password (checklist 21)."""
-    try:
-        parts = urlsplit(url)
-        if parts.password is None:
-            return url
-        host = parts.netloc.rpartition("@")[2]
-        return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
-    except ValueError:
-        return f"{url.partition(':')[0]}:…"
+    """The URL as it may be shown: without its password, wherever in it that is (checklist 21)."""
+    scheme, slashes, rest = url.partition("://")
+    if not slashes:
+        return url
+    where, path = _AFTER_HOST.match(rest).groups()  # type: ignore[union-attr]  # it matches anything
+    if (
+        "@" in path
+    ):  # a password with a / ? or # in it that nobody has escaped: all up to the last @ may be part of it
+        where, path = rest, ""
+    credentials, _, host = where.rpartition("@")
+    user, colon, _ = credentials.partition(":")
+    shown = f"{user}:***@{host}" if colon else where
+    path, question, query = path.partition("?")
+    return f"{scheme}://{shown}{path}{question}{'&'.join(map(_hide_value, query.split('&')))}"
+
+
+def _hide_value(parameter: str) -> str:
+    name, equals, _ = parameter.partition("=")
+    return f"{name}=***" if equals and _SECRET.search(name) else parameter

@@ -4,7 +4,8 @@ A store's client asks `admit` before a command leaves, and says how it went: `wo
 for every server: `StoreUnavailable` at once while the circuit is broken, one command let through when it is time to try again,
 and one line in the log (and one call of `on_connection`) when the server is first reached, lost, and back.
 
-Counters are plain attributes, changed without a lock: two threads that count a failure as one do no harm.
+Counters are plain attributes, changed without a lock: two threads that count a failure as one do no harm. But each attribute that
+may be taken away meanwhile is looked at once.
 """
 
 import logging
@@ -31,7 +32,10 @@ class ConnectionEvent(msgspec.Struct, frozen=True):
 
 
 class Health:
-    """How the server behind one client is doing. `name` is its URL as it may be shown; `monotonic` tells seconds."""
+    """How the server behind one client is doing.
+
+    `name` is its URL as it may be shown; `on_connection` is called with the news, and must be quick; `monotonic` tells seconds.
+    """
 
     def __init__(
         self,
@@ -53,13 +57,14 @@ class Health:
 
     def admit(self) -> None:
         """Raise StoreUnavailable while nothing should be sent; the first to come afterwards may try."""
-        if self._broken_until is None:
+        broken_until = self._broken_until
+        if broken_until is None:
             return
         now = self._monotonic()
-        if now < self._broken_until:
+        if now < broken_until:
             raise StoreUnavailable(
                 f"{self._name} did not answer {self._failures} times in a row: nothing is sent for"
-                f" {self._broken_until - now:.1f} s"
+                f" {broken_until - now:.1f} s"
             )
         self._broken_until = now + self._break_for  # the others wait for how this one fares
 
@@ -84,6 +89,11 @@ class Health:
         self._state = state
         level = logging.ERROR if state == "lost" else logging.INFO
         detail = detail if detail.isprintable() else repr(detail)
-        _logger.log(level, "store %s %s %s", self._name, state, detail)
-        if self._listener is not None:
+        _logger.log(level, "store %s %s%s", self._name, state, detail and f": {detail}")
+        if self._listener is None:
+            return
+        try:
             self._listener(ConnectionEvent(state, self._name, detail))
+        except Exception:
+            # A command was carried out, or has an error of its own to tell: neither may be lost to a listener's mistake.
+            _logger.exception("on_connection=… raised, when it was told that the store was %s", state)

@@ -28,6 +28,7 @@ from coatcheck.core.ports import (
     TOMBSTONE,
     Changed,
     EndedAll,
+    Notice,
     Outcome,
     Page,
     Terms,
@@ -82,6 +83,7 @@ class MemoryStore:
         self._heap: list[int] = []
         self._due = inf
         """When the first bucket is due as a whole: what a write compares before it looks any further."""
+        self._watchers: tuple[Callable[[Notice], None], ...] = ()
         self._evicted, self._logged_at = 0, -inf
         self._pid = os.getpid()
         if (workers := os.environ.get("WEB_CONCURRENCY", "")).isdigit() and int(workers) > 1:
@@ -153,7 +155,10 @@ class MemoryStore:
             there = self._live(key, now)
             if type(there) is Record and expected is not None and there.versions[0] != expected:
                 return False
-            return self._end(key, there, now, token)
+            ended = self._end(key, there, now, token)
+        if ended and self._watchers:
+            self._tell_of(key)
+        return ended
 
     # --------------------------------------------------------------------------------------------------- by user
 
@@ -171,7 +176,9 @@ class MemoryStore:
             for victim in victims:
                 self._end(victim.key, victim, now, record.versions[0])
             self._write(record, there, now)
-            return SAVED
+        if victims and self._watchers:
+            self._tell_of(*(victim.key for victim in victims))
+        return SAVED
 
     async def of_user(self, user_id: str, *, now: float, cursor: str | None = None, limit: int = 100) -> Page:
         """The live sessions of a user, newest login first. Raises UsageError for a cursor that is none of ours."""
@@ -191,7 +198,9 @@ class MemoryStore:
             records = [record for record in self._of(user_id, now) if record.key != keep]
             for record in records:
                 self._end(record.key, record, now, token)
-            return EndedAll(len(records), fence)
+        if records and self._watchers:
+            self._tell_of(*(record.key for record in records))
+        return EndedAll(len(records), fence)
 
     async def end_one(self, user_id: str, key: str, *, now: float, token: str) -> bool:
         """End one session, only while it belongs to this user."""
@@ -199,7 +208,10 @@ class MemoryStore:
             there = self._live(key, now)
             if type(there) is Record and there.user_id != user_id:
                 return False
-            return self._end(key, there, now, token)
+            ended = self._end(key, there, now, token)
+        if ended and self._watchers:
+            self._tell_of(key)
+        return ended
 
     # ---------------------------------------------------------------------------------------------------- upkeep
 
@@ -216,6 +228,31 @@ class MemoryStore:
 
     async def check(self) -> None:
         """A dict always works."""
+
+    def watch(self, tell: Callable[[Notice], None]) -> Callable[[], None]:
+        """Have `tell` called when a session is ended, on the thread that ends it, once it is; returns what stops it.
+
+        There is no connection to lose: the first notice is "watching", for good.
+        """
+
+        def told(notice: Notice) -> None:  # the same function may watch twice, and stop once
+            tell(notice)
+
+        with self._lock:
+            self._watchers = (*self._watchers, told)
+        tell(Notice("watching", for_good=True))
+
+        def stop() -> None:
+            with self._lock:
+                self._watchers = tuple(one for one in self._watchers if one is not told)
+
+        return stop
+
+    def _tell_of(self, *keys: str) -> None:
+        """Outside the lock: who is told may come back with a question."""
+        for tell in self._watchers:
+            for key in keys:
+                tell(Notice("ended", key))
 
     # ----------------------------------------------------------------------- rows; the lock is held from here on
 

@@ -5,6 +5,8 @@ from typing import Final
 
 import click
 
+from coatcheck.tools.housekeeping import COMMANDS
+
 _SECRET_BYTES: Final = 48
 """64 characters without padding; half as much again as the 32 bytes a secret must have."""
 
@@ -22,6 +24,10 @@ def secret() -> None:
     To change it without signing anybody out, give both, the new one first, and drop the old one when the longest session is over.
     """
     click.echo(secrets.token_urlsafe(_SECRET_BYTES))
+
+
+for command in COMMANDS:
+    main.add_command(command)
 
 
 if __name__ == "__main__":
