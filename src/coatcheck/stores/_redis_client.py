@@ -140,6 +140,8 @@ class Blocking:
         pool, self._pool = self._pool, None
         if pool is not None and owned:
             pool.disconnect()
+            for sentinel in _sentinels(pool):
+                sentinel.close()
 
     def _open(self) -> Any:
         if self._pool is None:
@@ -503,6 +505,13 @@ class Awaiting:
             await line.close()
             if owned:
                 await line.pool.disconnect()
+                for sentinel in _sentinels(line.pool):
+                    await sentinel.aclose()
+
+
+def _sentinels(pool: Any) -> list[Any]:
+    """The clients with which a pool asks where its server is: it does not close them itself."""
+    return list(getattr(getattr(pool, "sentinel_manager", None), "sentinels", ()))
 
 
 _ALL: "weakref.WeakSet[Any]" = weakref.WeakSet()
