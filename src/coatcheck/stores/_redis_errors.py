@@ -1,5 +1,6 @@
 """What redis-py raises, as what a store raises: the one place where it is translated."""
 
+import struct
 from collections.abc import Callable
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -79,11 +80,13 @@ def storable(make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """What `make` makes of a value. Raises StoreError for one that cannot be stored."""
     try:
         return make(*args, **kwargs)
-    except (UnicodeError, TypeError, ValueError, OverflowError, ArithmeticError) as error:
-        raise StoreError(f"a value cannot be stored: {error}") from error
-    except Exception as error:  # struct.error, and it alone, is none of the above
-        if type(error).__module__ != "struct":
-            raise
+    except (
+        struct.error,
+        ValueError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+    ) as error:  # UnicodeError is a ValueError
         raise StoreError(f"a value cannot be stored: {error}") from error
 
 

@@ -32,6 +32,8 @@ def encoded(record: Record) -> bytes:
     if user_id is None:
         return _pack(b"R", deadline, seen_at, ends_at, len(first), NOBODY) + first + packed
     user = user_id.encode()
+    if len(user) == NOBODY:
+        raise OverflowError("a user id of 65535 octets")
     return _pack(b"R", deadline, seen_at, ends_at, len(first), len(user)) + first + user + packed
 
 
