@@ -67,9 +67,8 @@ def test_contract(sentence: Sentence, redis_server: Server, prefix: str) -> None
     StoreContract(lambda: RedisStore.from_url(redis_server.url, prefix=prefix)).run(sentence)
 
 
-def test_contract_in_resp2(redis_server: Server, prefix: str) -> None:
-    url = f"{redis_server.url}?protocol=2"
-    StoreContract(lambda: RedisStore.from_url(url, prefix=prefix)).run()
+def test_contract_in_resp2(redis_server: Server) -> None:
+    StoreContract(lambda: RedisStore.from_url(f"{redis_server.url}?protocol=2", prefix=fresh())).run()
 
 
 @pytest.mark.parametrize("ability", [ByUser, Sweeps, Counts, Checks, Watches])

@@ -46,6 +46,7 @@ __all__ = [
     "leave_behind",
     "pack",
     "quiet",
+    "refreshed",
     "tell_of_forks",
 ]
 
@@ -313,6 +314,7 @@ class Line:
             try:
                 async with asyncio.timeout(settings.connect_timeout):
                     connection = await self.pool.get_connection()
+                    await refreshed(connection)
                     if not self._greeted:
                         await self._greet(connection)
                     return connection
@@ -404,6 +406,17 @@ class Line:
             self._give_up(
                 StoreUnavailable(f"{self._settings.name} does not answer in time: this was not sent")
             )
+
+
+async def refreshed(connection: Any) -> None:
+    """Connect again if there is something to be read before anything was asked: mostly it is that the server is gone.
+
+    redis-py's pool looks itself, but not where it expects messages about maintenance, as it does by default in RESP3.
+    """
+    has_data = getattr(connection, "can_read", None) or connection.can_read_destructive
+    if await has_data():
+        await connection.disconnect(nowait=True)
+        await connection.connect()
 
 
 async def _reply(connection: Any) -> Any:

@@ -257,9 +257,6 @@ class _NodePool:
         connection = self._node.acquire_connection()
         try:
             await connection.connect()
-            if await connection.can_read():  # closed meanwhile: by the server, or to be
-                await connection.disconnect(nowait=True)
-                await connection.connect()
         except BaseException:
             self._node.release(connection)
             raise

@@ -25,6 +25,7 @@ _LATER: Final = (
 )
 _LATER_WORDS: Final = ("OOM ", "READONLY ", "MASTERDOWN ", "MISCONF ", "NOREPLICAS ", "BUSY ", "UNBLOCKED ")
 """What redis-py has no exception for, and what an old server puts into the text of a script's error."""
+_FORBIDDEN_WORDS: Final = ("NOPERM", "The user executing the script can't")
 _LOGIN: Final = (theirs.AuthenticationError, theirs.AuthorizationError, theirs.NoPermissionError)
 
 
@@ -69,7 +70,7 @@ def refused(error: theirs.ResponseError, name: str) -> StoreError:
         return StoreUnavailable(f"{name} cannot do this now: {error}")
     if "WRONGTYPE" in str(error) or "wrong kind of value" in str(error):
         return CorruptRecord(f"what {name} holds under this key is not ours: {error}")
-    if isinstance(error, theirs.NoPermissionError) or "NOPERM" in str(error):
+    if isinstance(error, theirs.NoPermissionError) or any(word in str(error) for word in _FORBIDDEN_WORDS):
         return StoreError(
             f"{name} does not allow this user that: {error}; docs/stores/redis.md has the ACL rule that suffices"
         )
