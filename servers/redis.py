@@ -78,7 +78,7 @@ def redis_replicated(folder: Path) -> Iterator[RedisGroup]:
     """A primary (the first of the servers) and its replica."""
     with redis(folder / "primary", *QUICK) as primary, redis(folder / "replica", *QUICK) as replica:
         cli(replica, "REPLICAOF", "127.0.0.1", str(primary.port))
-        _until(lambda: "master_link_status:up" in cli(replica, "INFO", "replication"), "the replica")
+        _until(lambda: "state=online" in cli(primary, "INFO", "replication"), "the replica")
         yield RedisGroup(primary.url, (primary, replica))
 
 

@@ -92,7 +92,7 @@ class Settings:
 
     def judge(self, reply: Any, waited: Any) -> Any:
         """The reply, if enough replicas have what it tells of."""
-        if waited is None or isinstance(reply, ResponseError) or waited == -1:
+        if waited is None or isinstance(reply, ResponseError):
             return reply
         if isinstance(waited, ResponseError):
             raise refused(waited, self.name) from waited
