@@ -70,9 +70,8 @@ def test_a_node_of_the_cluster_is_lost_and_its_replica_takes_over(
             if durability == "normal":
                 _until_replicated(group)
             victim.kill()
-            await until_found(store, records[0])
-            for there in records:
-                assert await store.load(there.key, now=NOW) == there
+            for there in records:  # the other nodes too refuse for a moment
+                await until_found(store, there)
             if durability == "replicated":
                 # The shard has no replica any more: it takes nothing that it could not keep.
                 with pytest.raises(ReplyLost):

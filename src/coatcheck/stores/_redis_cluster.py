@@ -39,6 +39,19 @@ TRIES: Final = 3
 """How often a command is sent after its slot."""
 
 
+class _Known:
+    """How each node is doing, by its name: redis-py makes its own objects for nodes anew, now and then."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._nodes: dict[str, Settings] = {}
+
+    def of(self, node: str) -> Settings:
+        if node not in self._nodes:
+            self._nodes[node] = self._settings.of_node(node)
+        return self._nodes[node]
+
+
 class BlockingCluster:
     """Speaks from the calling thread, which waits. Never suspends."""
 
@@ -49,6 +62,7 @@ class BlockingCluster:
         self._cluster: Any = None
         self._closed = False
         self._nodes: dict[str, tuple[Any, Blocking]] = {}
+        self._known = _Known(settings)
         self._maps = 0
         """How often the map was read: whoever finds it out of date may find that another has read it meanwhile."""
 
@@ -148,10 +162,10 @@ class BlockingCluster:
             raise translated(error, self._settings.name, sent=True) from error
 
     def _node(self, node: Any) -> Blocking:
+        pool = self._open().get_redis_connection(node).connection_pool
         known = self._nodes.get(node.name)
-        if known is None or known[0] is not node:
-            pool = self._open().get_redis_connection(node).connection_pool
-            known = self._nodes[node.name] = (node, Blocking(lambda: pool, self._settings.of_node(node.name)))
+        if known is None or known[0] is not pool:
+            known = self._nodes[node.name] = (pool, Blocking(lambda: pool, self._known.of(node.name)))
         return known[1]
 
     def _read_map(self, cluster: Any, seen: int) -> None:
@@ -179,6 +193,7 @@ class AwaitingCluster:
         self._make = make
         self._settings = settings
         self._loops: dict[asyncio.AbstractEventLoop, _Nodes] = {}
+        self._known = _Known(settings)
         self._closed = False
         tell_of_forks(self)
 
@@ -230,7 +245,7 @@ class AwaitingCluster:
         if loop not in self._loops:
             for left in [other for other in self._loops if other.is_closed()]:
                 self._loops.pop(left, None)
-            self._loops[loop] = _Nodes(loop, self._make, self._settings)
+            self._loops[loop] = _Nodes(loop, self._make, self._settings, self._known)
         return self._loops[loop]
 
     def start_afresh(self) -> None:
@@ -269,11 +284,18 @@ class _NodePool:
 class _Nodes:
     """The cluster as one event loop knows it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, make: Callable[[], Any], settings: Settings) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        make: Callable[[], Any],
+        settings: Settings,
+        known: _Known,
+    ) -> None:
         self._loop = loop
         self._cluster = make()
         self._settings = settings
         self._lines: dict[str, tuple[Any, Line, Settings]] = {}
+        self._known = known
         self._maps = 0
         self._reading: asyncio.Task[Any] | None = None
         self._is_ready = False
@@ -336,7 +358,7 @@ class _Nodes:
         """Send a command to one node."""
         known = self._lines.get(node.name)
         if known is None or known[0] is not node:
-            settings = self._settings.of_node(node.name)
+            settings = self._known.of(node.name)
             line = Line(self._loop, _NodePool(node), settings)
             known = self._lines[node.name] = (node, line, settings)
         _, line, settings = known
