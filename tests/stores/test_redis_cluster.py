@@ -22,7 +22,7 @@ from coatcheck.stores.redis import RedisSessions, RedisStore
 from coatcheck.testing.contract import Sentence, StoreContract
 from servers import RedisGroup, Server, redis_cluster, redis_sentinel
 from servers.redis import cli
-from tests.stores.redis_help import FACES, NOW, after, fresh, login, on, record
+from tests.stores.redis_help import ACL, FACES, NOW, after, fresh, login, on, record
 
 pytestmark = pytest.mark.slow
 
@@ -169,6 +169,26 @@ def test_the_applications_own_cluster_client(cluster: RedisGroup) -> None:
             assert await client.ping()
 
     asyncio.run(awaiting())
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_an_acl_user_of_a_cluster_needs_no_more_than_the_page_says(cluster: RedisGroup, face: str) -> None:
+    rule = ["on", ">pw", "resetchannels", "&coatcheck:*", "~coatcheck:*", "-@all", *ACL.split()]
+    for node in cluster.servers:
+        cli(node, "ACL", "SETUSER", "web", *rule, "+info", "+wait", "+cluster|slots", "+command")
+
+    async def work(store: RedisSessions) -> None:
+        there = login("ada")
+        assert await store.admit(there, expected=None, terms=Terms(limit=1), now=NOW) is SAVED
+        assert (await store.end_user("ada", keep=None, now=NOW, token="t")).count == 1
+        await store.check()
+
+    url = cluster.url.replace("://", "://web:pw@")
+    outage = Outage(command_timeout=5)
+    backend = RedisStore.from_url(
+        url, durability="replicated", wait_timeout=5, outage=outage, prefix=f"coatcheck:{fresh()}"
+    )
+    on(face, backend, work)
 
 
 def test_cancelled_callers_mislead_no_reply_of_a_cluster(cluster: RedisGroup) -> None:

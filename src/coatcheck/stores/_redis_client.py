@@ -444,11 +444,16 @@ class Awaiting:
     async def all(self, script: Script, calls: Calls) -> list[Any]:
         futures = [self._send(script, keys, args) for keys, args in calls]
         answers: list[Any] = []
-        for future in futures:
-            try:
-                answers.append(await future)
-            except StoreError as error:
-                answers.append(error)
+        try:
+            for future in futures:
+                try:
+                    answers.append(await future)
+                except StoreError as error:
+                    answers.append(error)
+        except asyncio.CancelledError:
+            for future in futures:
+                future.cancel()  # nobody will ask how these went
+            raise
         if (failure := last_of(answers)) is not None:
             raise failure
         return answers
