@@ -21,6 +21,12 @@ NOW = 1_700_000_000.0
 FACES = ("blocking", "awaiting")
 _numbers = count()
 
+ACL = (
+    "+hello +get +evalsha +eval +getrange +setrange +set +del +pexpire +pttl +publish +subscribe +ping +time"
+)
+ACL += " +zadd +zrem +zcard +zrangebyscore +hget +hset +hdel +hgetall +scan +select"
+"""What docs/stores/redis.md says that a user must be allowed."""
+
 
 def fresh() -> str:
     """A prefix that no other test has: `count` and `sweep` see nothing of theirs."""

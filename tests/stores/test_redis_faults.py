@@ -22,7 +22,7 @@ from coatcheck.testing.contract import StoreContract
 from servers import Server
 from servers import redis as running
 from servers.running import free_port
-from tests.stores.redis_help import FACES, NOW, after, fresh, login, on, raw, record
+from tests.stores.redis_help import ACL, FACES, NOW, after, fresh, login, on, raw, record
 
 QUICK = Outage(connect_timeout=0.5, command_timeout=0.3, break_after=3, break_for=0.5)
 
@@ -350,12 +350,6 @@ def test_a_wrong_password_is_a_store_error_that_does_not_show_it(tmp_path: Path,
         for url in (f"redis://:wrong-one@127.0.0.1:{server.port}", server.url):
             on(face, RedisStore.from_url(url), refused)
         on(face, RedisStore.from_url(f"redis://:the-right-one@127.0.0.1:{server.port}/1"), works)
-
-
-ACL = (
-    "+hello +get +evalsha +eval +getrange +setrange +set +del +pexpire +pttl +publish +subscribe +ping +time"
-)
-ACL += " +zadd +zrem +zcard +zrangebyscore +hget +hset +hdel +hgetall +scan +select"
 
 
 def test_an_acl_user_needs_no_more_than_the_page_says(server: Server) -> None:
