@@ -163,6 +163,7 @@ def test_a_unix_socket(tmp_path: Path, face: str, protocol: int) -> None:
     path = f"/tmp/coatcheck-{free_port()}.sock"  # a path of pytest's may be too long for a socket
     with running(tmp_path, "--unixsocket", path):
         on(face, RedisStore.from_url(f"unix://{path}?db=1&protocol={protocol}"), works)
+        Path(path).unlink()
 
 
 class Provider(CredentialProvider):
