@@ -9,7 +9,18 @@ with postgres(folder) as server:
 from servers.mariadb import mariadb
 from servers.mongo import mongo
 from servers.postgres import postgres
-from servers.redis import redis
+from servers.redis import RedisGroup, redis, redis_cluster, redis_replicated, redis_sentinel
 from servers.running import Server, ServerMissing
 
-__all__ = ["Server", "ServerMissing", "mariadb", "mongo", "postgres", "redis"]
+__all__ = [
+    "RedisGroup",
+    "Server",
+    "ServerMissing",
+    "mariadb",
+    "mongo",
+    "postgres",
+    "redis",
+    "redis_cluster",
+    "redis_replicated",
+    "redis_sentinel",
+]

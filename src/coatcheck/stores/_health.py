@@ -46,6 +46,7 @@ class Health:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name = name
+        self._outage = outage
         self._break_after, self._break_for = outage.break_after, cast(float, outage.break_for)
         self._listener = on_connection
         self._monotonic = monotonic
@@ -54,6 +55,10 @@ class Health:
         self._state: Literal["connected", "lost", "restored"] | None = None
         self.well = False
         """True while the last command was answered: then a client may leave out `admit` and `worked`."""
+
+    def of(self, name: str) -> "Health":
+        """The same for one of several servers behind one store: each is away or back by itself."""
+        return Health(name, self._outage, on_connection=self._listener, monotonic=self._monotonic)
 
     def admit(self) -> None:
         """Raise StoreUnavailable while nothing should be sent; the first to come afterwards may try."""

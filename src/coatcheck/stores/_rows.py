@@ -13,7 +13,7 @@ from coatcheck.core.ports import TOMBSTONE
 from coatcheck.core.record import Ended, Lifetime, Login, Record, Renewal
 from coatcheck.errors import CorruptRecord
 
-__all__ = ["Row", "Written", "forward", "judge", "readable", "written"]
+__all__ = ["Row", "Written", "corrupt", "forward", "judge", "readable", "written"]
 
 Row = tuple[Any, ...]
 """(version, deadline, seen_at, ends_at, ended_at, user_id, packed), as found: nothing in it can be relied upon."""
@@ -85,14 +85,14 @@ def judge(key: str, row: Row, now: float) -> Record | Ended | None:
         return _tombstone(key, row, now)
     deadline = row[1]
     if type(deadline) is not float:
-        raise _corrupt(key)
+        raise corrupt(key)
     return _record(key, row) if deadline > now else None
 
 
 def _tombstone(key: str, row: Row, now: float) -> Ended | None:
     token, ended_at = row[0], row[4]
     if type(token) is not str or type(ended_at) is not float or ended_at >= LATEST:
-        raise _corrupt(key)
+        raise corrupt(key)
     return Ended(key, token, ended_at) if ended_at + TOMBSTONE > now else None
 
 
@@ -110,9 +110,9 @@ def _record(key: str, row: Row) -> Record:
             and ((rest.renewal is None and rest.lifetime is None) or _finite(rest.renewal, rest.lifetime))
         )
     except (msgspec.MsgspecError, TypeError, ValueError, LookupError, RecursionError) as error:
-        raise _corrupt(key) from error
+        raise corrupt(key) from error
     if not sound:
-        raise _corrupt(key)
+        raise corrupt(key)
     return Record(
         key,
         rest.versions,
@@ -138,7 +138,8 @@ def _finite(renewal: Renewal | None, lifetime: Lifetime | None) -> bool:
     return all(isfinite(t or 0.0) for t in (*times, lifetime and lifetime.idle))
 
 
-def _corrupt(key: str) -> CorruptRecord:
+def corrupt(key: str) -> CorruptRecord:
+    """The error for stored data that is none of ours."""
     return CorruptRecord(f"what is stored for session {key} is not a record of ours")
 
 

@@ -1,0 +1,90 @@
+"""What the tests of the Redis store share: records, a raw client, and both faces of a store driven alike."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any, TypeVar
+
+import msgspec
+import redis
+
+from coatcheck.core.ids import RandomIds
+from coatcheck.core.record import VERSIONS_KEPT, Login, Record
+from coatcheck.core.stepping import run_now
+from coatcheck.stores.redis import RedisSessions, RedisStore
+from servers import Server
+
+T = TypeVar("T")
+IDS = RandomIds()
+NOW = 1_700_000_000.0
+FACES = ("blocking", "awaiting")
+_numbers = count()
+
+ACL = (
+    "+hello +get +evalsha +eval +getrange +setrange +set +del +pexpire +pttl +publish +subscribe +ping +time"
+)
+ACL += " +zadd +zrem +zcard +zrangebyscore +hget +hset +hdel +hgetall +scan +select"
+"""What docs/stores/redis.md says that a user must be allowed."""
+
+
+def fresh() -> str:
+    """A prefix that no other test has: `count` and `sweep` see nothing of theirs."""
+    return f"t{next(_numbers)}:"
+
+
+def record(**fields: Any) -> Record:
+    values: dict[str, Any] = {
+        "key": IDS.locator(),
+        "versions": (IDS.version(),),
+        "verifier": bytes(32),
+        "data": b"0",
+        "created_at": NOW,
+        "seen_at": NOW,
+        "deadline": NOW + 3_600,
+        "ends_at": NOW + 86_400,
+    }
+    return Record(**(values | fields))
+
+
+def login(user_id: str = "ada", **fields: Any) -> Record:
+    values = {"user_id": user_id, "authenticated_at": NOW, "login": Login(), "epoch": 1}
+    return record(**(values | fields))
+
+
+def after(old: Record, data: bytes = b"1", **fields: Any) -> Record:
+    versions = (IDS.version(), *old.versions[: VERSIONS_KEPT - 1])
+    return msgspec.structs.replace(old, versions=versions, data=data, **fields)
+
+
+def raw(server: Server, **options: Any) -> Any:
+    """A client to do something behind the store's back, as a context manager."""
+    return redis.Redis(port=server.port, **options)
+
+
+def on(face: str, backend: RedisStore, work: Callable[[RedisSessions], Coroutine[Any, Any, T]]) -> T:
+    """Do something with one face of a store, and close it."""
+    if face == "blocking":
+        try:
+            return run_now(work(backend.blocking()))
+        finally:
+            backend.close()
+
+    async def within() -> T:
+        try:
+            return await work(backend.awaiting())
+        finally:
+            await backend.aclose()
+
+    return asyncio.run(within())
+
+
+@contextmanager
+def calls(server: Server, counted: dict[str, int]) -> Iterator[None]:
+    """Count the commands that reach a server meanwhile, by the server's own statistics; those within scripts are not counted."""
+    with raw(server) as client:
+        client.config_resetstat()
+        yield
+        for name, numbers in client.info("commandstats").items():
+            if name in ("cmdstat_get", "cmdstat_evalsha", "cmdstat_eval", "cmdstat_scan"):
+                counted[name.removeprefix("cmdstat_")] = numbers["calls"]
