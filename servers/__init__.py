@@ -8,8 +8,9 @@ with postgres(folder) as server:
 
 from servers.mariadb import mariadb
 from servers.mongo import mongo
+from servers.pgbouncer import pgbouncer
 from servers.postgres import postgres
 from servers.redis import redis
 from servers.running import Server, ServerMissing
 
-__all__ = ["Server", "ServerMissing", "mariadb", "mongo", "postgres", "redis"]
+__all__ = ["Server", "ServerMissing", "mariadb", "mongo", "pgbouncer", "postgres", "redis"]
