@@ -7,7 +7,7 @@ connection is made step by step on libpq, and a command's own generator is wrapp
 import asyncio
 import select
 import time
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from typing import Any, Final, NamedTuple, TypeVar, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -17,7 +17,6 @@ from psycopg import pq
 from psycopg.rows import tuple_row
 
 from coatcheck.errors import ConfigurationError, StoreError
-from coatcheck.stores import hide_password
 
 __all__ = [
     "SLOWLY",
@@ -64,21 +63,28 @@ def target(url: str, *, connect_timeout: float, command_timeout: float, prepared
     """What a URL says. Raises ConfigurationError for one that libpq cannot read; the message never shows the password."""
     scheme, colon, rest = url.partition(":")
     base = scheme.lower().partition("+")[0]  # postgresql+asyncpg, as in a DATABASE_URL
-    shown = hide_password(url)
     if base not in ("postgresql", "postgres") or not rest.startswith("//"):
-        raise ConfigurationError(f"store={shown!r}: give postgresql://user:password@host:5432/database")
+        raise ConfigurationError("store: give postgresql://user:password@host:5432/database")
     plain = f"{base}{colon}{rest}"
     try:
-        psycopg.conninfo.conninfo_to_dict(plain)
-    except psycopg.Error as error:
+        parameters = psycopg.conninfo.conninfo_to_dict(plain)
+        if "," not in plain:  # several hosts have a port each, and Python cannot read that
+            _ = urlsplit(plain).port
+    except (psycopg.Error, ValueError) as error:
         why = str(error).strip()
-        # libpq's other messages quote the URL. Not the cause either, for the same reason.
+        # The other messages quote the URL, password and all. Not the cause either, for the same reason.
         detail = f" ({why})" if why.startswith("invalid URI query parameter") else ""
         raise ConfigurationError(
-            f"store={shown!r} is no URL that PostgreSQL's library can read{detail}; in user and password write"
-            " special characters as %XX"
+            f"store='{base}://…' is no URL that PostgreSQL's library can read{detail}; in user and password write special"
+            " characters as %XX"
         ) from None
-    return Target(plain, shown, connect_timeout, command_timeout, prepared)
+    return Target(plain, _shown(parameters), connect_timeout, command_timeout, prepared)
+
+
+def _shown(parameters: Mapping[str, Any]) -> str:
+    """Made of what may be shown, and not of the URL less its password: that can stand in several places."""
+    user, host, port, database = (parameters.get(name) or "" for name in ("user", "host", "port", "dbname"))
+    return f"postgresql://{f'{user}@' if user else ''}{host}{f':{port}' if port else ''}/{database}"
 
 
 # ----------------------------------------------------------------------------------------------------------- blocking
@@ -88,6 +94,7 @@ class _Clocked(psycopg.Connection[Any]):
     """psycopg's connection, which gives up waiting after `patience` seconds. (There is no other way in than to override.)"""
 
     patience = 0.0
+    _pool = None  # what psycopg looks for: one in a pool may be left open when the program ends
 
     def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
         return super().wait(_within(gen, self.patience), *args, **kwargs)
@@ -239,6 +246,7 @@ class _ClockedAsync(psycopg.AsyncConnection[Any]):
     """The same for psycopg's awaiting connection."""
 
     patience = 0.0
+    _pool = None
 
     async def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
         return await super().wait(_within(gen, self.patience), *args, **kwargs)
