@@ -20,7 +20,7 @@ IDS = RandomIds()
 def sql(url: str, statement: str, *values: object) -> list[Any]:
     """Do something behind the store's back."""
     with psycopg.connect(url, autocommit=True) as connection:
-        cursor = connection.execute(statement, values or None)  # type: ignore[arg-type]  # a literal in every test
+        cursor = connection.execute(statement, values or None)
         return cursor.fetchall() if cursor.description else []
 
 

@@ -187,7 +187,7 @@ def test_a_partitioned_table_will_do(url: str) -> None:
         ("postgres+psycopg://u@h/d", None),
         ("postgresql://u:secret@h:5432,i:5433/d?target_session_attrs=any", None),
         ("postgresql://u@h/d?password=secret", None),
-        ("postgresql://u:se#secret@h/d", None),
+        ("postgresql://u:secret#@h,i/d", "special characters"),
         ("postgresql:sessions", "postgresql://user"),
         ("mysql://h/d", "postgresql://user"),
         ("postgresql://u:sec/ret@h/d", "special characters"),
@@ -208,7 +208,7 @@ def test_a_url_is_looked_at_at_once(url: str, words: str | None) -> None:
 @pytest.mark.parametrize(
     "names", [{"table": 't"; DROP'}, {"table": ""}, {"table": "1"}, {"table": "x" * 49}, {"schema": "a.b"}]
 )
-def test_names_are_identifiers(names: dict[str, str]) -> None:
+def test_names_are_identifiers(names: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(names))):
         PostgresStore.from_url("postgresql://h/d", **names)
 
@@ -489,7 +489,7 @@ def test_the_stopwatch_is_read_after_the_servers_clock(store: Any) -> None:
         return rows
 
     store._client.fetch = watched
-    terms = Terms(stopwatch=lambda: asked.append("stopwatch") or 5.0)  # type: ignore[func-returns-value]  # for its effect
+    terms = Terms(stopwatch=lambda: [asked.append("stopwatch"), 5.0][1])  # type: ignore[func-returns-value, arg-type, return-value]  # for its effect
     assert run_now(store.admit(login("ada"), expected=None, terms=terms, now=NOW)) is FENCED
     assert asked == ["when", "stopwatch", "fenced"]
 

@@ -17,6 +17,7 @@ from psycopg import pq
 from psycopg.rows import tuple_row
 
 from coatcheck.errors import ConfigurationError, StoreError
+from coatcheck.stores._postgres_pool import has_something_to_say
 
 __all__ = [
     "SLOWLY",
@@ -68,6 +69,8 @@ def target(url: str, *, connect_timeout: float, command_timeout: float, prepared
     plain = f"{base}{colon}{rest}"
     try:
         parameters = psycopg.conninfo.conninfo_to_dict(plain)
+        if urlsplit(plain).fragment:
+            raise ValueError("libpq takes a # for part of what it stands in, asyncpg for the end")
         if "," not in plain:  # several hosts have a port each, and Python cannot read that
             _ = urlsplit(plain).port
     except (psycopg.Error, ValueError) as error:
@@ -168,12 +171,16 @@ def _connected(conninfo: bytes, patience: float) -> pq.abc.PGconn:
                 break
             _await_socket(pgconn.socket, state == pq.PollingStatus.WRITING, deadline)
         words = pgconn.error_message.decode(errors="replace").strip()
-        error = psycopg.OperationalError(words or "the connection was not made")
-        error.refused = bool(pgconn.needs_password or pgconn.used_password)  # type: ignore[attr-defined]  # for `is_refused`
-        raise error
+        raise _noted(psycopg.OperationalError(words or "the connection was not made"), pgconn)
     except BaseException:
         pgconn.finish()
         raise
+
+
+def _noted(error: psycopg.OperationalError, pgconn: Any) -> psycopg.OperationalError:
+    """For `is_refused`."""
+    error.refused = bool(pgconn and (pgconn.needs_password or pgconn.used_password))  # type: ignore[attr-defined]  # ours
+    return error
 
 
 def is_refused(error: BaseException) -> bool:
@@ -275,7 +282,8 @@ class Unprepared:
 
     def is_closed(self) -> bool:
         """Whether it can be used no more: also where it is in the midst of something."""
-        return self._connection.pgconn.transaction_status != pq.TransactionStatus.IDLE
+        pgconn = self._connection.pgconn
+        return pgconn.transaction_status != pq.TransactionStatus.IDLE or has_something_to_say(pgconn.socket)
 
     def terminate(self) -> None:
         """Close it at once."""
@@ -289,8 +297,11 @@ def psycopg_async_from(place: Target) -> Callable[[], Coroutine[Any, Any, Any]]:
     )
 
     async def connect() -> Any:
-        async with asyncio.timeout(place.connect_timeout):
-            connection = await _ClockedAsync.connect(conninfo, autocommit=True, prepare_threshold=None)
+        try:
+            async with asyncio.timeout(place.connect_timeout):
+                connection = await _ClockedAsync.connect(conninfo, autocommit=True, prepare_threshold=None)
+        except psycopg.OperationalError as error:
+            raise _noted(error, error.pgconn) from error.__cause__
         try:
             _insist_on_version(connection.info.server_version // 10_000)
         except StoreError:

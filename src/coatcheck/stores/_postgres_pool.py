@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 
 from coatcheck.errors import StoreUnavailable, UsageError
 
-__all__ = ["Link", "LoopPool", "Row", "ThreadLink", "ThreadPool", "tell_of_forks"]
+__all__ = ["Link", "LoopPool", "Row", "ThreadLink", "ThreadPool", "has_something_to_say", "tell_of_forks"]
 
 Row = tuple[Any, ...]
 """Of asyncpg it is a Record, which unpacks, slices and counts like one."""
@@ -114,12 +114,12 @@ class ThreadPool:
                 )  # the one used last: the others may stay idle and be closed by the server
             except IndexError:
                 return None
-            if not _has_something_to_say(link.fileno()):
+            if not has_something_to_say(link.fileno()):
                 return link
             link.close()  # the server has, or is about to
 
 
-def _has_something_to_say(fileno: int) -> bool:
+def has_something_to_say(fileno: int) -> bool:
     """Between commands a server speaks up only to say that it closes the connection. A microsecond that spares an error."""
     poll = select.poll()
     poll.register(fileno, select.POLLIN)
