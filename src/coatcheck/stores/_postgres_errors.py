@@ -12,12 +12,17 @@ SETUP: Final = (
 )
 _UNDONE: Final = frozenset({"40001", "40P01"})
 """Another transaction was in the way, and everything was undone: serialization failure, deadlock."""
+_POOLER: Final = (
+    "a pooler loses track of prepared statements: use prepared_statements=False, or one that tracks them"
+)
 _STATES: Final = {
     "42P01": f"the table is not there: {SETUP}",
     "42883": f"a function of the table's is not there: {SETUP}",
     "3F000": "the schema is not there: CREATE SCHEMA, or leave out schema=",
     "42501": "the user of the URL lacks the right to do this: GRANT it",
     "55000": "it is set up in a way that does not work",
+    "26000": _POOLER,
+    "42P05": _POOLER,
 }
 _FOREIGN: Final = frozenset({"42703", "42804", "42809", "42P10", "23502", "42846", "22P02"})
 """What happens where the table has other columns than ours, or is no table."""

@@ -94,7 +94,7 @@ _INDEXES: Final = """
     CREATE INDEX IF NOT EXISTS {ended} ON {table} (due) WHERE ended_at IS NOT NULL;
     CREATE INDEX IF NOT EXISTS {user} ON {table} (user_id, login_at, key) WHERE user_id IS NOT NULL
 """
-FILLFACTOR: Final = 70
+FILLFACTOR: Final = 80
 """`python -m bench.postgres_columns` prints how many updates stay within their page at other values."""
 
 # What the two functions share. `hashtextextended` of two users may be the same: then one waits for the other, no more.
