@@ -216,10 +216,12 @@ _END_USER: Final = """
         END LOOP;
     END $function$
 """
-# One at a time; whoever comes second finds the work done. Looks before anything is changed: a foreign table stays as it is.
+# One at a time; whoever comes second finds the work done. (It must look: what it knew of the catalogue, such as that there is no
+# such table, is forgotten when a table is locked that was not.) Looks before anything is changed: a foreign table stays as it is.
 _SETUP: Final = """
 DO $setup$ BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('coatcheck setup', 0));
+    PERFORM 1 FROM pg_class LIMIT 1;
     IF to_regclass('{table}') IS NULL THEN {create}; END IF;
     IF obj_description(to_regclass('{table}')::oid, 'pg_class') IS NOT DISTINCT FROM '{comment}' THEN
         {indexes};
