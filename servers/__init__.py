@@ -8,6 +8,7 @@ with postgres(folder) as server:
 
 from servers.mariadb import mariadb
 from servers.mongo import mongo
+from servers.pgbouncer import pgbouncer
 from servers.postgres import postgres
 from servers.redis import RedisGroup, redis, redis_cluster, redis_replicated, redis_sentinel
 from servers.running import Server, ServerMissing
@@ -18,6 +19,7 @@ __all__ = [
     "ServerMissing",
     "mariadb",
     "mongo",
+    "pgbouncer",
     "postgres",
     "redis",
     "redis_cluster",

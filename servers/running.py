@@ -69,11 +69,17 @@ class Server:
 
     def pause(self) -> None:
         """Keep it from answering, connections and all, until `resume`."""
-        os.kill(self.pid, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let it go on."""
-        os.kill(self.pid, signal.SIGCONT)
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, what: signal.Signals) -> None:
+        """To the server and the processes it has for its connections, if it has such."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        for pid in (self.pid, *map(int, children)):
+            os.kill(pid, what)
 
     def _end(self, how: signal.Signals) -> None:
         if self.process is None:
