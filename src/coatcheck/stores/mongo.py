@@ -188,13 +188,12 @@ class MongoStore:
             concern["wtimeout"] = max(1, int(command_timeout * 800))
         self._name = name
         self._phrases = Phrases(collection, concern)
-        self._place = lambda: Place(
-            name,
-            database,
-            Health(name, outage, on_connection=on_connection),
-            outage.retries,
-            command_timeout,
-        )
+
+        def place() -> Place:
+            health = Health(name, outage, on_connection=on_connection)
+            return Place(name, database, health, outage.retries, command_timeout)
+
+        self._place = place
         self._blocking: tuple[MongoSessions, Blocking] | None = None
         self._awaiting: tuple[MongoSessions, Awaiting] | None = None
 
@@ -270,8 +269,8 @@ class MongoSessions:
             if changed(await self._client.run(command(written(record), now))):
                 return SAVED
             there = await self._present(record.key, now)
-            if there is not None:
-                return _not_created(there, record)
+            if (refusal := _not_created(there, record)) is not None:
+                return refusal
         raise self._overtaken()
 
     async def replace(
