@@ -20,7 +20,7 @@ from typing import Any, Final, Protocol
 
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError, InvalidBSON
-from pymongo import AsyncMongoClient, MongoClient, ReadPreference
+from pymongo import AsyncMongoClient, MongoClient, ReadPreference, timeout
 from pymongo import errors as theirs
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
@@ -54,6 +54,7 @@ _NOT_CARRIED_OUT: Final = frozenset({10058, 10107, 13435, 13436})
 _LOGIN_REFUSED: Final = frozenset({18, 8000})
 _NOT_ALLOWED: Final = 13
 _TOO_LARGE: Final = frozenset({10334, 17280, 17419, 17420})
+_TOO_MUCH: Final = "the session is larger than the 16 MB of a document: keep less in it"
 _NO_CHANGE_STREAMS: Final = 40573
 _NO_SUCH_COMMAND: Final = 59
 # A stored date beyond Python's must not spoil the document that it stands in.
@@ -66,6 +67,8 @@ ENDED: Final[list[Document]] = [
     {"$match": {"operationType": "update", "updateDescription.updatedFields.k": 2}},
     {"$project": {"documentKey": 1}},
 ]
+LONG: Final = 600.0
+"""Seconds for a command that walks along a whole index, or makes one."""
 PAUSE: Final = 1.0
 """Seconds until a watch that was lost is tried again."""
 LONG_PAUSE: Final = 30.0
@@ -82,6 +85,10 @@ class Client(Protocol):
 
         An insert that found something there is an answer too (`writeErrors`), not an exception.
         """
+        ...
+
+    async def run_long(self, command: Document) -> Document:
+        """Send a command that may take minutes, and may be sent again."""
         ...
 
     def watch(self, collection: str, tell: Tell) -> Callable[[], None]:
@@ -180,6 +187,11 @@ class Blocking:
             return self._place.checked(reply)
         raise AssertionError("there is at least one attempt")
 
+    async def run_long(self, command: Document) -> Document:
+        """Send a command that may take minutes."""
+        with timeout(LONG):
+            return await self.run(command, True)
+
     def _opened(self) -> Database[Document]:
         with self._lock:
             if self._closed:
@@ -271,6 +283,11 @@ class Awaiting:
                 raise self._place.failed(error, reads) from error
             return self._place.checked(reply)
         raise AssertionError("there is at least one attempt")
+
+    async def run_long(self, command: Document) -> Document:
+        """Send a command that may take minutes."""
+        with timeout(LONG):
+            return await self.run(command, True)
 
     async def _opened(self) -> AsyncDatabase[Document]:
         if self._closed:
@@ -388,6 +405,8 @@ def _translated(error: BaseException, name: str) -> SessionError:
         return StoreError(_refusal(error, name))
     if isinstance(error, theirs.InvalidOperation):
         return StoreError(f"{name}: {_short(error)}")
+    if isinstance(error, theirs.DocumentTooLarge):
+        return StoreError(f"{name}: {_TOO_MUCH}")
     if isinstance(error, InvalidBSON):
         return CorruptRecord(f"{name}: what is stored cannot be read: {_short(error)}")
     return StoreError(f"{name} cannot keep this: {type(error).__name__}: {_short(error)}")
@@ -413,7 +432,7 @@ def _refusal(error: theirs.OperationFailure, name: str) -> str:
     if error.code == _NOT_ALLOWED:
         return f"{name}: the database user may not do this: give it the role readWrite ({_short(error)})"
     if error.code in _TOO_LARGE:
-        return f"{name}: the session is larger than the 16 MB of a document: keep less in it"
+        return f"{name}: {_TOO_MUCH}"
     return f"{name}: {_short(error)}"
 
 

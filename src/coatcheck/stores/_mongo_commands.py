@@ -36,8 +36,8 @@ Document = dict[str, Any]
 
 SLACK: Final = 3600.0
 """Seconds that the server waits beyond a deadline: clocks of application and server may be that far apart."""
-STEP: Final = 3600.0
-"""Seconds in which the server's own deadline moves, at most; each step moves an entry of its index."""
+STEPS: Final = (64, 4096)
+"""Seconds in which the server's own deadline moves, at least and at most; each step moves an entry of its index."""
 FAR: Final = 1e10
 """Some three hundred years."""
 RESERVED: Final = 60_000
@@ -78,12 +78,12 @@ def collected_at(deadline: float, now: float) -> datetime:
     """When the server may throw away what is over at `deadline`, where it is `now` for the caller.
 
     The caller's clock may be anywhere (a test's is in the past): only the time that is left counts. Rounded up, to an eighth of
-    it or an hour, so that most writes leave it where it is.
+    it or an hour, so that most writes leave it where it is; to a power of two, so that what is left may vary a little.
     """
     left = deadline - now
     if not 0.0 < left < FAR:
         left = 0.0 if left <= 0.0 else FAR
-    step = min(max(left / 8, TOMBSTONE), STEP)
+    step = min(max(1 << int(left / 8).bit_length() >> 1, STEPS[0]), STEPS[1])
     at = ceil((time.time() + left + SLACK) / step) * step
     return datetime.fromtimestamp(at, UTC)
 
@@ -95,6 +95,7 @@ class Phrases:
         self.sessions = collection
         self.users = f"{collection}_users"
         self._concern = concern
+        self._patient = {name: value for name, value in concern.items() if name != "wtimeout"}
 
     # -------------------------------------------------------------------------------------------------- one session
 
@@ -381,7 +382,7 @@ class Phrases:
         }
 
     def _indexes(self, collection: str, indexes: list[Document]) -> Document:
-        return {"createIndexes": collection, "indexes": indexes, "writeConcern": self._concern}
+        return {"createIndexes": collection, "indexes": indexes, "writeConcern": self._patient}
 
 
 def _alive(now: float) -> Document:

@@ -368,7 +368,7 @@ class MongoSessions:
     async def count(self, *, now: float) -> int:
         """How many sessions live: a walk through an index, some half a second for a million."""
         not_due, kept_alive = self._say.count(now)
-        counted = [(await self._client.run(command, True))["n"] for command in (not_due, kept_alive)]
+        counted = [(await self._client.run_long(command))["n"] for command in (not_due, kept_alive)]
         return sum(counted)
 
     async def check(self) -> None:
@@ -408,7 +408,7 @@ class MongoSessions:
             )
         for command in self._say.indexes():
             try:
-                await self._client.run(command)
+                await self._client.run_long(command)
             except StoreError as error:
                 if _code(error) in _OTHER_INDEXES:
                     raise ConfigurationError(
@@ -533,12 +533,18 @@ def _seconds(milliseconds: int) -> float:
 
 
 def _lives(document: Document, user_id: str, now: float) -> bool:
-    return document.get("u") == user_id and document["d"] > now
+    deadline = document.get("d")
+    return document.get("u") == user_id and type(deadline) is float and deadline > now
 
 
 def _rank(document: Document) -> tuple[int, float, str]:
-    """The order of a user's logins. What was written without one (by an import) was before all others."""
-    return (document.get("q") or 0, document["l"], document["_id"])
+    """The order of a user's logins. What has no count (it was imported, or makes no sense) was before all others."""
+    count, login_at = document.get("q"), document.get("l")
+    return (
+        count if isinstance(count, int) else 0,
+        login_at if isinstance(login_at, float) else 0.0,
+        str(document["_id"]),
+    )
 
 
 def _size(document: Document) -> int:
