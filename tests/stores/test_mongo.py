@@ -5,7 +5,7 @@ import asyncio
 import logging
 import queue
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -212,7 +212,10 @@ def test_every_write_asks_for_a_majority_and_no_transaction(
 ) -> None:
     """Not even with `w=1&retryWrites=true&readPreference=secondary` in the client's own URL."""
     sent = Sent()
-    url = mongo_server.url + "&w=1&journal=false&retryWrites=true&readPreference=secondary&readConcernLevel=available"
+    url = (
+        mongo_server.url
+        + "&w=1&journal=false&retryWrites=true&readPreference=secondary&readConcernLevel=available"
+    )
     with MongoClient[Document](url, event_listeners=[sent]) as own:
         mine = MongoStore(own).blocking()
         there = login()
@@ -232,9 +235,7 @@ def test_every_write_asks_for_a_majority_and_no_transaction(
     assert {"insert", "update", "delete", "findAndModify", "find", "createIndexes"} <= kinds
 
 
-def test_an_ordinary_write_moves_no_index(
-    store: MongoSessions, documents: Collection[Document]
-) -> None:
+def test_an_ordinary_write_moves_no_index(store: MongoSessions, documents: Collection[Document]) -> None:
     there = record()
     run_now(store.create(there, now=NOW))
     documents.database.command("profile", 2)
@@ -275,7 +276,11 @@ def test_what_is_asked_by_user_or_time_has_an_index(
     command.pop("writeConcern", None)
     if "updates" in command:
         command["updates"] = command["updates"][:1]
-    plan = str(documents.database.command({"explain": command, "verbosity": "queryPlanner"})["queryPlanner"]["winningPlan"])
+    plan = str(
+        documents.database.command({"explain": command, "verbosity": "queryPlanner"})["queryPlanner"][
+            "winningPlan"
+        ]
+    )
     assert index in plan
     assert "COLLSCAN" not in plan
 
@@ -315,16 +320,14 @@ def test_the_servers_deadline_follows_the_sessions(
     def gc(key: str) -> datetime:
         at = documents.find_one({"_id": key})
         assert at is not None
-        return at["gc"].replace(tzinfo=UTC)  # type: ignore[no-any-return]
+        return at["gc"].replace(tzinfo=UTC)
 
     there = record(deadline=NOW + 60)
     run_now(store.create(there, now=NOW))
     day = timedelta(days=1)
     soon = datetime.now(UTC) + day
     assert gc(there.key) < soon
-    run_now(
-        store.touch(there.key, deadline=NOW + 86_400, seen_at=NOW, expected=there.version, now=NOW)
-    )
+    run_now(store.touch(there.key, deadline=NOW + 86_400, seen_at=NOW, expected=there.version, now=NOW))
     assert soon + timedelta(minutes=55) < gc(there.key)
     longer = after(there, deadline=NOW + 2 * 86_400, ends_at=NOW + 3 * 86_400)
     assert run_now(store.replace(longer, expected=there.version, now=NOW)) is SAVED
@@ -343,9 +346,7 @@ def test_what_was_kept_alive_is_not_swept_until_it_is_over(store: MongoSessions)
     there = record()
     run_now(store.create(there, now=NOW))
     later = there.deadline + 50
-    assert run_now(
-        store.touch(there.key, deadline=later, seen_at=NOW, expected=there.version, now=NOW)
-    )
+    assert run_now(store.touch(there.key, deadline=later, seen_at=NOW, expected=there.version, now=NOW))
     assert run_now(store.sweep(now=there.deadline)) == 0
     assert run_now(store.count(now=there.deadline)) == 1
     assert isinstance(run_now(store.load(there.key, now=there.deadline)), Record)
@@ -407,7 +408,9 @@ def test_a_fence_that_died_half_way_refuses_logins_and_is_raised_again(store: Mo
     assert isinstance(run_now(store.load(there.key, now=NOW)), Ended)
 
 
-def test_an_expired_session_of_the_user_is_not_revived_by_a_clock_that_is_behind(store: MongoSessions) -> None:
+def test_an_expired_session_of_the_user_is_not_revived_by_a_clock_that_is_behind(
+    store: MongoSessions,
+) -> None:
     there = login(deadline=NOW + 10)
     run_now(store.create(there, now=NOW))
     assert run_now(store.end_user("ada", keep=None, now=NOW + 10, token="t")).count == 0
@@ -545,7 +548,9 @@ def test_setup_refuses_a_collection_of_somebody_else(
     theirs = client["coatcheck"]["sessions"]
     theirs.insert_one({"_id": "sid", "expires": datetime.now(UTC), "session": "{}"})
     with MongoStore.from_url(mongo_server.url, collection="sessions") as backend:
-        with pytest.raises(ConfigurationError, match="collection='sessions' holds documents of somebody else"):
+        with pytest.raises(
+            ConfigurationError, match="collection='sessions' holds documents of somebody else"
+        ):
             run_now(backend.blocking().setup())
         with pytest.raises(CorruptRecord):
             run_now(backend.blocking().load("sid", now=NOW))
@@ -556,9 +561,9 @@ def test_setup_refuses_a_collection_of_somebody_else(
 def test_setup_names_an_index_that_is_in_its_way(mongo_server: Server, client: MongoClient[Document]) -> None:
     theirs = client["coatcheck"]["odd"]
     theirs.create_index([("u", 1)], name="coatcheck_user", unique=True)
-    with MongoStore.from_url(mongo_server.url, collection="odd") as backend:
-        with pytest.raises(ConfigurationError, match="coatcheck_user"):
-            run_now(backend.blocking().setup())
+    backend = MongoStore.from_url(mongo_server.url, collection="odd")
+    with backend, pytest.raises(ConfigurationError, match="coatcheck_user"):
+        run_now(backend.blocking().setup())
     theirs.drop()
 
 
@@ -662,7 +667,9 @@ def test_a_corrupt_document_is_kept_and_not_written_over(
     assert found["p"] == b"junk"
 
 
-def test_what_the_others_do_with_a_corrupt_rival(store: MongoSessions, documents: Collection[Document]) -> None:
+def test_what_the_others_do_with_a_corrupt_rival(
+    store: MongoSessions, documents: Collection[Document]
+) -> None:
     """A limit must be kept though one of the user's documents makes no sense."""
     key = hostile(store)
     documents.update_one({"_id": key}, {"$set": {"l": "soon", "q": "much"}})
@@ -738,7 +745,9 @@ def test_a_srv_url_is_looked_up_when_it_is_used() -> None:
 def test_the_database_of_an_own_client() -> None:
     for url, database in (("mongodb://localhost/shop", "shop"), ("mongodb://localhost", "coatcheck")):
         with MongoClient[Document](url, connect=False) as client:
-            assert repr(MongoStore(client)) == f"<MongoStore MongoDB database '{database}' coatcheck_sessions>"
+            assert (
+                repr(MongoStore(client)) == f"<MongoStore MongoDB database '{database}' coatcheck_sessions>"
+            )
     client = MongoClient[Document]("mongodb://localhost/shop", connect=False)
     assert "'other'" in repr(MongoStore(client, database="other"))
     with pytest.raises(ConfigurationError, match="database="):
@@ -762,11 +771,10 @@ def test_outcomes_over_what_is_in_the_way(store: MongoSessions) -> None:
         assert run_now(admitted) is outcome
     gone = store.admit(after(late), expected=late.version, terms=Terms(), now=NOW + 1)
     assert run_now(gone) is GONE
-    assert run_now(store.admit(after(late, deadline=NOW + 9), expected=None, terms=Terms(), now=NOW + 1)) is SAVED
-
-
-def loads(store: MongoSessions, key: str) -> Callable[[], object]:
-    return lambda: run_now(store.load(key, now=NOW))
+    assert (
+        run_now(store.admit(after(late, deadline=NOW + 9), expected=None, terms=Terms(), now=NOW + 1))
+        is SAVED
+    )
 
 
 def test_the_faces_of_own_clients(mongo_server: Server, store: MongoSessions) -> None:

@@ -166,7 +166,9 @@ def test_a_server_that_is_not_the_primary_has_not_done_it(
 
 
 @pytest.mark.parametrize("code", [91, 11600, 11602, 189])
-def test_a_write_that_is_interrupted_may_have_been_carried_out(server: Server, store: MongoSessions, code: int) -> None:
+def test_a_write_that_is_interrupted_may_have_been_carried_out(
+    server: Server, store: MongoSessions, code: int
+) -> None:
     with failing(server, "insert", errorCode=code), pytest.raises(ReplyLost):
         run_now(store.create(record(), now=NOW))
 
@@ -285,7 +287,7 @@ def test_a_server_that_was_killed_is_told_of_and_comes_back_with_everything(tmp_
     def hear(event: ConnectionEvent) -> None:
         news.append(event.state)
 
-    async def work(store: MongoSessions) -> None:
+    async def work(store: MongoSessions, victim: Server) -> None:
         saved = []
         for _ in range(20):
             there = record()
@@ -293,28 +295,28 @@ def test_a_server_that_was_killed_is_told_of_and_comes_back_with_everything(tmp_
             saved.append(there)
         ended = saved.pop()
         assert await store.delete(ended.key, now=NOW, token="t")
-        server.kill()
+        victim.kill()
         with pytest.raises(StoreUnavailable):
             await store.load(ended.key, now=NOW)
         with pytest.raises(StoreUnavailable):
             await store.create(record(), now=NOW)
-        server.start()
+        victim.start()
         await until_it_is_back(store)
         for there in saved:
             assert await store.load(there.key, now=NOW) == there
         assert not isinstance(await store.load(ended.key, now=NOW), Record)
 
-    async def awaiting(backend: MongoStore) -> None:
+    async def awaiting(backend: MongoStore, victim: Server) -> None:
         async with backend:
-            await work(backend.awaiting())
+            await work(backend.awaiting(), victim)
 
-    with mongo(tmp_path, replica_set=face == "blocking") as server:
-        backend = MongoStore.from_url(server.url, outage=QUICK, on_connection=hear)
+    with mongo(tmp_path, replica_set=face == "blocking") as victim:
+        backend = MongoStore.from_url(victim.url, outage=QUICK, on_connection=hear)
         if face == "awaiting":
-            asyncio.run(awaiting(backend))
+            asyncio.run(awaiting(backend, victim))
         else:
             with backend:
-                run_now(work(backend.blocking()))
+                run_now(work(backend.blocking(), victim))
     assert news == ["connected", "lost", "restored"]
 
 
@@ -355,6 +357,7 @@ def test_what_was_acknowledged_survives(tmp_path: Any, how: str) -> None:
     """Under load, five times: whatever a writer was told was written is there, and whatever was told ended is ended."""
     written: dict[str, int] = {}
     ended: set[str] = set()
+    being_ended: set[str] = set()
     stop = threading.Event()
 
     def work(store: MongoSessions) -> None:
@@ -368,6 +371,7 @@ def test_what_was_acknowledged_survives(tmp_path: Any, how: str) -> None:
                         break
                     there = new
                     written[there.key] = n
+                being_ended.add(there.key)
                 if run_now(store.delete(there.key, now=NOW, token="t", expected=there.version)):
                     ended.add(there.key)
             except StoreUnavailable:
@@ -401,7 +405,8 @@ def test_what_was_acknowledged_survives(tmp_path: Any, how: str) -> None:
             there = run_now(store.load(key, now=NOW))
             if key in ended:
                 assert not isinstance(there, Record), key
-            elif isinstance(there, Record):  # (else a delete whose reply was lost was carried out)
+            elif key not in being_ended or isinstance(there, Record):
+                assert isinstance(there, Record), key
                 assert int(there.data) >= n, key
         print(f"{len(written)} sessions, {sum(written.values())} writes, {len(ended)} ended, none lost")
         for backend in backends:
@@ -622,9 +627,9 @@ def test_a_client_of_the_wrong_kind_is_refused_when_the_face_is_built(server: Se
             SessionManager(MongoStore(client))
         await client.close()
 
-    with MongoClient[Document](server.url, connect=False) as client:
-        with pytest.raises(WrongFace, match="AsyncMongoClient"):
-            AsyncSessionManager(MongoStore(client))
+    client = MongoClient[Document](server.url, connect=False)
+    with client, pytest.raises(WrongFace, match="AsyncMongoClient"):
+        AsyncSessionManager(MongoStore(client))
     asyncio.run(work())
 
 
@@ -786,7 +791,7 @@ def test_a_server_that_is_too_old_is_refused_by_name(face: str, wire_version: in
     """3.6 and 4.2: refused by the driver, or by us where an older driver would put up with it."""
 
     async def work(store: MongoSessions) -> None:
-        with pytest.raises(ConfigurationError, match="too old: it takes 4.4 or newer"):
+        with pytest.raises(ConfigurationError, match=r"too old: it takes 4\.4 or newer"):
             await store.load("key", now=NOW)
 
     server = Ancient(wire_version, hello=False)
@@ -822,5 +827,3 @@ def test_no_driver_exception_comes_through(server: Server, store: MongoSessions)
 
 def test_gone_is_no_exception(store: MongoSessions) -> None:
     assert run_now(store.replace(record(), expected="v", now=NOW)) is GONE
-
-

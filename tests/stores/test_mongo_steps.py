@@ -51,6 +51,9 @@ class Stepping:
         await stop()
         return await self.client.run(command, reads)
 
+    async def run_long(self, command: Document) -> Document:
+        raise NotImplementedError
+
     def watch(self, collection: str, tell: Callable[[Notice], None]) -> Callable[[], None]:
         raise NotImplementedError
 
@@ -160,7 +163,9 @@ BEFORE = ["nothing", "anonymous", "their own", "somebody else's"]
 
 
 @pytest.mark.parametrize("before", BEFORE)
-@pytest.mark.parametrize("limit", [{}, {"limit": 2}, {"limit": 2, "evict": False}], ids=["", "evict", "refuse"])
+@pytest.mark.parametrize(
+    "limit", [{}, {"limit": 2}, {"limit": 2, "evict": False}], ids=["", "evict", "refuse"]
+)
 def test_no_login_begun_before_an_end_user_survives_it(
     store: MongoSessions, before: str, limit: dict[str, Any]
 ) -> None:
@@ -196,9 +201,7 @@ def test_no_login_begun_before_an_end_user_survives_it(
 
 
 @pytest.mark.parametrize("before", ["anonymous", "somebody else's"])
-def test_a_fence_for_who_was_there_before_leaves_nothing_of_theirs(
-    store: MongoSessions, before: str
-) -> None:
+def test_a_fence_for_who_was_there_before_leaves_nothing_of_theirs(store: MongoSessions, before: str) -> None:
     """The one who is fenced and the one whose session it was are two: a login that is refused brings nothing back."""
     state: dict[str, Any] = {}
 
@@ -369,8 +372,7 @@ def test_two_logins_for_one_place_fill_it(store: MongoSessions, there_before: in
         for _ in range(there_before):
             run_now(admission(login(user))(store))
         state.update(user=user, new=[login(user), login(user)])
-        terms = {"limit": there_before + 1, "evict": False}
-        return tuple(admission(new, **terms) for new in state["new"])
+        return tuple(admission(new, limit=there_before + 1, evict=False) for new in state["new"])
 
     for order, outcomes in in_every_order(store, prepare):
         assert sorted(map(str, outcomes)) == sorted(map(str, [SAVED, FULL])), order
