@@ -100,7 +100,7 @@ def after(old: Record, data: bytes) -> Record:
     return msgspec.structs.replace(old, versions=(IDS.version(), *old.versions[:15]), data=data)
 
 
-def run(face: str, url: str, work: Any, outage: Outage = QUICK) -> Any:
+def run(face: str, url: str, work: Any, outage: Outage = PATIENT) -> Any:
     """Do some work with a store of this face."""
 
     async def awaiting() -> Any:
