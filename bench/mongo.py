@@ -23,7 +23,7 @@ DATA = msgspec.json.encode({"cart": list(range(20)), "theme": "dark", "csrf": "x
 
 
 def record(now: float, user: str | None = None) -> Record:
-    login = (
+    login: dict[str, Any] = (
         {"user_id": user, "authenticated_at": now, "login": Login(user_agent="Mozilla/5.0 " * 4)}
         if user
         else {}
@@ -104,12 +104,13 @@ def driver(url: str) -> None:
     with MongoClient[dict[str, Any]](url) as client:
         collection = client["coatcheck"]["plain"]
         collection.insert_one({"_id": "k", "v": "v", "data": bytes(700)})
-        for name, job in {
+        jobs: dict[str, Callable[[], Any]] = {
             "the driver alone, find_one": lambda: collection.find_one({"_id": "k"}),
             "the driver alone, update_one": lambda: collection.update_one(
                 {"_id": "k", "v": "v"}, {"$set": {"data": IDS.version() * 40}}
             ),
-        }.items():
+        }
+        for name, job in jobs.items():
             cpu, wall = time.process_time(), time.perf_counter()
             for _ in range(CALLS):
                 job()
