@@ -257,7 +257,7 @@ class Awaiting:
     """Sends each command from the running event loop. A driver's client lives on one loop, so each loop has its own.
 
     A command runs in a task of its own, which goes on when whoever waited for it is cancelled: a request that a browser gave up.
-    The driver would close the connection, so that nobody gets a reply that is not theirs, and make another, with TLS and login; and
+    The driver would close the connection, so that nobody gets a reply that is not theirs, and make another, with TLS and all; and
     it forgets one that was only being made (4.20), or its place in the pool, until that is empty (4.13). The task costs 5 to 10%.
     """
 
