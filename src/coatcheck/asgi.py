@@ -5,7 +5,7 @@ commit, and only then let the headers go. So a browser never sees a response who
 streaming response is held back but its headers.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from functools import partial
 from typing import Any, Final
 
@@ -41,6 +41,14 @@ _NO_COOKIE: Final = CookieAction.NONE
 _VARY: Final = (b"vary", b"Cookie")
 _PRIVATE: Final = (b"cache-control", b"private")
 
+_OURS: Final = frozenset({b"vary", b"cache-control"})
+_USUAL: Final = frozenset({
+    b"content-length", b"content-type", b"content-encoding", b"date", b"etag", b"last-modified", b"location", b"server",
+    b"set-cookie",
+})  # fmt: skip
+"""Fields of most responses: one look tells that they are none of ours."""
+_TOLD: Final = frozenset({b"cookie", b"host", b"x-forwarded-proto"})
+"""Fields of a request that decide what its cookie is worth."""
 _BEFORE_2_4: Final = frozenset({"2.0", "2.1", "2.2", "2.3"})
 _STARTS: Final = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 _ENDS: Final = frozenset({
@@ -134,11 +142,18 @@ class SessionMiddleware:
         return isinstance(outer, AsyncSession) and outer._exchange is self.exchange
 
     def _arrive(self, scope: Scope) -> AsyncSession[Any]:
-        exchange, headers = self.exchange, scope["headers"]
-        found = dict(headers)
-        if b"cookie" in found and len(found) == len(headers) and b"x-forwarded-proto" not in found:
+        exchange, cookie, host = self.exchange, b"", b""
+        for name, value in scope["headers"]:
+            if name in _TOLD:
+                if name == b"cookie" and not cookie:
+                    cookie = value
+                elif name == b"host" and not host:
+                    host = value
+                else:
+                    break  # forwarded, or a field that came twice
+        else:
             # Most requests come with a cookie that has come before: what it is worth takes one look.
-            reading = exchange.recent.get((found[b"cookie"], found.get(b"host", b""), scope["scheme"]))
+            reading = exchange.recent.get((cookie, host, scope["scheme"]))
             if reading is not None:
                 channel, ticket, reissue = reading
                 session = self._session(ticket)
@@ -320,19 +335,22 @@ def _never_raises(scope: Scope) -> bool:
 
 def _dress(message: Message, session: AsyncSession[Any], cookie: CookieAction) -> None:
     """Put what must be said into the response's headers: into a new list, since a response object may be sent twice."""
-    headers: Iterable[tuple[bytes, bytes]] = message.get("headers") or ()
-    if cookie is _NO_COOKIE and type(headers) is list:
-        # Most responses have neither field; that is told by a few calls into C, whatever the number of headers.
-        names = b" ".join(dict(headers))
-        if names.find(b"vary") < 0 and names.find(b"cache-control") < 0 and names.islower():
+    headers: Collection[tuple[bytes, bytes]] = message.get("headers") or ()
+    if type(headers) is not list:
+        headers = list(headers)  # the specification allows what can be gone through only once
+    if cookie is _NO_COOKIE:
+        for name, _ in headers:
+            if name not in _USUAL and name.lower() in _OURS:
+                break
+        else:  # most responses
             message["headers"] = [*headers, _VARY, _PRIVATE] if holds_data(session) else [*headers, _VARY]
             return
     vary: bytes | None = None
     cache: bytes | None = None
     for name, value in headers:
-        if len(name) == 4 and name.lower() == b"vary":  # the length first: it spares most headers the rest
+        if name.lower() == b"vary":
             vary = value if vary is None else vary + b", " + value
-        elif len(name) == 13 and name.lower() == b"cache-control":
+        elif name.lower() == b"cache-control":
             cache = value if cache is None else cache + b", " + value
     reply = visit.reply(
         session,
