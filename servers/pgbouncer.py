@@ -17,7 +17,12 @@ def pgbouncer(folder: Path, behind: Server, *options: str) -> Iterator[Server]:
     port = free_port()
     (folder / "users.txt").write_text('"coatcheck" ""\n')
     settings = [f"listen_port={port}", "listen_addr=127.0.0.1", "unix_socket_dir=", "auth_type=trust"]
-    settings += [f"auth_file={folder / 'users.txt'}", "pool_mode=transaction", "default_pool_size=5", "max_client_conn=500"]
+    settings += [
+        f"auth_file={folder / 'users.txt'}",
+        "pool_mode=transaction",
+        "default_pool_size=5",
+        "max_client_conn=500",
+    ]
     settings += [f"logfile={folder / 'pgbouncer.log'}", *options]
     databases = f"coatcheck = host=127.0.0.1 port={behind.port} dbname=coatcheck user=coatcheck"
     ini = folder / "pgbouncer.ini"
@@ -31,6 +36,8 @@ def pgbouncer(folder: Path, behind: Server, *options: str) -> Iterator[Server]:
 
 def tracks_statements() -> bool:
     """Whether the installed one can keep track of prepared statements (`max_prepared_statements`, since 1.21)."""
-    said = subprocess.run([binary("pgbouncer"), "--version"], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        [binary("pgbouncer"), "--version"], capture_output=True, text=True, check=True
+    ).stdout
     major, minor = said.split()[1].split(".")[:2]
     return (int(major), int(minor)) >= (1, 21)
