@@ -383,6 +383,30 @@ def test_a_server_that_falls_silent_is_given_up_in_time(driver: str, request: py
 
 
 @pytest.mark.parametrize("face", FACES)
+def test_a_server_that_takes_no_writes_is_left(sqlalchemy_postgres: Place, face: str) -> None:
+    """As after a failover: the connection is of no use any more, and the next may lead elsewhere."""
+    place = sqlalchemy_postgres
+    place.sql("ALTER DATABASE coatcheck SET default_transaction_read_only = on")
+    store = place.store()
+    run = running(store, face)
+    try:
+        for job in (
+            lambda s: s.create(record(), now=NOW),
+            lambda s: s.end_user("ada", keep=None, now=NOW, token="t"),
+            lambda s: s.check(),
+        ):
+            with pytest.raises(StoreUnavailable, match="takes no writes") as caught:
+                run(job)
+            assert not isinstance(caught.value, ReplyLost)
+    finally:
+        with closing(place.connect()) as other:
+            other.execute("SET default_transaction_read_only = off")
+            other.execute("ALTER DATABASE coatcheck RESET default_transaction_read_only")
+    assert run(lambda s: s.create(record(), now=NOW)) is SAVED
+    ended(store)
+
+
+@pytest.mark.parametrize("face", FACES)
 def test_a_pool_that_is_used_up_is_unavailable_and_no_outage(served: Place, face: str) -> None:
     events: list[ConnectionEvent] = []
     store = served.store(
