@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from servers import Server, mariadb, mongo, postgres, redis
+from tests.stores.sqlalchemy_places import Place, in_mariadb, in_postgres, in_sqlite
 
 # pytest's own temporary folders, so that what a server wrote is there to look at when a run has failed.
 
@@ -31,3 +32,31 @@ def mariadb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
 def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with mongo(tmp_path_factory.mktemp("mongo")) as server:
         yield server
+
+
+# ----------------------------------------------------------------------- the databases that the SQLAlchemy store is tested on
+
+
+@pytest.fixture(scope="session")
+def sqlalchemy_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return in_sqlite(tmp_path_factory.mktemp("sqlalchemy") / "sessions.db").set_up()
+
+
+@pytest.fixture(scope="session")
+def sqlalchemy_postgres(postgres_server: Server) -> Place:
+    return in_postgres(postgres_server).set_up()
+
+
+@pytest.fixture(scope="session")
+def sqlalchemy_mariadb(mariadb_server: Server) -> Place:
+    place = in_mariadb(mariadb_server)
+    place.sql("SET GLOBAL time_zone = '-05:00'")  # no time may pass through the server's own zone
+    return place.set_up()
+
+
+@pytest.fixture(params=["sqlite", "postgres", "mariadb"])
+def place(request: pytest.FixtureRequest) -> Place:
+    """Each of the three databases, empty."""
+    place: Place = request.getfixturevalue(f"sqlalchemy_{request.param}")
+    place.wipe()
+    return place

@@ -1,0 +1,332 @@
+"""Sessions in any SQL database that SQLAlchemy reaches: PostgreSQL, MySQL, MariaDB and SQLite are tested.
+
+Written once, as coroutines that await nothing but a client (`_sqlalchemy_client`): a blocking one in the calling thread, an
+awaiting one on an event loop. What is done is in `_sqlalchemy_jobs`: each verb is one conditional statement, which a second
+statement explains where it did nothing; a login and the end of all of a user's sessions are one transaction each.
+"""
+
+from collections.abc import Callable
+from math import isfinite
+from typing import Any, Final, NoReturn
+
+from sqlalchemy import Engine, MetaData
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from coatcheck.core.outage import Outage
+from coatcheck.core.ports import EndedAll, Outcome, Page, Terms
+from coatcheck.core.record import Ended, Record
+from coatcheck.errors import ConfigurationError, StoreUnavailable, UsageError, WrongFace
+from coatcheck.stores._health import ConnectionEvent, Health
+from coatcheck.stores._rows import judge, readable, written
+from coatcheck.stores._sqlalchemy_client import Awaiting, Blocking, Client, Engines
+from coatcheck.stores._sqlalchemy_engines import AwaitingEngines, BlockingEngines, GivenEngine
+from coatcheck.stores._sqlalchemy_jobs import FIRST, Jobs, clock_of
+from coatcheck.stores._sqlalchemy_runner import ASIDE, READ, WHOLE, WRITE, Runner, manner_of
+from coatcheck.stores._sqlalchemy_setup import set_up
+from coatcheck.stores._sqlalchemy_tables import Tables, tables
+from coatcheck.stores._sqlalchemy_url import Pair, parsed
+
+__all__ = ["SQLAlchemySessions", "SQLAlchemyStore", "tables"]
+
+TEND_FIRST: Final = 64
+TEND_EVERY: Final = 400
+"""Writes of this process between two sweeps that nobody asked for; the first comes sooner, in case it does not live long."""
+TEND_LIMIT: Final = 500
+SWEEP_STEP: Final = 500
+"""Rows that one statement of a sweep deletes."""
+ENROLMENTS: Final = 10
+"""How often a user's row is made: a sweep may take it away again just then."""
+
+
+class SQLAlchemyStore:
+    """The store in the application's database: its own `Engine` (for the sync face) or `AsyncEngine` (for event loops).
+
+    `prefix`, `schema`: where the tables are, see `tables`. `metadata`: where their `Table` objects go; your own, if Alembic is to
+    see them. `outage`: when to stop asking; an engine of yours keeps its own time-outs. `on_connection`: called with each
+    `ConnectionEvent`. `clock`: a SELECT that answers the server's own time, a number of seconds, finer than milliseconds; for
+    databases other than PostgreSQL, MySQL, MariaDB and SQLite, of which coatcheck knows it. `pool_size`: at most so many
+    connections a process and face, of a store that was opened by URL.
+
+    The tables are made by `coatcheck setup`, a manager's `setup()` or your migrations, never by itself. Raises ConfigurationError
+    for a setting that cannot work.
+    """
+
+    def __init__(
+        self,
+        engine: Engine | AsyncEngine,
+        *,
+        prefix: str = "coatcheck_",
+        schema: str | None = None,
+        metadata: MetaData | None = None,
+        outage: Outage | None = None,
+        on_connection: Callable[[ConnectionEvent], None] | None = None,
+        clock: str | None = None,
+    ) -> None:
+        if not isinstance(engine, (Engine, AsyncEngine)):
+            raise ConfigurationError(
+                f"store: a {type(engine).__name__} is no engine; give SQLAlchemy's Engine or AsyncEngine, or a URL"
+            )
+        shown = engine.url.render_as_string(hide_password=True)
+        self._prepare(shown, engine.dialect.name, prefix, schema, metadata, outage, on_connection, clock)
+        self._given: Engine | AsyncEngine | None = engine
+
+    def _prepare(
+        self,
+        shown: str,
+        dialect: str,
+        prefix: str,
+        schema: str | None,
+        metadata: MetaData | None,
+        outage: Outage | None,
+        on_connection: Callable[[ConnectionEvent], None] | None,
+        clock: str | None,
+    ) -> None:
+        self._shown, self._outage, self._on_connection = shown, outage or Outage(), on_connection
+        self.tables: Tables = tables(
+            MetaData() if metadata is None else metadata, prefix=prefix, schema=schema
+        )
+        known = clock_of(dialect, clock)
+        if known is None:
+            raise ConfigurationError(
+                f"store={shown!r}: coatcheck does not know how to ask {dialect} for its time; give "
+                "SQLAlchemyStore(…, clock=), a SELECT that answers it in seconds"
+            )
+        self._jobs = Jobs(self.tables, known)
+        self._is_a_file = dialect == "sqlite"
+        self._given = None
+        self._pair: Pair | None = None
+        self._pool_size = 0
+        self._blocking: SQLAlchemySessions | None = None
+        self._awaiting: SQLAlchemySessions | None = None
+        self._client: Awaiting | None = None
+        self._opened: list[BlockingEngines] = []
+        self._opened_async: list[AwaitingEngines] = []
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        outage: Outage | None = None,
+        pool_size: int = 10,
+        prefix: str = "coatcheck_",
+        schema: str | None = None,
+        metadata: MetaData | None = None,
+        on_connection: Callable[[ConnectionEvent], None] | None = None,
+        clock: str | None = None,
+    ) -> "SQLAlchemyStore":
+        """The store of `mysql://user:password@host/database`, `mariadb://…`, or `sqlalchemy+` and any URL of SQLAlchemy's.
+
+        A driver that the URL names serves the face it can; the other face, and both where none is named, get PyMySQL and asyncmy,
+        psycopg and asyncpg, sqlite3 and aiosqlite. Raises ConfigurationError for what is no such URL.
+        """
+        if type(pool_size) is not int or pool_size < 1:
+            raise ConfigurationError(f"pool_size={pool_size!r}: give a whole number, 1 or more")
+        pair = parsed(url)
+        some = pair.blocking or pair.awaiting
+        assert some is not None
+        store = cls.__new__(cls)
+        name = some.get_dialect().name
+        store._prepare(pair.shown, name, prefix, schema, metadata, outage, on_connection, clock)
+        store._pair, store._pool_size = pair, pool_size
+        return store
+
+    def __repr__(self) -> str:
+        return f"<SQLAlchemyStore {self._shown}>"
+
+    def blocking(self) -> "SQLAlchemySessions":
+        """The store whose methods never suspend: for the sync face. Raises WrongFace if there is no blocking driver."""
+        if self._blocking is None:
+            engines, runner = self._for_threads()
+            self._blocking = SQLAlchemySessions(Blocking(runner, engines), self._jobs, self.tables)
+        return self._blocking
+
+    def _for_threads(self) -> tuple[Engines, Runner]:
+        if isinstance(self._given, Engine):
+            runner = self._runner(self._given, own=False)
+            return GivenEngine(self._given, runner.manner), runner
+        url = self._pair and self._pair.blocking
+        if url is None:
+            self._wrong_face("blocks", "Engine", "AsyncSessionManager")
+        engines = BlockingEngines(url, self._outage, self._pool_size)
+        self._opened.append(engines)
+        return engines, self._runner(engines.engine(), own=True)
+
+    def awaiting(self) -> "SQLAlchemySessions":
+        """The store for event loops, any number of them. Raises WrongFace if there is no awaiting driver."""
+        if self._awaiting is None:
+            engines, runner = self._for_loops()
+            # An engine of the application's keeps its own time, and so does an SQLite file.
+            self._client = Awaiting(runner, engines, limits=self._given is None and not self._is_a_file)
+            self._awaiting = SQLAlchemySessions(self._client, self._jobs, self.tables)
+        return self._awaiting
+
+    def _for_loops(self) -> tuple[Engines, Runner]:
+        if isinstance(self._given, AsyncEngine):
+            runner = self._runner(self._given.sync_engine, own=False)
+            return GivenEngine(self._given.sync_engine, runner.manner), runner
+        url = self._pair and self._pair.awaiting
+        if url is None:
+            self._wrong_face("awaits", "AsyncEngine", "SessionManager")
+        engines = AwaitingEngines(url, self._outage, self._pool_size)
+        self._opened_async.append(engines)
+        return engines, self._runner(engines.pattern, own=True)
+
+    def _runner(self, engine: Engine, *, own: bool) -> Runner:
+        health = Health(self._shown, self._outage, on_connection=self._on_connection)
+        return Runner(self._shown, health, self._outage, manner_of(engine, own=own))
+
+    def _wrong_face(self, does: str, kind: str, other: str) -> NoReturn:
+        given = (
+            f"there is no driver that {does} for {self._shown}"
+            if self._given is None
+            else f"a {type(self._given).__name__} was given"
+        )
+        raise WrongFace(f"store: {given}; give an {kind}, a URL with such a driver, or use {other}")
+
+    def close(self) -> None:
+        """Close what the sync face opened by URL; afterwards the store cannot be used there."""
+        for engines in self._opened:
+            engines.close()
+
+    async def aclose(self) -> None:
+        """Close what the running event loop opened by URL; afterwards the store cannot be used there.
+
+        Waits for what is under way, on an engine of yours too: so close that afterwards.
+        """
+        if self._client is not None:
+            await self._client.finish()
+        for engines in self._opened_async:
+            await engines.aclose()
+
+    def __enter__(self) -> "SQLAlchemyStore":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class SQLAlchemySessions:
+    """What `SQLAlchemyStore` hands to a face: every ability of `coatcheck.core.ports` but `Watches`."""
+
+    def __init__(self, client: Client, jobs: Jobs, made: Tables) -> None:
+        self._client = client
+        self._jobs = jobs
+        self._tables = made
+        self._until_tended = TEND_FIRST
+
+    # -------------------------------------------------------------------------------------------- the five verbs
+
+    async def load(self, key: str, *, now: float) -> Record | Ended | None:
+        row = await self._client.run(READ, self._jobs.find, key)
+        if row is None:
+            return None
+        there = judge(key, row, now)
+        if there is None:
+            # Deleted, so that a clock that steps back does not bring back what was answered to be over.
+            return await self._client.run(WRITE, self._jobs.present, key, now)
+        return there
+
+    async def create(self, record: Record, *, now: float) -> Outcome:
+        self._tend(now)
+        return await self._client.run(WRITE, self._jobs.create, record, written(record), now)
+
+    async def replace(
+        self, record: Record, *, expected: str, now: float, may_shorten: bool = False
+    ) -> Outcome:
+        self._tend(now)
+        row = written(record)
+        return await self._client.run(WRITE, self._jobs.replace, record, row, expected, now, may_shorten)
+
+    async def touch(self, key: str, *, deadline: float, seen_at: float, expected: str, now: float) -> bool:
+        self._tend(now)
+        return await self._client.run(WRITE, self._jobs.touch, key, deadline, seen_at, expected, now)
+
+    async def delete(self, key: str, *, now: float, token: str, expected: str | None = None) -> bool:
+        self._tend(now)
+        return await self._client.run(WRITE, self._jobs.delete, key, expected, now, token)
+
+    # --------------------------------------------------------------------------------------------------- by user
+
+    async def admit(self, record: Record, *, expected: str | None, terms: Terms, now: float) -> Outcome:
+        """Write a record that begins a login, all or nothing: see `coatcheck.core.ports.ByUser`."""
+        self._tend(now)
+        row = written(record)
+        for _ in range(ENROLMENTS):
+            outcome = await self._client.run(WHOLE, self._jobs.admit, record, row, expected, terms, now)
+            if outcome is not None:
+                return outcome
+            await self._client.run(WRITE, self._jobs.enrol, str(record.user_id))
+        raise _swept_away()
+
+    async def of_user(self, user_id: str, *, now: float, cursor: str | None = None, limit: int = 100) -> Page:
+        """The live sessions of a user, newest login first. Raises UsageError for a cursor that is none of ours."""
+        before = FIRST if cursor is None else _parse(cursor)
+        rows: Any = await self._client.run(READ, self._jobs.list_of, user_id, now, before, limit)
+        more = len(rows) > limit > 0
+        page = rows[:limit]
+        return Page(readable(page, now), f"{page[-1][1]!r} {page[-1][0]}" if more else None)
+
+    async def end_user(self, user_id: str, *, keep: str | None, now: float, token: str) -> EndedAll:
+        """Raise the user's fence, then end every session of theirs but the one with key `keep`."""
+        for _ in range(ENROLMENTS):
+            ended = await self._client.run(WHOLE, self._jobs.end_user, user_id, keep, now, token)
+            if ended is not None:
+                return ended
+            await self._client.run(WRITE, self._jobs.enrol, user_id)
+        raise _swept_away()
+
+    async def end_one(self, user_id: str, key: str, *, now: float, token: str) -> bool:
+        """End one session, only while it belongs to this user."""
+        self._tend(now)
+        return await self._client.run(WRITE, self._jobs.end_one, user_id, key, now, token)
+
+    # ---------------------------------------------------------------------------------------------------- upkeep
+
+    async def sweep(self, *, now: float, limit: int = 1000) -> int:
+        """Delete up to `limit` expired records, old tombstones and fences. Returns how many records went.
+
+        In short transactions, so that nobody's write has to wait for the whole.
+        """
+        swept, more = 0, True
+        while more and swept < limit:
+            gone, more = await self._client.run(WRITE, self._jobs.sweep, now, min(SWEEP_STEP, limit - swept))
+            swept += gone
+        return swept
+
+    async def count(self, *, now: float) -> int:
+        """How many sessions live: a walk through an index."""
+        return await self._client.run(ASIDE, self._jobs.count, now)
+
+    async def check(self) -> None:
+        """Ask for a write that changes nothing. Raises StoreUnavailable, or StoreError where the tables are missing."""
+        await self._client.run(WRITE, self._jobs.probe)
+
+    async def setup(self) -> None:
+        """Make the tables and indexes that are missing; safe to call again, and from several processes at once.
+
+        Raises ConfigurationError for a table of that name that is not ours: it is left as it is.
+        """
+        await self._client.run(ASIDE, set_up, self._tables)
+
+    def _tend(self, now: float) -> None:
+        self._until_tended -= 1
+        if self._until_tended <= 0:
+            self._until_tended = TEND_EVERY
+            self._client.later(self._jobs.sweep, now, TEND_LIMIT)
+
+
+def _swept_away() -> StoreUnavailable:
+    return StoreUnavailable("the user's row was swept away again and again; try again later")
+
+
+def _parse(cursor: str) -> tuple[float, str]:
+    """The place a cursor names, "time key"."""
+    time_, _, key = cursor.partition(" ")
+    try:
+        at = float(time_)
+    except ValueError:
+        at = float("nan")
+    if not isfinite(at):
+        raise UsageError("cursor: give the one that the page before answered, or None")
+    return at, key
