@@ -2,7 +2,8 @@
 
 A server of its own on loopback. CPU microseconds of this process for one call, the kernel's part included: on the sync face one
 call after the other, on an event loop alone and 32 at once, where the commands of one turn leave together. The least of many
-rounds. Then the memory by the server's own account (MEMORY USAGE), next to what a hash of the same fields would take.
+rounds. Of the server, what it counts for the command alone, and its whole CPU with reading and writing its sockets. Then the memory
+by the server's own account (MEMORY USAGE), next to what a hash of the same fields would take, and what goes over the network.
 """
 
 import asyncio
@@ -29,6 +30,7 @@ IDS = RandomIds()
 NOW = 1_800_000_000.0
 DATA = b'{"user":"7d1f2c4e","n":0,"cart":[{"sku":"a-1","n":1},{"sku":"b-2","n":2}],"theme":"dark"}'
 ROUNDS, CALLS, AT_ONCE = 30, 192, 32
+MORE = 18
 
 
 def login(user_id: str = "7d1f2c4e", **changes: Any) -> Record:
@@ -111,6 +113,11 @@ async def on_a_loop(store: RedisStore) -> list[tuple[str, float]]:
     return rows
 
 
+def index_of_all(client: Any) -> int:
+    """Octets of the indexes of all users."""
+    return sum(client.memory_usage(key, samples=0) for key in client.keys("coatcheck:u:*"))
+
+
 def memory(store: RedisStore, client: Any) -> list[tuple[str, int]]:
     """Octets by the server's own account."""
     sessions = store.blocking()
@@ -133,8 +140,11 @@ def memory(store: RedisStore, client: Any) -> list[tuple[str, int]]:
     client.hset("hash", mapping=fields)
     client.pexpire("hash", 10**9)
     rows.append(("the same as a hash", client.memory_usage("hash", samples=0)))
-    index = sum(client.memory_usage(key, samples=0) for key in client.keys("coatcheck:u:*"))
+    index = index_of_all(client)
     rows.append(("the user's index of two sessions", index))
+    for _ in range(MORE):
+        run_now(sessions.admit(login(user), expected=None, terms=Terms(), now=NOW))
+    rows.append(("each further session in it", (index_of_all(client) - index) // MORE))
     run_now(sessions.delete(first.key, now=NOW, token=IDS.version()))
     rows.append(("a tombstone", client.memory_usage(f"coatcheck:s:{first.key}", samples=0)))
     return rows
@@ -161,6 +171,34 @@ def at_the_server(client: Any) -> list[tuple[str, float]]:
     return rows
 
 
+def with_the_network(client: Any, name: str, call: Callable[[int], Any]) -> list[tuple[str, float]]:
+    """A call's cost here, and at the server with its sockets, for one command at a time."""
+    before = server_cpu(client)
+    cost = blocking(call)
+    return [
+        (f"{name}, blocking", cost),
+        (f"the server's own, with its sockets, {name}", (server_cpu(client) - before) / (ROUNDS * CALLS)),
+    ]
+
+
+def server_cpu(client: Any) -> float:
+    """CPU microseconds that the server has used."""
+    used = client.info("cpu")
+    return float(used["used_cpu_user"] + used["used_cpu_sys"]) * 1e6
+
+
+def on_the_wire() -> list[tuple[str, int]]:
+    """Octets of what is sent and answered."""
+    record = login()
+    value, key = encoded(record), f"coatcheck:s:{record.key}"
+    words = {
+        "a load sends": LOAD.words((key,), ()),
+        "a replace sends": PUT.words((key,), (repr(NOW), "replace", record.version, value, "")),
+    }
+    packed = [(name, sum(map(len, redis.Connection().pack_command(*w)))) for name, w in words.items()]
+    return [*packed, ("a load is answered", len(f"${len(value)}\r\n\r\n") + len(value))]
+
+
 def main() -> None:
     """Print the table."""
     with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as server:
@@ -168,15 +206,13 @@ def main() -> None:
         store = RedisStore.from_url(server.url)
         sessions = Sessions(store.blocking())
         run_now(sessions.begin())
-        costs = [
-            ("load, blocking", blocking(sessions.load)),
-            ("replace, blocking", blocking(sessions.replace)),
-        ]
+        costs = with_the_network(client, "load", sessions.load)
+        costs += with_the_network(client, "replace", sessions.replace)
         costs += asyncio.run(on_a_loop(RedisStore.from_url(server.url)))
         for name, cost in costs + at_the_server(client):
-            print(f"{name:40} {cost:7.1f} us")
-        for what, octets in memory(store, client):
-            print(f"{what:40} {octets:7d} octets")
+            print(f"{name:46} {cost:7.1f} us")
+        for what, octets in memory(store, client) + on_the_wire():
+            print(f"{what:46} {octets:7d} octets")
         store.close()
         client.close()
 
