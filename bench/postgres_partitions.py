@@ -57,6 +57,8 @@ def filled(url: str, partitions: int) -> tuple[PostgresStore, list[Record]]:
     records = [login(f"user-{n // SESSIONS_A_USER}") for n in range(SESSIONS)]
     for record in records:
         assert run_now(store.admit(record, expected=None, terms=Terms(), now=NOW)) is SAVED
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"VACUUM (ANALYZE) {table}")
     return backend, records
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import pickle
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import psycopg
 import psycopg_pool
 import pytest
 
+from bench.postgres_partitions import recipe
 from coatcheck.core.ports import (
     FENCED,
     SAVED,
@@ -27,7 +29,7 @@ from coatcheck.core.record import Ended, Record
 from coatcheck.core.stepping import run_now
 from coatcheck.errors import ConfigurationError, CorruptRecord, StoreError, UsageError, WrongFace
 from coatcheck.stores import open_store
-from coatcheck.stores._postgres_sql import Names
+from coatcheck.stores._postgres_sql import Names, Statements
 from coatcheck.stores.postgres import TEND_EVERY, PostgresStore
 from coatcheck.testing.contract import Sentence, StoreContract
 from servers import Server
@@ -159,22 +161,59 @@ def test_a_schema_of_its_own(url: str) -> None:
     assert sql(url, 'SELECT count(*) FROM "Odd"."select"') == [(2,)]  # a tombstone and a fence
 
 
-@pytest.mark.slow
-def test_a_partitioned_table_will_do(url: str) -> None:
-    columns = (
-        "due float8 NOT NULL, deadline float8 NOT NULL, seen_at float8 NOT NULL, ends_at float8 NOT NULL, ended_at float8,"
-        ' login_at float8, key text COLLATE "C" PRIMARY KEY, version text NOT NULL, user_id text COLLATE "C", packed bytea'
-    )
-    sql(url, f"CREATE TABLE parts ({columns}) PARTITION BY HASH (key)")
-    for n in range(4):
-        sql(url, f"CREATE TABLE parts_{n} PARTITION OF parts FOR VALUES WITH (MODULUS 4, REMAINDER {n})")
-    sql(url, "COMMENT ON TABLE parts IS 'coatcheck sessions, schema 1'")
+@pytest.fixture(scope="module")
+def partitioned(url: str) -> Iterator[str]:
+    """A table made by the text of docs/stores/postgres.md, then set up."""
+    sql(url, recipe("parts", 16))
     setting_up = PostgresStore.from_url(url, table="parts")
     run_now(setting_up.blocking().setup())
     setting_up.close()
-    for sentence in StoreContract.sentences(modes=["blocking"]):
-        sql(url, "DELETE FROM parts")
-        StoreContract(lambda: PostgresStore.from_url(url, table="parts")).run(sentence)
+    yield "parts"
+    sql(url, "DROP TABLE parts")
+
+
+def shape(url: str, table: str) -> list[tuple[object, ...]]:
+    """Its columns: name, type, collation, whether it may be null."""
+    return sql(
+        url,
+        "SELECT attname, atttypid::regtype::text, attcollation::regcollation::text, attnotnull FROM pg_attribute"
+        f" WHERE attrelid = '{table}'::regclass AND attnum > 0 ORDER BY attnum",
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sentence", StoreContract.sentences(), ids=lambda s: s.__name__)
+def test_contract_on_a_partitioned_table(sentence: Sentence, url: str, partitioned: str) -> None:
+    sql(url, f"DELETE FROM {partitioned}")
+    StoreContract(lambda: PostgresStore.from_url(url, table=partitioned)).run(sentence)
+
+
+@pytest.mark.slow
+def test_a_partitioned_table_is_as_one_that_was_set_up(url: str, partitioned: str, table: str) -> None:
+    assert shape(url, partitioned) == shape(url, table)
+    options = "SELECT reloptions FROM pg_class WHERE oid = '{}'::regclass"
+    assert sql(url, options.format(f"{partitioned}_15")) == sql(url, options.format(table))
+    indexes = "SELECT count(*) FROM pg_index WHERE indrelid = '{}'::regclass AND indisvalid"
+    assert (
+        sql(url, indexes.format(partitioned))
+        == sql(url, indexes.format(f"{partitioned}_0"))
+        == sql(url, indexes.format(table))
+        == [(4,)]
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["find", "replace", "touch", "delete", "create"])
+def test_a_verb_looks_into_one_partition(verb: str, url: str, partitioned: str) -> None:
+    statement = getattr(Statements(Names(None, partitioned)), verb)
+    with psycopg.connect(url, autocommit=True, prepare_threshold=None) as connection:
+        connection.execute(f"PREPARE verb AS {statement}")
+        ((kinds,),) = connection.execute("SELECT parameter_types::text[] FROM pg_prepared_statements").fetchall()
+        samples = {"text": "'k'", "double precision": "1", "bytea": "'x'"}
+        plan = connection.execute(
+            f"EXPLAIN (COSTS OFF) EXECUTE verb({', '.join(samples[kind] for kind in kinds)})"
+        ).fetchall()
+    assert len(set(re.findall(rf" on ({partitioned}_\d+)", str(plan)))) <= 1, plan
 
 
 # ----------------------------------------------------------------------------------------------------------- bad input
