@@ -1,7 +1,7 @@
 """What it costs to have sessions in a partitioned table: ``python -m bench.postgres_partitions``.
 
-Starts a PostgreSQL of its own. For each number of partitions a table is made by the recipe of ``docs/stores/postgres.md``, set up,
-and filled with logins, five to a user; 1 is the table that ``coatcheck setup`` makes. Then microseconds of a call over one
+Starts a PostgreSQL of its own. For each number of partitions a table is made by the recipe of ``docs/stores/postgres.md``, set
+up, and filled with logins, five to a user; 1 is the table that ``coatcheck setup`` makes. Then microseconds of a call over one
 connection, nothing synced to the disk: the median of rounds that go from table to table. Besides: octets a session, and how many
 updates stayed within their page (HOT).
 """
@@ -28,7 +28,7 @@ from coatcheck.stores.postgres import PostgresSessions, PostgresStore
 from servers import postgres
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "stores" / "postgres.md"
-RECIPE = re.compile(r"```sql\n(CREATE TABLE coatcheck_session .*?)```", re.DOTALL)
+RECIPE = re.compile(r"```postgresql\n(CREATE TABLE coatcheck_session .*?)```", re.DOTALL)
 NOW = 1_800_000_000.0
 IDS = RandomIds()
 COUNTS = (1, 4, 16, 64)
@@ -85,10 +85,18 @@ def sweep(store: PostgresSessions, records: list[Record], n: int) -> None:
     run_now(store.sweep(now=NOW, limit=200))
 
 
-VERBS: Calls = {"load": load, "replace": replace, "login": log_in, "list by user": list_by_user, "sweep, of none": sweep}
+VERBS: Calls = {
+    "load": load,
+    "replace": replace,
+    "login": log_in,
+    "list by user": list_by_user,
+    "sweep, of none": sweep,
+}
 
 
-def timed(call: Callable[[PostgresSessions, list[Record], int], Any], store: PostgresSessions, records: list[Record]) -> float:
+def timed(
+    call: Callable[[PostgresSessions, list[Record], int], Any], store: PostgresSessions, records: list[Record]
+) -> float:
     """Return the median microseconds of a call on sessions drawn at random."""
     took = []
     for n in random.choices(range(SESSIONS), k=CALLS):
@@ -101,7 +109,9 @@ def timed(call: Callable[[PostgresSessions, list[Record], int], Any], store: Pos
 def swept(store: PostgresSessions) -> float:
     """Return how many expired sessions a second a sweep deletes."""
     for _ in range(SWEPT):
-        record = msgspec.structs.replace(login(), user_id=None, authenticated_at=None, login=None, deadline=NOW + 1)
+        record = msgspec.structs.replace(
+            login(), user_id=None, authenticated_at=None, login=None, deadline=NOW + 1
+        )
         assert run_now(store.create(record, now=NOW)) is SAVED
     began = time.perf_counter()
     assert run_now(store.sweep(now=NOW + 2, limit=SWEPT)) == SWEPT
@@ -121,7 +131,9 @@ def sizes(url: str, table: str) -> tuple[float, float]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure, and print the table."""
-    argparse.ArgumentParser(prog="python -m bench.postgres_partitions", description=__doc__).parse_args(arguments)
+    argparse.ArgumentParser(prog="python -m bench.postgres_partitions", description=__doc__).parse_args(
+        arguments
+    )
     with (
         tempfile.TemporaryDirectory(prefix="coatcheck-parts-", ignore_cleanup_errors=True) as folder,
         postgres(Path(folder), "fsync=off", "max_locks_per_transaction=256") as server,

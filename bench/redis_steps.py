@@ -2,8 +2,9 @@
 
 A server of its own on loopback. CPU microseconds of this process for one call, the kernel's part included: on the sync face one
 call after the other, on an event loop alone and 32 at once, where the commands of one turn leave together. The least of many
-rounds. Of the server, what it counts for the command alone, and its whole CPU with reading and writing its sockets. Then the memory
-by the server's own account (MEMORY USAGE), next to what a hash of the same fields would take, and what goes over the network.
+rounds. Of the server, what it counts for the command alone, and its whole CPU with reading and writing its sockets. Then the
+memory by the server's own account (MEMORY USAGE), next to what a hash of the same fields would take, and what goes over the
+network.
 """
 
 import asyncio
@@ -195,7 +196,8 @@ def on_the_wire() -> list[tuple[str, int]]:
         "a load sends": LOAD.words((key,), ()),
         "a replace sends": PUT.words((key,), (repr(NOW), "replace", record.version, value, "")),
     }
-    packed = [(name, sum(map(len, redis.Connection().pack_command(*w)))) for name, w in words.items()]
+    pack: Any = redis.Connection().pack_command  # type: ignore[no-untyped-call]  # redis-py's annotations are incomplete
+    packed = [(name, sum(len(part) for part in pack(*command))) for name, command in words.items()]
     return [*packed, ("a load is answered", len(f"${len(value)}\r\n\r\n") + len(value))]
 
 

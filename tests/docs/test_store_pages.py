@@ -1,4 +1,4 @@
-"""What docs/stores.md and the pages of the stores say at a glance is so: URLs, extras, abilities, options, and one order of headings."""
+"""What docs/stores.md and the pages of the stores say at a glance is so: URLs, extras, abilities, options, order of headings."""
 
 import re
 import tomllib

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,7 +43,9 @@ def on_redis(server: Server) -> Iterator[tuple[Backend, Counting]]:
 
         def count() -> int:
             stats: Any = client.info("commandstats")
-            return sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("get", "evalsha", "eval"))
+            return sum(
+                stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("get", "evalsha", "eval")
+            )
 
         yield backend, count
 

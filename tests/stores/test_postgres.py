@@ -208,7 +208,9 @@ def test_a_verb_looks_into_one_partition(verb: str, url: str, partitioned: str) 
     statement = getattr(Statements(Names(None, partitioned)), verb)
     with psycopg.connect(url, autocommit=True, prepare_threshold=None) as connection:
         connection.execute(f"PREPARE verb AS {statement}")
-        ((kinds,),) = connection.execute("SELECT parameter_types::text[] FROM pg_prepared_statements").fetchall()
+        ((kinds,),) = connection.execute(
+            "SELECT parameter_types::text[] FROM pg_prepared_statements"
+        ).fetchall()
         samples = {"text": "'k'", "double precision": "1", "bytea": "'x'"}
         plan = connection.execute(
             f"EXPLAIN (COSTS OFF) EXECUTE verb({', '.join(samples[kind] for kind in kinds)})"
