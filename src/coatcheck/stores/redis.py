@@ -29,8 +29,9 @@ from coatcheck.core.ports import (
     Terms,
 )
 from coatcheck.core.record import Ended, Record
-from coatcheck.errors import ConfigurationError, CorruptRecord, UsageError
+from coatcheck.errors import ConfigurationError, CorruptRecord
 from coatcheck.stores import _redis_scripts as scripts
+from coatcheck.stores._alike import cursor_at, place_of
 from coatcheck.stores._health import ConnectionEvent, Health
 from coatcheck.stores._redis_errors import storable
 from coatcheck.stores._redis_index import (
@@ -321,7 +322,7 @@ class RedisSessions:
 
     async def of_user(self, user_id: str, *, now: float, cursor: str | None = None, limit: int = 100) -> Page:
         """The live sessions of a user, newest login first. Raises UsageError for a cursor that is none of ours."""
-        before = (inf, "") if cursor is None else _parse(cursor)
+        before = (inf, "") if cursor is None else place_of(cursor)
         clock, _, pairs = await self._run(scripts.ENTRIES, self._of(user_id), (repr(now), ""))
         some = [entry for entry in entries(pairs) if (entry.login_at, entry.key) < before]
         records: list[tuple[Entry, Record]] = []
@@ -338,7 +339,7 @@ class RedisSessions:
         page = records[:limit]
         more = len(records) > len(page) and page
         return Page(
-            [record for _, record in page], f"{page[-1][0].login_at!r} {page[-1][0].key}" if more else None
+            [record for _, record in page], cursor_at(page[-1][0].login_at, page[-1][0].key) if more else None
         )
 
     async def end_user(self, user_id: str, *, keep: str | None, now: float, token: str) -> EndedAll:
@@ -417,12 +418,3 @@ def _tolerant(key: str, raw: bytes | None, now: float) -> Record | Ended | None:
         return None if raw is None else decoded(key, raw, now)
     except CorruptRecord:
         return None
-
-
-def _parse(cursor: str) -> tuple[float, str]:
-    """The place a cursor names, "time key"."""
-    time, _, key = cursor.partition(" ")
-    try:
-        return float(time), key
-    except ValueError:
-        raise UsageError("cursor: give the one that the page before answered, or None") from None
