@@ -171,7 +171,7 @@ def _table(*operations: Operation) -> dict[str, Operation]:
 def _of(
     run: Callable[[Handler], Awaitable[None]], *ends: str, limit: int | None = None, fails: bool = False
 ) -> Operation:
-    return Operation(_name(run), run, frozenset(ends), "other" in ends, limit, fails)
+    return Operation(_name(run), run, frozenset(ends), "other" in ends, limit, fails, lists=run is _list)
 
 
 CORE: Final = _table(
