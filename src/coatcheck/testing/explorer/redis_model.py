@@ -218,7 +218,7 @@ def _confirm(call: _Call) -> list[Any]:
     if raised and float(began) <= float(raised) and raised != own:
         return [b"fenced"]
     index, beside = _index(call), _beside(call)
-    victims: list[bytes] = []
+    victims: dict[str, bytes] = {}
     if 0 < limit <= len(index):
         dead = dict(zip(pairs[::2], pairs[1::2], strict=True))
         live: list[tuple[float, str, bytes]] = []
@@ -226,7 +226,7 @@ def _confirm(call: _Call) -> list[Any]:
             if other == name or dead.get(other.encode()) == entry:
                 continue
             if _state(entry) == b"v":
-                victims += [other.encode(), entry]
+                victims[other] = entry
             elif _state(entry) == b"c" or call.micros - _written(entry) > 60_000_000:
                 live.append((_login_at(entry), other, entry))
         if len(live) >= limit:
@@ -235,12 +235,11 @@ def _confirm(call: _Call) -> list[Any]:
             if full != b"evict":
                 return [b"full"]
             for _, other, entry in sorted(live)[: len(live) - limit + 1]:
-                beside[other] = b"v" + entry[1:]
-                victims += [other.encode(), beside[other]]
+                victims[other] = beside[other] = b"v" + entry[1:]
     index[name] = max(index.get(name, -inf), float(ends))
     beside[name] = b"c" + pack(">d", call.micros) + login_at
     _write(call, index, beside)
-    return [b"saved", victims]
+    return [b"saved", _flat(victims)]
 
 
 def _flat(beside: Mapping[str, bytes]) -> list[bytes]:
