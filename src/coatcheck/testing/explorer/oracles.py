@@ -141,7 +141,7 @@ def of_step(scenario: Scenario, step: Step) -> Iterator[str]:
     before, after = step.before, step.after
     if after.database is not before.database:
         yield from _of_rows(scenario, step)
-        yield from _of_index(after)
+        yield from _of_index(scenario, after)
     if index is None:
         if step.command is not None and step.command.fences is not None:
             yield from _ended_all(step, step.command.fences, None)
@@ -174,7 +174,7 @@ def _of_rows(scenario: Scenario, step: Step) -> Iterator[str]:
             if isinstance(was, Record) and was.deadline > when:
                 yield from _changed(scenario, step, was, now)
             else:
-                yield from _created(scenario, step, now)
+                yield from _created(step, now, was)
         elif isinstance(was, Record) and was.deadline > when:
             if now is None:
                 yield f"4: {_who(step)} ended session {was.key} without a tombstone"
@@ -204,9 +204,11 @@ def _operation(scenario: Scenario, index: int) -> Operation:
     return OPERATIONS[scenario.requests[index][0]]
 
 
-def _created(scenario: Scenario, step: Step, now: Record) -> Iterator[str]:
+def _created(step: Step, now: Record, was: Row | None) -> Iterator[str]:
     trace = _trace(step)
-    if now.key in step.before.ever:
+    # A login that was taken back never was: after a lost reply it is tried once more.
+    again = was is None and now.key in step.after.database.provisional() and now.version in step.before.ever
+    if now.key in step.before.ever and not again:
         yield f"7: session {now.key}, which had ended, is stored again by {_who(step)}"
         return
     if trace is None or not trace.drew(now.key):
@@ -324,16 +326,25 @@ def _locator(trace: Trace) -> str | None:
     return trace.ticket.locator if trace.ticket else None
 
 
-def _of_index(node: Node) -> Iterator[str]:
-    """The index never misses a session that lives (rule 18)."""
+def _of_index(scenario: Scenario, node: Node) -> Iterator[str]:
+    """The index never misses a session that lives (rule 18).
+
+    Once time has passed, the entry of a login that is not decided yet may have been healed away (rule 19): it is added again
+    together with the look at the fence (rule 21).
+    """
+    undecided = node.database.provisional() if _has_passed(scenario, node) else {}
     living: dict[str, set[str]] = {}
     for key in node.database.rows():
         record = node.live(key)
-        if record is not None and record.user_id is not None:
+        if record is not None and record.user_id is not None and key not in undecided:
             living.setdefault(record.user_id, set()).add(key)
     for user, keys in living.items():
         if missed := keys - node.database.listed(user):
             yield f"18/19: the index of {user} misses {sorted(missed)}"
+
+
+def _has_passed(scenario: Scenario, node: Node) -> bool:
+    return any(isinstance(h, Pass) and h not in node.left for h in scenario.happenings)
 
 
 def _ended_all(step: Step, user: str, kept: str | None) -> Iterator[str]:
@@ -390,6 +401,9 @@ def _finished(scenario: Scenario, step: Step, trace: Trace) -> Iterator[str]:
     if trace.error is not None:
         yield from _failed(scenario, step, trace)
         return
+    for key, held in step.after.database.provisional().items():
+        if trace.drew(held.version):
+            yield f"21: {_who(step)} is over, and its login to session {key} is neither in force nor taken back"
     if trace.login is not None:
         yield from _logged_in(step, trace, index)
     elif trace.logout:
@@ -455,8 +469,6 @@ def _logged_in(step: Step, trace: Trace, index: int) -> Iterator[str]:
             yield f"27: the login of {trace.login} in request {index + 1} ended in no session"
         return
     record = step.after.live(trace.sent.locator, trace.now)
-    if trace.sent.locator in step.after.database.provisional():
-        yield f"21: {_who(step)} sends the cookie of a login that nobody has compared with the fence"
     if record is not None and record.user_id != trace.login:
         yield f"5: the login of {trace.login} ended in a session of {record.user_id}"
     same = record is not None and trace.loaded is not None and record.key == trace.loaded.key
