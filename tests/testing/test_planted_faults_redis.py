@@ -12,6 +12,8 @@ from coatcheck.core.ports import SAVED, EndedAll, Page, Terms
 from coatcheck.core.record import Record
 from coatcheck.stores import _redis_scripts as scripts
 from coatcheck.stores import redis as store
+from coatcheck.stores._redis_index import entries, packed_time
+from coatcheck.stores._redis_record import login_at
 from coatcheck.stores.redis import RedisSessions
 from coatcheck.testing.explorer import (
     ATTACKER,
@@ -36,6 +38,10 @@ def _client(patch: Patch, change: Callable[[Any, tuple[Any, ...], tuple[Any, ...
     init = RedisSessions.__init__
 
     class Changing:
+        scan: Any = None
+        ask_all: Any = None
+        watch: Any = None
+
         def __init__(self, client: Any) -> None:
             self._client = client
 
@@ -56,7 +62,7 @@ def _client(patch: Patch, change: Callable[[Any, tuple[Any, ...], tuple[Any, ...
 def _script(patch: Patch, script: scripts.Script, change: Callable[[Callable[[Any], Any], Any], Any]) -> None:
     """Let `change` do what a script does; it is given what the script does in truth."""
     truly = redis_model._SCRIPTS[script.name]
-    patch.setitem(redis_model._SCRIPTS, script.name, lambda call: change(truly, call))  # type: ignore[arg-type]
+    patch.setitem(redis_model._SCRIPTS, script.name, lambda call: change(truly, call))
 
 
 def the_record_before_its_entry(patch: Patch) -> None:
@@ -124,7 +130,7 @@ def the_fence_is_looked_at_first(patch: Patch) -> None:
         self: RedisSessions, record: Record, *, expected: str | None, terms: Terms, now: float
     ) -> Any:
         if record.user_id is not None:
-            entry = (record.key, repr(record.ends_at), store.packed_time(store.login_at(record)))
+            entry = (record.key, repr(record.ends_at), packed_time(login_at(record)))
             clock = await self._careful.run(scripts.INDEX, self._of(record.user_id), (repr(now), *entry))
             began = repr(clock - terms.elapsed * 1e6)
             outcome, _ = await confirmed(self, record.user_id, (repr(now), *entry, began), terms, now)
@@ -175,7 +181,7 @@ def lists_show_others(patch: Patch) -> None:
         self: RedisSessions, user_id: str, *, now: float, cursor: Any = None, limit: int = 100
     ) -> Page:
         _, _, pairs = await self._run(scripts.ENTRIES, self._of(user_id), (repr(now), ""))
-        found = await self._found(store.entries(pairs), now)
+        found = await self._found(entries(pairs), now)
         return Page([there for _, there in found if isinstance(there, Record)])
 
     patch.setattr(RedisSessions, "of_user", fault)
@@ -192,8 +198,8 @@ def the_limit_is_kept_before_the_record(patch: Patch) -> None:
             clock, _, pairs = await self._careful.run(
                 scripts.ENTRIES, self._of(record.user_id), (repr(now), "")
             )
-            dead = await self._dead(record.user_id, store.entries(pairs), clock, now)
-            others = [e for e in store.entries(pairs) if e not in dead and e.key != record.key]
+            dead = await self._dead(record.user_id, entries(pairs), clock, now)
+            others = [e for e in entries(pairs) if e not in dead and e.key != record.key]
             await evict(self, record.user_id, others[terms.limit - 1 :], record.version, now)
         terms = Terms(terms.stopwatch, terms.own_fence, None)
         return await admit(self, record, expected=expected, terms=terms, now=now)
@@ -223,7 +229,7 @@ def entries_go_before_their_records(patch: Patch) -> None:
 def the_sessions_end_before_the_fence(patch: Patch) -> None:
     async def fault(self: RedisSessions, user_id: str, *, keep: Any, now: float, token: str) -> Any:
         _, _, pairs = await self._careful.run(scripts.ENTRIES, self._of(user_id), (repr(now), ""))
-        theirs = [entry for entry in store.entries(pairs) if entry.key != keep]
+        theirs = [entry for entry in entries(pairs) if entry.key != keep]
         whose = ("user", user_id)
         await self._careful.all(scripts.END, [self._end(entry.key, now, token, whose) for entry in theirs])
         _, fence, _ = await self._careful.run(scripts.ENTRIES, self._of(user_id), (repr(now), "raise"))

@@ -169,7 +169,8 @@ def _of_rows(scenario: Scenario, step: Step) -> Iterator[str]:
             if decided and isinstance(now, Record):
                 yield from _fenced(step, now)  # a login is for good from here on
         elif decided and not isinstance(now, Ended):
-            yield from _taken_back(step, key, now, held[key])
+            if isinstance(was, Record) and was.deadline > when:
+                yield from _taken_back(step, key, now, held[key])
         elif isinstance(now, Record):
             if isinstance(was, Record) and was.deadline > when:
                 yield from _changed(scenario, step, was, now)

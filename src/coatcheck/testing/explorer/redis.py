@@ -7,9 +7,10 @@ are one after the other, and those of others may come between any two. The serve
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from math import inf
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from coatcheck.core.ports import Notice, Store
+from coatcheck.core.record import Record
 from coatcheck.errors import StoreError
 from coatcheck.stores import _redis_scripts as scripts
 from coatcheck.stores._redis_errors import last_of
@@ -18,7 +19,7 @@ from coatcheck.stores._redis_record import decoded
 from coatcheck.stores._redis_scripts import Script
 from coatcheck.stores.redis import RedisSessions
 from coatcheck.testing.explorer.database import Command, Database, Provisional, Row, suspend
-from coatcheck.testing.explorer.redis_model import Keys, Value, carry_out
+from coatcheck.testing.explorer.redis_model import Beside, Keys, Value, carry_out
 
 __all__ = ["PREFIX", "CarryOut", "RedisDatabase", "model"]
 
@@ -99,6 +100,16 @@ def _row(key: str, raw: bytes) -> Row | None:
     return decoded(key, raw, -inf)
 
 
+def _octets(value: Value) -> bytes:
+    assert isinstance(value, bytes)
+    return value
+
+
+def _version(key: str, raw: bytes) -> str:
+    row = _row(key, raw)
+    return row.versions[0] if isinstance(row, Record) else ""
+
+
 class RedisDatabase:
     """What a server holds. `carry_out` is the server: the model, or a real one that is given all of it each time."""
 
@@ -139,18 +150,18 @@ class RedisDatabase:
         """Keep account of logins that are not decided yet (rule 21): from the record's being written until CONFIRM says so."""
         key = keys[0].removeprefix(RECORDS)
         if script is scripts.PUT and args[4] == "keep" and isinstance(reply, list):
-            row, there = _row(key, args[3]), before.get(keys[0])
-            assert row is not None
-            was = _row(key, there) if isinstance(there, bytes) and reply[0] else None
-            self._held = {**self._held, key: Provisional(row.versions[0], was)}
+            was = before.get(keys[0]) if reply[0] else None
+            held = Provisional(_version(key, args[3]), None if was is None else _row(key, _octets(was)))
+            self._held = {**self._held, key: held}
         elif script is scripts.CONFIRM and reply[0] == b"saved":
             self._let_go(args[1])
-        elif script in (scripts.RESTORE, scripts.END) and reply == 1:
-            self._let_go(key)
+        elif key in self._held:
+            now = self._there.get(keys[0])
+            if now is None or _version(key, _octets(now)) != self._held[key].version:
+                self._let_go(key)
 
     def _let_go(self, key: str) -> None:
-        if key in self._held:
-            self._held = {name: held for name, held in self._held.items() if name != key}
+        self._held = {name: held for name, held in self._held.items() if name != key}
 
     def may_change(self, command: Command) -> bool:
         return not command.reads
@@ -180,7 +191,7 @@ class RedisDatabase:
 
     def listed(self, user_id: str) -> frozenset[str]:
         beside = self._there.get(user_keys(PREFIX, user_id)[1], ())
-        return frozenset(entry[0] for entry in beside)  # type: ignore[misc]  # a hash
+        return frozenset(dict(cast(Beside, beside)))
 
     def provisional(self) -> Mapping[str, Provisional]:
         return self._held

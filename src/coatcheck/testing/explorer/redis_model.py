@@ -7,14 +7,16 @@ Left out is what nobody can tell in the hour after a deadline: the times to live
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from struct import pack, unpack_from
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from coatcheck.stores import _redis_scripts as scripts
 from coatcheck.stores._redis_scripts import Script
 
-__all__ = ["Keys", "Value", "carry_out"]
+__all__ = ["Beside", "Index", "Keys", "Value", "carry_out"]
 
-Value = bytes | frozenset[tuple[str, float]] | tuple[tuple[str, bytes], ...]
+Index = frozenset[tuple[str, float]]
+Beside = tuple[tuple[str, bytes], ...]
+Value = bytes | Index | Beside
 """A string, a sorted set, a hash in the order of its fields: as values that can be compared."""
 Keys = dict[str, Value]
 """What a server holds."""
@@ -161,19 +163,20 @@ def _restore(call: _Call) -> int:
 
 
 def _index(call: _Call) -> dict[str, float]:
-    return dict(call.there.get(call.keys[0], ()))  # type: ignore[arg-type]  # a sorted set
+    return dict(cast(Index, call.there.get(call.keys[0], frozenset())))
 
 
 def _beside(call: _Call) -> dict[str, bytes]:
-    return dict(call.there.get(call.keys[1], ()))  # type: ignore[arg-type]  # a hash
+    return dict(cast(Beside, call.there.get(call.keys[1], ())))
 
 
 def _write(call: _Call, index: dict[str, float], beside: dict[str, bytes]) -> None:
-    for key, value in zip(call.keys, (frozenset(index.items()), tuple(sorted(beside.items()))), strict=False):
-        if value:
-            call.there[key] = value
-        else:
-            call.there.pop(key, None)
+    for key in call.keys[:2]:
+        call.there.pop(key, None)
+    if index:
+        call.there[call.keys[0]] = frozenset(index.items())
+    if beside:
+        call.there[call.keys[1]] = tuple(sorted(beside.items()))
 
 
 def _trim(call: _Call, index: dict[str, float], beside: dict[str, bytes]) -> None:

@@ -6,7 +6,7 @@ only, where they ask for the TIME, they are told the explorer's.
 
 import secrets
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from coatcheck.errors import StoreError
 from coatcheck.stores import _redis_scripts as scripts
@@ -183,11 +183,11 @@ def _restoring(name: str, value: Value) -> tuple[Any, ...]:
 
 
 def _value(answer: list[Any]) -> Value | None:
-    kind, content = answer[0], answer[1] if len(answer) > 1 else None
-    if kind == b"none":
+    kind, content = (*answer, None)[:2]
+    if content is None:
         return None
     if kind == b"string":
-        return bytes(content)
+        return cast(bytes, content)
     pairs = list(zip(content[::2], content[1::2], strict=True))
     if kind == b"zset":
         return frozenset((member.decode(), float(score)) for member, score in pairs)
