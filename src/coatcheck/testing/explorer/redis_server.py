@@ -5,7 +5,9 @@ only, where they ask for the TIME, they are told the explorer's.
 """
 
 import secrets
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final, cast
 
 from coatcheck.errors import StoreError
@@ -17,7 +19,7 @@ from coatcheck.testing.explorer.database import Database
 from coatcheck.testing.explorer.redis import PREFIX, RedisDatabase
 from coatcheck.testing.explorer.redis_model import Keys, Value
 
-__all__ = ["RedisServer"]
+__all__ = ["RedisServer", "redis"]
 
 KEPT: Final = 200_000
 """Replies that are remembered: the same command on the same keys at the same time has the same reply."""
@@ -55,15 +57,13 @@ TIMED: Final = {
 
 
 class RedisServer:
-    """The server at a URL, for the length of a `with` block. Call it in place of the model, or `database` as a `MakeStore`."""
+    """The server at a URL, for the length of a `with` block, to be called as the model is."""
 
     def __init__(self, url: str) -> None:
         self._store = RedisStore.from_url(url)
         self._prefix = f"explored-{secrets.token_hex(6)}:"
         self._there: Mapping[str, Value] = {}
         self._known: dict[Hashable, tuple[Any, Keys]] = {}
-        self.commands = 0
-        """How many were sent to the server; the others were remembered."""
 
     def __enter__(self) -> "RedisServer":
         self._connection = self._store.blocking()._client._lent()  # type: ignore[attr-defined]  # ours
@@ -79,10 +79,6 @@ class RedisServer:
         finally:
             self._connection.disconnect()
             self._store.close()
-
-    def database(self, monotonic: Callable[[], float]) -> Database:
-        """What it holds, on the explorer's clock."""
-        return RedisDatabase(self, monotonic)
 
     def __call__(
         self,
@@ -110,7 +106,6 @@ class RedisServer:
         args: Sequence[Any],
         micros: int,
     ) -> tuple[Any, Keys]:
-        self.commands += 1
         names = tuple(map(self._name, keys))
         put = self._differences(there)
         said = self._of(script, names, args, micros)
@@ -205,3 +200,10 @@ def _in_order(script: Script, reply: Any) -> Any:
 
 def _sorted(pairs: Sequence[bytes]) -> list[bytes]:
     return [part for pair in sorted(zip(pairs[::2], pairs[1::2], strict=True)) for part in pair]
+
+
+@contextmanager
+def redis(url: str) -> Iterator[Callable[[Callable[[], float]], Database]]:
+    """A `MakeStore` on the server at a URL."""
+    with RedisServer(url) as server:
+        yield partial(RedisDatabase, server)
