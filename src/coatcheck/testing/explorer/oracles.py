@@ -441,6 +441,10 @@ def _failed(scenario: Scenario, step: Step, trace: Trace) -> Iterator[str]:
     told = trace.error in ("SessionGone", "LoginRefused")
     if not told and not any(isinstance(h, Faults) for h in scenario.happenings):
         yield f"2: {_who(step)} ended with {trace.error}"
+    there = None if trace.loaded is None else step.after.database.rows().get(trace.loaded.key)
+    written = isinstance(there, Record) and trace.drew_for_this_write(there.version)
+    if written and trace.error == "StoreUnavailable":
+        yield f"7: {_who(step)} is told that nothing was sent, and its session was written over"
 
 
 def _cookies(step: Step, trace: Trace) -> Iterator[str]:
@@ -527,6 +531,7 @@ def at_the_end(scenario: Scenario, node: Node, copied: Ticket | None) -> Iterato
     """
     traces = [state.trace for state in node.requests]
     yield from _taken_once(traces)
+    yield from _stay_logged_out(node, traces)
     yield from _old_cookies(scenario, node, traces, copied)
     yield from _limit(scenario, node)
     if not node.overtaken() and ATTACKER not in (actor for _, actor in scenario.requests):
@@ -537,6 +542,22 @@ def _taken_once(traces: list[Trace]) -> Iterator[str]:
     taken = [value for trace in traces for value in trace.taken]
     if len(taken) > len(set(taken)):
         yield f"16: taken more than once: {taken}"
+
+
+def _stay_logged_out(node: Node, traces: list[Trace]) -> Iterator[str]:
+    """A logout stays a logout (DESIGN 1), whatever comes after it.
+
+    Except of a session that was nobody's and just then seemed to be a login's: once that is taken back it is there again.
+    """
+    refused = any(event.name in ("login.revoked", "login.refused") for t in traces for event in t.events)
+    for i, trace in enumerate(traces):
+        if trace.user is None and refused:
+            continue
+        if not trace.logout or trace.error is not None or trace.loaded is None:
+            continue
+        record = node.live(trace.loaded.key)
+        if trace.standing is Standing.LIVE and record is not None and record.user_id == trace.user:
+            yield f"2/10: request {i + 1} logged out, and in the end session {record.key} lives"
 
 
 def _old_cookies(scenario: Scenario, node: Node, traces: list[Trace], copied: Ticket | None) -> Iterator[str]:
