@@ -3,7 +3,7 @@
     --store memory        what to go over (the default)
     --store sqlite        SQLite's own file
     --store redis-model   Redis, with a model of its scripts in place of a server
-    --store redis://…     a real Redis or Valkey; postgresql://… a real PostgreSQL. What is written there is deleted at the end
+    --store redis://…     a real Redis or Valkey; also postgresql://… and mongodb://…. What is written there is deleted at the end
     --store module:make   your own: a `MakeStore` (see docs/testing.md)
     --only pairs          or: happenings, triples; more than one, separated by commas. All of them are the default
     --every 20            a sample: one of so many scenarios. --quick: pairs, and one in 20 of the rest
@@ -79,6 +79,10 @@ def opened(store: str) -> AbstractContextManager[MakeStore]:
         from coatcheck.testing.explorer.postgres import postgres
 
         return postgres(store)
+    if scheme in ("mongodb", "mongodb+srv"):
+        from coatcheck.testing.explorer.mongo import mongo
+
+        return mongo(store)
     return _imported(store)
 
 
@@ -86,7 +90,7 @@ def _imported(store: str) -> AbstractContextManager[MakeStore]:
     module, colon, name = store.partition(":")
     if not colon:
         raise UsageError(
-            f"--store {store}: give memory, sqlite, redis-model, the URL of a Redis or PostgreSQL, or module:make"
+            f"--store {store}: give memory, sqlite, redis-model, the URL of a server, or module:make"
         )
     found = getattr(import_module(module), name)
     return found if hasattr(found, "__enter__") else nullcontext(found)

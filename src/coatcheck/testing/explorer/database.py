@@ -48,6 +48,8 @@ class Command(NamedTuple):
     """The user whose fence it raises: every login of theirs that has begun is over."""
     aside: bool = False
     """It is not about the session that the request came with."""
+    undecided: bool = False
+    """A login that it writes may have been begun before a fence: then whoever raised that is still about to end it."""
 
     def __str__(self) -> str:
         return self.name
@@ -195,4 +197,6 @@ def frozen(reply: Any) -> Hashable:
         return tuple(reply.records), reply.cursor
     if isinstance(reply, (list, tuple)):
         return tuple(map(frozen, reply))
+    if isinstance(reply, dict):
+        return frozenset((key, frozen(value)) for key, value in reply.items())
     return reply  # type: ignore[no-any-return]  # of a database's own making, and hashable

@@ -232,7 +232,7 @@ def _created(step: Step, now: Record, was: Row | None) -> Iterator[str]:
 def _fenced(step: Step, now: Record) -> Iterator[str]:
     """A login that was begun before its user's sessions were all ended; unless it may yet be taken back."""
     index = step.choice.request
-    if now.key in step.after.database.provisional():
+    if now.key in step.after.database.provisional() or (step.command is not None and step.command.undecided):
         return
     if index is not None and now.user_id is not None and now.user_id in step.before.fenced[index]:
         yield f"20: {_who(step)} logged {now.user_id} in, though it began before all their sessions were ended"
@@ -532,6 +532,7 @@ def at_the_end(scenario: Scenario, node: Node, copied: Ticket | None) -> Iterato
     traces = [state.trace for state in node.requests]
     yield from _taken_once(traces)
     yield from _stay_logged_out(node, traces)
+    yield from _stay_ended(node, traces)
     yield from _old_cookies(scenario, node, traces, copied)
     yield from _limit(scenario, node)
     if not node.overtaken() and ATTACKER not in (actor for _, actor in scenario.requests):
@@ -558,6 +559,18 @@ def _stay_logged_out(node: Node, traces: list[Trace]) -> Iterator[str]:
         record = node.live(trace.loaded.key)
         if trace.standing is Standing.LIVE and record is not None and record.user_id == trace.user:
             yield f"2/10: request {i + 1} logged out, and in the end session {record.key} lives"
+
+
+def _stay_ended(node: Node, traces: list[Trace]) -> Iterator[str]:
+    """No login survives the end of all its user's sessions, if it began before that (rule 20)."""
+    kept = [trace.ended_all for trace in traces if trace.ended_all is not None]
+    for i, trace in enumerate(traces):
+        if trace.sent is None or trace.login not in node.fenced[i] or any(t.error for t in traces):
+            continue
+        record = node.live(trace.sent.locator)
+        ours = record is not None and (record.user_id, record.epoch) == (trace.login, trace.sent_epoch)
+        if ours and (trace.login, trace.sent.locator) not in kept:
+            yield f"20: the login of {trace.login} in request {i + 1} outlives the end of all their sessions"
 
 
 def _old_cookies(scenario: Scenario, node: Node, traces: list[Trace], copied: Ticket | None) -> Iterator[str]:

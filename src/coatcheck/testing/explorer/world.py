@@ -38,8 +38,8 @@ __all__ = [
 ]
 
 DAWN: Final = 1_700_000_000.0
-TICK: Final = 2.0**-6
-"""Seconds: far below every threshold, exact in a float, and a whole number of microseconds, in which servers tell the time."""
+TICK: Final = 2.0**-3
+"""Seconds: well below every threshold, exact in a float, and a whole number of milliseconds, in which servers tell the time."""
 VICTIM: Final = "victim"
 ATTACKER: Final = "attacker"
 USERS: Final = {VICTIM: "alice", ATTACKER: "mallory"}
