@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from coatcheck.errors import UsageError
+from coatcheck.stores._mongo_commands import Phrases
 from coatcheck.testing.explorer import (
     CORE,
     HAPPENINGS,
@@ -26,6 +27,8 @@ from coatcheck.testing.explorer.__main__ import main, opened, run, sample
 from coatcheck.testing.explorer.redis import model
 from coatcheck.testing.explorer.requests import Fault
 from servers import Server
+from servers.postgres import psql
+from servers.redis import cli
 
 Capture = pytest.CaptureFixture[str]
 WHAT_HAPPENS = pytest.mark.parametrize(
@@ -176,6 +179,27 @@ def test_seeded_triples_on_postgres(postgres_server: Server, capsys: Capture) ->
     go(postgres_server.url, "a sample of triples", sample(triples(), every=100, seed=SEED), capsys)
 
 
+def test_a_sample_on_mongo(mongo_server: Server, capsys: Capture) -> None:
+    go(mongo_server.url, "a sample of pairs", sample(pairs(((),)), every=250, seed=SEED), capsys)
+
+
+@pytest.mark.slow
+def test_a_larger_sample_on_mongo(mongo_server: Server, capsys: Capture) -> None:
+    go(mongo_server.url, "a sample of pairs", sample(pairs(((),)), every=15), capsys)
+
+
+def test_logins_that_nobody_calls_off_are_caught_on_mongo(
+    mongo_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There a fence alone ends no login under way: what does is taken away, and the explorer must notice."""
+    scenario = Scenario("anonymous", (("login", VICTIM), ("end_all", VICTIM)))
+    with opened(mongo_server.url) as make:
+        clean(explore(World(make), scenario))
+        monkeypatch.setattr(Phrases, "call_off_all", lambda self, user_id, now: self.probe())
+        rules = [violation.rule for violation in explore(World(make), scenario).violations]
+    assert any(rule.startswith("20: ") for rule in rules), rules
+
+
 # -------------------------------------------------------------------------------------------------------- the command
 
 
@@ -193,9 +217,6 @@ def test_the_command_says_what_it_takes() -> None:
 
 
 def test_nothing_is_left_on_the_servers(redis_server: Server, postgres_server: Server) -> None:
-    from servers.postgres import psql
-    from servers.redis import cli
-
     for url in (redis_server.url, postgres_server.url):
         with opened(url) as make:
             clean(run("a few", sample(pairs(((),)), every=1000), make))
