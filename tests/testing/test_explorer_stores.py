@@ -35,10 +35,15 @@ WHAT_HAPPENS = pytest.mark.parametrize(
     "happening", HAPPENINGS, ids=lambda h: "-".join(type(x).__name__ for x in h)
 )
 SEED = 1
+LONG = ("change_password", "login_twice", "login_limited", "login_other")
 
 
 def core(scenarios: Iterator[Scenario]) -> Iterator[Scenario]:
     return (s for s in scenarios if all(name in CORE for name, _ in s.requests))
+
+
+def is_long(scenario: Scenario) -> bool:
+    return all(name in LONG for name, _ in scenario.requests)
 
 
 def clean(report: Report) -> None:
@@ -55,6 +60,14 @@ def go(store: str, name: str, scenarios: Iterator[Scenario], capsys: Capture) ->
 # ---------------------------------------------------------------------------------------------- the model of the scripts
 
 
+def test_pairs_on_the_model(capsys: Capture) -> None:
+    """All of them, but those of two series of steps that are more than half of the whole: of these, some."""
+    go("redis-model", "all pairs but the longest", (s for s in pairs(((),)) if not is_long(s)), capsys)
+    longest = (s for s in pairs(((),)) if is_long(s))
+    go("redis-model", "the longest pairs, some", sample(longest, every=10, seed=SEED), capsys)
+
+
+@pytest.mark.slow
 def test_all_pairs_on_the_model(capsys: Capture) -> None:
     go("redis-model", "all pairs", pairs(((),)), capsys)
 

@@ -234,7 +234,7 @@ def _fenced(step: Step, now: Record) -> Iterator[str]:
     index = step.choice.request
     if now.key in step.after.database.provisional() or (step.command is not None and step.command.undecided):
         return
-    if index is not None and now.user_id is not None and now.user_id in step.before.fenced[index]:
+    if index is not None and now.user_id is not None and step.before.is_fenced(index, now.user_id):
         yield f"20: {_who(step)} logged {now.user_id} in, though it began before all their sessions were ended"
 
 
@@ -363,7 +363,7 @@ def _is_younger(step: Step, record: Record, user: str) -> bool:
     """Whether it is of a login that was begun after the fence."""
     return any(
         i != step.choice.request
-        and user not in step.after.fenced[i]
+        and (user, step.choice.request) not in step.after.fenced[i]
         and any(map(state.trace.drew, record.versions))
         for i, state in enumerate(step.after.requests)
     )
@@ -470,7 +470,7 @@ def _logged_in(step: Step, trace: Trace, index: int) -> Iterator[str]:
     if trace.sent is None and not revoked and _was_written(step, trace):
         return  # it was, and somebody ended it before the store could answer
     if revoked or trace.sent is None:
-        if not (revoked and trace.login in step.after.fenced[index]):
+        if not (revoked and step.after.is_fenced(index, trace.login)):
             yield f"27: the login of {trace.login} in request {index + 1} ended in no session"
         return
     record = step.after.live(trace.sent.locator, trace.now)
@@ -565,7 +565,7 @@ def _stay_ended(node: Node, traces: list[Trace]) -> Iterator[str]:
     """No login survives the end of all its user's sessions, if it began before that (rule 20)."""
     kept = [trace.ended_all for trace in traces if trace.ended_all is not None]
     for i, trace in enumerate(traces):
-        if trace.sent is None or trace.login not in node.fenced[i] or any(t.error for t in traces):
+        if trace.sent is None or not node.is_fenced(i, trace.login) or any(t.error for t in traces):
             continue
         record = node.live(trace.sent.locator)
         ours = record is not None and (record.user_id, record.epoch) == (trace.login, trace.sent_epoch)

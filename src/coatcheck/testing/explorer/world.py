@@ -110,8 +110,8 @@ class Node(NamedTuple):
     """What may still happen."""
     ever: frozenset[str]
     """Every locator and every version that was ever stored."""
-    fenced: tuple[frozenset[str], ...]
-    """For each request: whose sessions others ended since it left, or since it last did so itself."""
+    fenced: tuple[frozenset[tuple[str, int | None]], ...]
+    """For each request: whose sessions others ended since it left, or since it last did so itself, and who did."""
     told: tuple[int, ...] = ()
     """The requests that have a cookie to send or clear, in the order in which they committed."""
     arrived: tuple[int, ...] = ()
@@ -133,6 +133,10 @@ class Node(NamedTuple):
         """The record under this key, if it is one that a request of that moment would be shown."""
         row = self.database.rows().get(key)
         return row if isinstance(row, Record) and row.deadline > (self.wall if now is None else now) else None
+
+    def is_fenced(self, index: int, user: str | None) -> bool:
+        """Whether a login of this user, begun when the request left, may not be any more."""
+        return any(whose == user for whose, _ in self.fenced[index])
 
     def overtaken(self) -> bool:
         """Whether a response with a cookie arrived after one that was committed later (rule 25)."""
@@ -339,9 +343,13 @@ def _watched(scenario: Scenario, node: Node) -> tuple[tuple[frozenset[str], froz
     return tuple(watched)
 
 
-def _fence(node: Node, user: str, by: int | None) -> tuple[frozenset[str], ...]:
+def _fence(node: Node, user: str, by: int | None) -> tuple[frozenset[tuple[str, int | None]], ...]:
     """Who has to reckon with this fence: whoever has left by now, but not who raised it."""
     return tuple(
-        users if state.pending is LEAVE else users - {user} if i == by else users | {user}
-        for i, (users, state) in enumerate(zip(node.fenced, node.requests, strict=True))
+        fences
+        if state.pending is LEAVE
+        else frozenset(fence for fence in fences if fence[0] != user)
+        if i == by
+        else fences | {(user, by)}
+        for i, (fences, state) in enumerate(zip(node.fenced, node.requests, strict=True))
     )
