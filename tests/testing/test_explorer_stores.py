@@ -193,7 +193,7 @@ def test_seeded_triples_on_postgres(postgres_server: Server, capsys: Capture) ->
 
 
 def test_a_sample_on_mongo(mongo_server: Server, capsys: Capture) -> None:
-    go(mongo_server.url, "a sample of pairs", sample(pairs(((),)), every=250, seed=SEED), capsys)
+    go(mongo_server.url, "a sample of pairs", sample(pairs(((),)), every=80, seed=SEED), capsys)
 
 
 @pytest.mark.slow
