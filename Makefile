@@ -63,6 +63,8 @@ fuzz: ## hostile input for as long as you let it
 explore: ## every order of two and three concurrent requests, with the number of schedules
 	@bash scripts/setup dev
 	@$(PY) -m coatcheck.testing.explorer
+	@$(PY) -m coatcheck.testing.explorer --store sqlite --only pairs
+	@$(PY) -m coatcheck.testing.explorer --store redis-model --only pairs
 
 pins: ## constraints.txt anew, from a fresh install of the newest versions
 	@bash scripts/pins

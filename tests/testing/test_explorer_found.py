@@ -3,6 +3,7 @@
 import pytest
 
 from coatcheck.testing.explorer import VICTIM, Drop, Faults, Fence, Pass, Scenario, World, explore
+from coatcheck.testing.explorer.redis import model
 from coatcheck.testing.explorer.requests import Fault
 
 LOST = Faults((Fault.REPLY_LOST, Fault.COMMAND_LOST))
@@ -56,5 +57,29 @@ FOUND = {
 @pytest.mark.parametrize("name", FOUND)
 def test_what_was_found_stays_mended(name: str) -> None:
     report = explore(World(), FOUND[name])
+    assert report.schedules > 1
+    assert [str(violation) for violation in report.violations] == []
+
+
+FOUND_ON_REDIS = {
+    # The record is written, and the store cannot be reached to confirm it: told as "nothing was sent", so nobody tried again, and
+    # the browser held the cookie of a session that had passed to a login whose cookie nobody had.
+    "an outage between a login's record and its confirmation": _of_one_browser(
+        "anonymous", "login", "read"
+    )._replace(happenings=(Faults((Fault.OUTAGE,)),)),
+    # The same while those are ended for whom the limit leaves no place.
+    "an outage while the limit is kept": _of_one_browser(
+        "logged in", "login_limited", "login_limited"
+    )._replace(happenings=(Faults((Fault.OUTAGE,)),)),
+    # A record past its deadline, revived by a write under way before it could be deleted: the load answered that it was over.
+    "a write that is quicker than the end of a session": _of_one_browser(
+        "anonymous", "set_a", "read"
+    )._replace(happenings=(Pass(86_397),)),
+}
+
+
+@pytest.mark.parametrize("name", FOUND_ON_REDIS)
+def test_what_was_found_on_redis_stays_mended(name: str) -> None:
+    report = explore(World(model), FOUND_ON_REDIS[name])
     assert report.schedules > 1
     assert [str(violation) for violation in report.violations] == []

@@ -37,16 +37,14 @@ from sqlalchemy.types import LargeBinary
 from coatcheck.core.ports import (
     FENCED,
     FULL,
-    GONE,
     SAVED,
-    TAKEN,
     TOMBSTONE,
-    Changed,
     EndedAll,
     Outcome,
     Terms,
 )
 from coatcheck.core.record import Ended, Record
+from coatcheck.stores._alike import not_over
 from coatcheck.stores._rows import Row, Written, judge
 from coatcheck.stores._sqlalchemy_tables import Exact, Tables
 
@@ -266,7 +264,7 @@ class Jobs:
 
     def _why_not(self, db: Connection, record: Record, expected: str | None, now: float) -> Outcome:
         """Why it was not written. Raises Again if it could be now."""
-        refusal = _not_over(self.present(db, record.key, now), record, expected)
+        refusal = not_over(self.present(db, record.key, now), record, expected)
         if refusal is None:
             raise Again
         return refusal
@@ -304,7 +302,7 @@ class Jobs:
             if not enrolled:
                 return None
         there = self.present(db, record.key, now)
-        if (refusal := _not_over(there, record, expected)) is not None:
+        if (refusal := not_over(there, record, expected)) is not None:
             return refusal
         if fence is not None and fence != terms.own_fence and self._is_fenced(db, fence, terms):
             return FENCED
@@ -433,14 +431,3 @@ def _values(row: Written) -> dict[str, Any]:
 
 def _ending(key: str | None, now: float, token: str) -> dict[str, Any]:
     return {"p_key": key, "p_now": now, "p_token": token, "p_due": now + TOMBSTONE}
-
-
-def _not_over(there: Record | Ended | None, record: Record, expected: str | None) -> Outcome | None:
-    """Why `record` cannot be written over what is there: SAVED if it already was. None: it can."""
-    if isinstance(there, Record) and record.versions[0] in there.versions:
-        return SAVED
-    if expected is None:
-        return None if there is None else TAKEN
-    if not isinstance(there, Record):
-        return GONE
-    return None if there.versions[0] == expected else Changed(there)

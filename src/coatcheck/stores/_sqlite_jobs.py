@@ -7,16 +7,14 @@ from typing import Final
 from coatcheck.core.ports import (
     FENCED,
     FULL,
-    GONE,
     SAVED,
-    TAKEN,
     TOMBSTONE,
-    Changed,
     EndedAll,
     Outcome,
     Terms,
 )
 from coatcheck.core.record import Ended, Record
+from coatcheck.stores._alike import not_over
 from coatcheck.stores._rows import Row, Written, forward, judge
 from coatcheck.stores._sqlite_file import PROBE, Cursor
 from coatcheck.stores._sqlite_pool import atomically
@@ -120,7 +118,7 @@ def _put(
 ) -> Outcome:
     """Write over what is expected to be there. `only_forward`: times only move forward. Within a transaction."""
     there = present(cursor, record.key, now)
-    if (refusal := _not_over(there, record, expected)) is not None:
+    if (refusal := not_over(there, record, expected)) is not None:
         return refusal
     if only_forward and isinstance(there, Record):
         row = forward(row, there)
@@ -130,17 +128,6 @@ def _put(
 
 def _write(cursor: Cursor, row: Written, there: Record | Ended | None) -> None:
     cursor.execute(INSERT if there is None else OVERWRITE, row)
-
-
-def _not_over(there: Record | Ended | None, record: Record, expected: str | None) -> Outcome | None:
-    """Why `record` cannot be written over what is there: SAVED if it already was. None: it can."""
-    if isinstance(there, Record) and record.versions[0] in there.versions:
-        return SAVED
-    if expected is None:
-        return None if there is None else TAKEN
-    if not isinstance(there, Record):
-        return GONE
-    return None if there.versions[0] == expected else Changed(there)
 
 
 def touch(cursor: Cursor, values: tuple[float, float, str, str, float]) -> bool:
@@ -189,7 +176,7 @@ def admit(
 ) -> Outcome:
     """Within a transaction, which holds the write lock: neither a fence nor a login can come in between (rule 24)."""
     there = present(cursor, record.key, now)
-    if (refusal := _not_over(there, record, expected)) is not None:
+    if (refusal := not_over(there, record, expected)) is not None:
         return refusal
     fence = _fence(cursor, record.user_id, monotonic())
     if fence is not None and began <= fence != terms.own_fence:

@@ -24,7 +24,6 @@ from coatcheck.core.ports import (
     FULL,
     GONE,
     SAVED,
-    TAKEN,
     TOMBSTONE,
     Changed,
     EndedAll,
@@ -34,7 +33,8 @@ from coatcheck.core.ports import (
     Terms,
 )
 from coatcheck.core.record import Ended, Record
-from coatcheck.errors import ConfigurationError, UsageError
+from coatcheck.errors import ConfigurationError
+from coatcheck.stores._alike import cursor_at, not_over, place_of
 
 __all__ = ["MemoryStore"]
 
@@ -123,7 +123,7 @@ class MemoryStore:
     async def create(self, record: Record, *, now: float) -> Outcome:
         with self._lock:
             there = self._live(record.key, now)
-            if (refusal := _not_over(there, record, None)) is not None:
+            if (refusal := not_over(there, record, None)) is not None:
                 return refusal
             self._write(record, there, now)
             return SAVED
@@ -166,7 +166,7 @@ class MemoryStore:
         """Write a record that begins a login, all or nothing: see `coatcheck.core.ports.ByUser`."""
         with self._lock:
             there = self._live(record.key, now)
-            if (refusal := _not_over(there, record, expected)) is not None:
+            if (refusal := not_over(there, record, expected)) is not None:
                 return refusal
             if self._fenced(record.user_id, terms):
                 return FENCED
@@ -182,14 +182,14 @@ class MemoryStore:
 
     async def of_user(self, user_id: str, *, now: float, cursor: str | None = None, limit: int = 100) -> Page:
         """The live sessions of a user, newest login first. Raises UsageError for a cursor that is none of ours."""
-        before = None if cursor is None else _parse(cursor)
+        before = None if cursor is None else place_of(cursor)
         with self._lock:
             records = sorted(self._of(user_id, now), key=_order, reverse=True)
         if before is not None:
             records = [record for record in records if _order(record) < before]
         page = records[:limit]
         more = len(records) > len(page) and page
-        return Page(page, "{} {}".format(*_order(page[-1])) if more else None)
+        return Page(page, cursor_at(*_order(page[-1])) if more else None)
 
     async def end_user(self, user_id: str, *, keep: str | None, now: float, token: str) -> EndedAll:
         """Raise the user's fence, then end every session of theirs but the one with key `keep`."""
@@ -439,17 +439,6 @@ def _deadline(row: Row) -> float:
     return row.deadline if isinstance(row, Record) else row.at + TOMBSTONE
 
 
-def _not_over(there: Row | None, record: Record, expected: str | None) -> Outcome | None:
-    """Why `record` cannot be written over what is there: SAVED if it already was. None: it can."""
-    if type(there) is Record and record.versions[0] in there.versions:
-        return SAVED
-    if expected is None:
-        return None if there is None else TAKEN
-    if type(there) is not Record:
-        return GONE
-    return None if there.versions[0] == expected else Changed(there)
-
-
 def _forward(record: Record, deadline: float, seen_at: float) -> Record:
     """`record` with these times where they are later than its own, and never past its absolute deadline."""
     return changed(
@@ -462,14 +451,6 @@ def _forward(record: Record, deadline: float, seen_at: float) -> Record:
 def _order(record: Record) -> tuple[float, str]:
     """By login, or where there was none by creation; the key makes the order total, so that a cursor can name a place."""
     return (record.created_at if record.authenticated_at is None else record.authenticated_at, record.key)
-
-
-def _parse(cursor: str) -> tuple[float, str]:
-    at, _, key = cursor.partition(" ")
-    try:
-        return float(at), key
-    except ValueError:
-        raise UsageError(f"cursor={cursor!r}: pass the cursor of the page before, unchanged") from None
 
 
 def _warn_of_workers(sign: str) -> None:

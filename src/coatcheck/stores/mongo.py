@@ -56,10 +56,8 @@ from coatcheck.core.outage import Outage
 from coatcheck.core.ports import (
     FENCED,
     FULL,
-    GONE,
     SAVED,
     TAKEN,
-    Changed,
     EndedAll,
     Notice,
     Outcome,
@@ -72,10 +70,10 @@ from coatcheck.errors import (
     ReplyLost,
     StoreError,
     StoreUnavailable,
-    UsageError,
     WrongFace,
 )
 from coatcheck.stores import hide_password
+from coatcheck.stores._alike import cursor_at, not_over, place_of
 from coatcheck.stores._health import ConnectionEvent, Health
 from coatcheck.stores._mongo_client import Awaiting, Blocking, Client, Place
 from coatcheck.stores._mongo_commands import Document, Phrases, changed, found, many, row_of
@@ -282,7 +280,7 @@ class MongoSessions:
             if changed(await self._client.run(write(row, expected, now))):
                 return SAVED
             there = await self._present(record.key, now)
-            if (refusal := _not_over(there, record, expected)) is not None:
+            if (refusal := not_over(there, record, expected)) is not None:
                 return refusal
             if not may_shorten:
                 write = self._say.forward
@@ -329,12 +327,12 @@ class MongoSessions:
 
     async def of_user(self, user_id: str, *, now: float, cursor: str | None = None, limit: int = 100) -> Page:
         """The live sessions of a user, newest login first. Raises UsageError for a cursor that is none of ours."""
-        before = None if cursor is None else _parse(cursor)
+        before = None if cursor is None else place_of(cursor)
         documents = many(await self._client.run(self._say.list_of(user_id, now, before, limit), True))
         page = documents[: max(limit, 0)]
         more = page and (len(documents) > len(page) or sum(map(_size, page)) > PAGE_BYTES)
         rows = [(document["_id"], document.get("l"), *row_of(document)) for document in page]
-        return Page(readable(rows, now), f"{page[-1].get('l')!r} {page[-1]['_id']}" if more else None)
+        return Page(readable(rows, now), cursor_at(page[-1]["l"], page[-1]["_id"]) if more else None)
 
     async def end_user(self, user_id: str, *, keep: str | None, now: float, token: str) -> EndedAll:
         """Raise the user's fence, then end every session of theirs but the one with key `keep`."""
@@ -448,7 +446,7 @@ class MongoSessions:
                 key, now
             )  # a claim where there was no session is past its deadline: it goes
             refusal = (
-                _not_over(there, record, expected) if expected is not None else _not_created(there, record)
+                not_over(there, record, expected) if expected is not None else _not_created(there, record)
             )
             if refusal is not None:
                 return refusal
@@ -510,15 +508,6 @@ def _not_created(there: Record | Ended | None, record: Record) -> Outcome | None
     return SAVED if isinstance(there, Record) and record.versions[0] in there.versions else TAKEN
 
 
-def _not_over(there: Record | Ended | None, record: Record, expected: str) -> Outcome | None:
-    """Why `record` cannot be written over what is there: SAVED if it already was. None: it can."""
-    if not isinstance(there, Record):
-        return GONE
-    if record.versions[0] in there.versions:
-        return SAVED
-    return None if there.versions[0] == expected else Changed(there)
-
-
 def _is_fenced(user: Document, terms: Terms) -> bool:
     """Whether the login began before the fence, both in the server's clock (rule 20)."""
     fence = user.get("f")
@@ -550,15 +539,6 @@ def _rank(document: Document) -> tuple[int, float, str]:
 def _size(document: Document) -> int:
     packed = document.get("p")
     return len(packed) if isinstance(packed, bytes) else 0
-
-
-def _parse(cursor: str) -> tuple[float, str]:
-    """The place a cursor names, "time key"."""
-    time_, _, key = cursor.partition(" ")
-    try:
-        return float(time_), key
-    except ValueError:
-        raise UsageError("cursor: give the one that the page before answered, or None") from None
 
 
 def _code(error: StoreError) -> object:

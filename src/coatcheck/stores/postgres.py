@@ -20,9 +20,7 @@ from coatcheck.core.outage import Outage
 from coatcheck.core.ports import (
     FENCED,
     FULL,
-    GONE,
     SAVED,
-    TAKEN,
     Changed,
     EndedAll,
     Notice,
@@ -31,7 +29,8 @@ from coatcheck.core.ports import (
     Terms,
 )
 from coatcheck.core.record import Ended, Record
-from coatcheck.errors import ConfigurationError, StoreUnavailable, UsageError, WrongFace
+from coatcheck.errors import ConfigurationError, StoreUnavailable, WrongFace
+from coatcheck.stores._alike import cursor_at, not_over, place_of
 from coatcheck.stores._health import ConnectionEvent, Health
 from coatcheck.stores._postgres_client import Awaiting, AwaitingTheirs, Blocking, Client, TheirThreads
 from coatcheck.stores._postgres_connect import (
@@ -270,17 +269,17 @@ class PostgresSessions:
                 began = clock - terms.elapsed
             else:
                 there = await self.load(record.key, now=now)
-                if (refusal := _not_over(there, record, expected)) is not None:
+                if (refusal := not_over(there, record, expected)) is not None:
                     return refusal
         raise _restless()
 
     async def of_user(self, user_id: str, *, now: float, cursor: str | None = None, limit: int = 100) -> Page:
         """The live sessions of a user, newest login first. Raises UsageError for a cursor that is none of ours."""
-        at, key = (inf, "") if cursor is None else _parse(cursor)
+        at, key = (inf, "") if cursor is None else place_of(cursor)
         rows = await self._client.fetch(self._sql.list_of, user_id, now, at, key, max(limit, 0) + 1)
         more = len(rows) > limit > 0
         page = list(rows[:limit])
-        return Page(readable(page, now), f"{page[-1][1]!r} {page[-1][0]}" if more else None)
+        return Page(readable(page, now), cursor_at(page[-1][1], page[-1][0]) if more else None)
 
     async def end_user(self, user_id: str, *, keep: str | None, now: float, token: str) -> EndedAll:
         """Raise the user's fence, then end every session of theirs but the one with key `keep`."""
@@ -342,7 +341,7 @@ class PostgresSessions:
             if await self._client.fetch(self._sql.create, version, *row, now):
                 return SAVED
             there = await self.load(record.key, now=now)
-            if (refusal := _not_over(there, record, None)) is not None:
+            if (refusal := not_over(there, record, None)) is not None:
                 return refusal
         raise _restless()
 
@@ -351,7 +350,7 @@ class PostgresSessions:
         if await self._client.fetch(statement, version, *row, expected, now):
             return SAVED
         there = await self.load(record.key, now=now)
-        refusal = _not_over(there, record, expected)
+        refusal = not_over(there, record, expected)
         # None: it came back to life in between (another's clock is behind). Its version is the one expected; say so.
         return Changed(cast(Record, there)) if refusal is None else refusal
 
@@ -393,17 +392,6 @@ class PostgresSessions:
 # ------------------------------------------------------------------------------------------------------------ helpers
 
 
-def _not_over(there: Record | Ended | None, record: Record, expected: str | None) -> Outcome | None:
-    """Why `record` cannot be written over what is there: SAVED if it already was. None: it can."""
-    if isinstance(there, Record) and record.versions[0] in there.versions:
-        return SAVED
-    if expected is None:
-        return None if there is None else TAKEN
-    if not isinstance(there, Record):
-        return GONE
-    return None if there.versions[0] == expected else Changed(there)
-
-
 def _restless() -> StoreUnavailable:
     return StoreUnavailable(
         f"PostgreSQL: what was in the way went away {ATTEMPTS} times in a row; try again later"
@@ -412,15 +400,6 @@ def _restless() -> StoreUnavailable:
 
 def _next_turn() -> int:
     return random.randint(TEND_EVERY // 2, TEND_EVERY * 3 // 2)
-
-
-def _parse(cursor: str) -> tuple[float, str]:
-    """The place a cursor names, "time key"."""
-    at, _, key = cursor.partition(" ")
-    try:
-        return float(at), key
-    except ValueError:
-        raise UsageError("cursor: give the one that the page before answered, or None") from None
 
 
 def _target(url: str, outage: Outage, *, prepared: bool) -> Target:

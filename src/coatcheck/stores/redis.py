@@ -29,8 +29,9 @@ from coatcheck.core.ports import (
     Terms,
 )
 from coatcheck.core.record import Ended, Record
-from coatcheck.errors import ConfigurationError, CorruptRecord, UsageError
+from coatcheck.errors import ConfigurationError, CorruptRecord, ReplyLost, StoreUnavailable
 from coatcheck.stores import _redis_scripts as scripts
+from coatcheck.stores._alike import cursor_at, place_of
 from coatcheck.stores._health import ConnectionEvent, Health
 from coatcheck.stores._redis_errors import storable
 from coatcheck.stores._redis_index import (
@@ -200,10 +201,12 @@ class RedisSessions:
             return None
         there = decoded(key, raw, now)
         if there is None:
-            # Deleted, so that a clock that steps back does not bring back what was answered to be over.
-            await self._run(
-                scripts.PURGE if raw[:1] == b"R" else scripts.FORGET, (self._records + key,), (repr(now),)
-            )
+            # To be deleted, so that a clock that steps back does not bring back what was answered to be over. It was not: so
+            # somebody was quicker, and it lives on, or went.
+            purge = scripts.PURGE if raw[:1] == b"R" else scripts.FORGET
+            if await self._run(purge, (self._records + key,), (repr(now),)) != 1:
+                raw = await self._run(scripts.LOAD, (self._records + key,))
+                return None if raw is None else decoded(key, raw, now)
         return there
 
     async def create(self, record: Record, *, now: float) -> Outcome:
@@ -269,7 +272,24 @@ class RedisSessions:
             before = answer[0]
         elif (refusal := self._refusal(answer, record, expected, now)) is not SAVED:
             return refusal
-        outcome, victims = await self._confirmed(user_id, (repr(now), *entry, repr(began)), terms, now)
+        try:
+            return await self._settled(record, user_id, before, (repr(now), *entry, repr(began)), terms, now)
+        except StoreUnavailable as error:
+            # The record is there, over what was there before: that nothing was sent is true of this command only. Asked again,
+            # the login recognises itself.
+            raise ReplyLost(f"a login was written, and is not confirmed yet: {error}") from error
+
+    async def _settled(
+        self,
+        record: Record,
+        user_id: str,
+        before: bytes | None,
+        entry: tuple[Any, ...],
+        terms: Terms,
+        now: float,
+    ) -> Outcome:
+        """Whether the record that was written may stay, and all that follows from it."""
+        outcome, victims = await self._confirmed(user_id, entry, terms, now)
         if outcome is SAVED:
             await self._evict(user_id, victims, record.versions[0], now)
         else:
@@ -321,7 +341,7 @@ class RedisSessions:
 
     async def of_user(self, user_id: str, *, now: float, cursor: str | None = None, limit: int = 100) -> Page:
         """The live sessions of a user, newest login first. Raises UsageError for a cursor that is none of ours."""
-        before = (inf, "") if cursor is None else _parse(cursor)
+        before = (inf, "") if cursor is None else place_of(cursor)
         clock, _, pairs = await self._run(scripts.ENTRIES, self._of(user_id), (repr(now), ""))
         some = [entry for entry in entries(pairs) if (entry.login_at, entry.key) < before]
         records: list[tuple[Entry, Record]] = []
@@ -338,7 +358,7 @@ class RedisSessions:
         page = records[:limit]
         more = len(records) > len(page) and page
         return Page(
-            [record for _, record in page], f"{page[-1][0].login_at!r} {page[-1][0].key}" if more else None
+            [record for _, record in page], cursor_at(page[-1][0].login_at, page[-1][0].key) if more else None
         )
 
     async def end_user(self, user_id: str, *, keep: str | None, now: float, token: str) -> EndedAll:
@@ -417,12 +437,3 @@ def _tolerant(key: str, raw: bytes | None, now: float) -> Record | Ended | None:
         return None if raw is None else decoded(key, raw, now)
     except CorruptRecord:
         return None
-
-
-def _parse(cursor: str) -> tuple[float, str]:
-    """The place a cursor names, "time key"."""
-    time, _, key = cursor.partition(" ")
-    try:
-        return float(time), key
-    except ValueError:
-        raise UsageError("cursor: give the one that the page before answered, or None") from None

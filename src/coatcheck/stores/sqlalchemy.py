@@ -6,7 +6,6 @@ statement explains where it did nothing; a login and the end of all of a user's 
 """
 
 from collections.abc import Callable
-from math import isfinite
 from typing import Any, Final, NoReturn
 
 from sqlalchemy import Engine, MetaData
@@ -15,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from coatcheck.core.outage import Outage
 from coatcheck.core.ports import EndedAll, Outcome, Page, Terms
 from coatcheck.core.record import Ended, Record
-from coatcheck.errors import ConfigurationError, StoreUnavailable, UsageError, WrongFace
+from coatcheck.errors import ConfigurationError, StoreUnavailable, WrongFace
+from coatcheck.stores._alike import cursor_at, place_of
 from coatcheck.stores._health import ConnectionEvent, Health
 from coatcheck.stores._rows import judge, readable, written
 from coatcheck.stores._sqlalchemy_client import Awaiting, Blocking, Client, Engines
@@ -261,11 +261,11 @@ class SQLAlchemySessions:
 
     async def of_user(self, user_id: str, *, now: float, cursor: str | None = None, limit: int = 100) -> Page:
         """The live sessions of a user, newest login first. Raises UsageError for a cursor that is none of ours."""
-        before = FIRST if cursor is None else _parse(cursor)
+        before = FIRST if cursor is None else place_of(cursor)
         rows: Any = await self._client.run(READ, self._jobs.list_of, user_id, now, before, limit)
         more = len(rows) > limit > 0
         page = rows[:limit]
-        return Page(readable(page, now), f"{page[-1][1]!r} {page[-1][0]}" if more else None)
+        return Page(readable(page, now), cursor_at(page[-1][1], page[-1][0]) if more else None)
 
     async def end_user(self, user_id: str, *, keep: str | None, now: float, token: str) -> EndedAll:
         """Raise the user's fence, then end every session of theirs but the one with key `keep`."""
@@ -318,15 +318,3 @@ class SQLAlchemySessions:
 
 def _swept_away() -> StoreUnavailable:
     return StoreUnavailable("the user's row was swept away again and again; try again later")
-
-
-def _parse(cursor: str) -> tuple[float, str]:
-    """The place a cursor names, "time key"."""
-    time_, _, key = cursor.partition(" ")
-    try:
-        at = float(time_)
-    except ValueError:
-        at = float("nan")
-    if not isfinite(at):
-        raise UsageError("cursor: give the one that the page before answered, or None")
-    return at, key

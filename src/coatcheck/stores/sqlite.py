@@ -16,8 +16,9 @@ from urllib.parse import unquote, urlsplit
 
 from coatcheck.core.ports import EndedAll, Outcome, Page, Terms
 from coatcheck.core.record import Ended, Record
-from coatcheck.errors import ConfigurationError, UsageError
+from coatcheck.errors import ConfigurationError
 from coatcheck.stores import _sqlite_jobs as jobs
+from coatcheck.stores._alike import cursor_at, place_of
 from coatcheck.stores._rows import judge, readable, written
 from coatcheck.stores._sqlite_client import Awaiting, Blocking, Client
 from coatcheck.stores._sqlite_file import Synchronous, location, prepare
@@ -182,11 +183,11 @@ class SQLiteSessions:
 
     async def of_user(self, user_id: str, *, now: float, cursor: str | None = None, limit: int = 100) -> Page:
         """The live sessions of a user, newest login first. Raises UsageError for a cursor that is none of ours."""
-        before = (inf, "") if cursor is None else _parse(cursor)
+        before = (inf, "") if cursor is None else place_of(cursor)
         rows = await self._client.read(jobs.list_of, user_id, now, before, limit)
         more = len(rows) > limit > 0
         page = rows[:limit]
-        return Page(readable(page, now), f"{page[-1][1]!r} {page[-1][0]}" if more else None)
+        return Page(readable(page, now), cursor_at(page[-1][1], page[-1][0]) if more else None)
 
     async def end_user(self, user_id: str, *, keep: str | None, now: float, token: str) -> EndedAll:
         """Raise the user's fence, then end every session of theirs but the one with key `keep`."""
@@ -224,12 +225,3 @@ class SQLiteSessions:
         if self._until_tended <= 0:
             self._until_tended = TEND_EVERY
             self._client.later(jobs.sweep, now, TEND_LIMIT, self._monotonic())
-
-
-def _parse(cursor: str) -> tuple[float, str]:
-    """The place a cursor names, "time key"."""
-    time_, _, key = cursor.partition(" ")
-    try:
-        return float(time_), key
-    except ValueError:
-        raise UsageError("cursor: give the one that the page before answered, or None") from None

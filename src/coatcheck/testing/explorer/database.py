@@ -16,7 +16,17 @@ from coatcheck.core.record import Ended, Record
 from coatcheck.core.stepping import run_now
 from coatcheck.stores.memory import MemoryStore
 
-__all__ = ["Command", "Database", "MemoryDatabase", "Row", "frozen", "settle", "suspend", "suspending"]
+__all__ = [
+    "Command",
+    "Database",
+    "MemoryDatabase",
+    "Provisional",
+    "Row",
+    "frozen",
+    "settle",
+    "suspend",
+    "suspending",
+]
 
 T = TypeVar("T")
 Row = Record | Ended
@@ -35,13 +45,22 @@ class Command(NamedTuple):
     reads: bool = False
     """It changes nothing, so a lost reply to it is no more than an outage."""
     fences: str | None = None
-    """The user whose sessions it ends, all but `keeps`."""
-    keeps: str | None = None
+    """The user whose fence it raises: every login of theirs that has begun is over."""
     aside: bool = False
     """It is not about the session that the request came with."""
+    undecided: bool = False
+    """A login that it writes may have been begun before a fence: then whoever raised that is still about to end it."""
 
     def __str__(self) -> str:
         return self.name
+
+
+class Provisional(NamedTuple):
+    """A record that a login has written and may yet take back: nobody has its cookie."""
+
+    version: str
+    before: Row | None
+    """What was there."""
 
 
 class Database(Protocol):
@@ -75,6 +94,10 @@ class Database(Protocol):
         """The keys that the by-user index names for this user."""
         ...
 
+    def provisional(self) -> Mapping[str, Provisional]:
+        """The records of logins that are not decided yet, by key. None ever where a login is one command."""
+        ...
+
 
 @coroutine
 def suspend(command: Command) -> Generator[Command, Any, Any]:
@@ -102,9 +125,7 @@ def suspending(kind: type) -> Store:
 def _method(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
     async def method(self: object, *args: Any, **kwargs: Any) -> Any:
         fences = args[0] if name == "end_user" else None
-        return await suspend(
-            Command(name, args, kwargs, name in READS, fences, kwargs.get("keep"), name in ASIDE)
-        )
+        return await suspend(Command(name, args, kwargs, name in READS, fences, name in ASIDE))
 
     return method
 
@@ -151,6 +172,9 @@ class MemoryDatabase:
     def listed(self, user_id: str) -> frozenset[str]:
         return frozenset(self._store._users.get(user_id, ()))
 
+    def provisional(self) -> Mapping[str, Provisional]:
+        return {}
+
 
 def _twin(store: MemoryStore) -> MemoryStore:
     """A copy as deep as the store changes things in place: its containers, and sets in dicts. Records are values."""
@@ -169,4 +193,10 @@ def _twin(store: MemoryStore) -> MemoryStore:
 
 def frozen(reply: Any) -> Hashable:
     """A reply as a key: two equal ones have told the request the same."""
-    return (tuple(reply.records), reply.cursor) if isinstance(reply, Page) else reply
+    if isinstance(reply, Page):
+        return tuple(reply.records), reply.cursor
+    if isinstance(reply, (list, tuple)):
+        return tuple(map(frozen, reply))
+    if isinstance(reply, dict):
+        return frozenset((key, frozen(value)) for key, value in reply.items())
+    return reply  # type: ignore[no-any-return]  # of a database's own making, and hashable

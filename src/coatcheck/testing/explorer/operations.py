@@ -8,7 +8,7 @@ from typing import Final
 
 from coatcheck.testing.explorer.requests import Handler, Operation
 
-__all__ = ["CORE", "OPERATIONS", "OTHER_DEVICE", "REST"]
+__all__ = ["BY_USER", "CORE", "OPERATIONS", "OTHER_DEVICE", "REST"]
 
 OTHER_DEVICE: Final = "s2.l1"
 """The handle of another session of the victim, on another device."""
@@ -171,7 +171,7 @@ def _table(*operations: Operation) -> dict[str, Operation]:
 def _of(
     run: Callable[[Handler], Awaitable[None]], *ends: str, limit: int | None = None, fails: bool = False
 ) -> Operation:
-    return Operation(_name(run), run, frozenset(ends), "other" in ends, limit, fails)
+    return Operation(_name(run), run, frozenset(ends), "other" in ends, limit, fails, lists=run is _list)
 
 
 CORE: Final = _table(
@@ -214,3 +214,8 @@ REST: Final = _table(
 
 OPERATIONS: Final = CORE | REST
 """All of them, by name; the rows of PROTOCOL rule 30 and what a handler can do beside. `renew` is a start state."""
+
+BY_USER: Final = frozenset(
+    ("login_limited", "list", "end_one", "end_all", "end_others", "change_password"),
+)
+"""Those that ask a store for `ByUser`."""

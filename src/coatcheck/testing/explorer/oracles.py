@@ -14,9 +14,20 @@ from coatcheck.core.ids import Ticket, digest
 from coatcheck.core.ports import TOMBSTONE
 from coatcheck.core.record import Ended, Record
 from coatcheck.core.session import CookieAction, Standing
+from coatcheck.testing.explorer.database import Provisional, Row
 from coatcheck.testing.explorer.operations import OPERATIONS, OTHER_DEVICE
-from coatcheck.testing.explorer.requests import Change, Fault, Operation, Trace
-from coatcheck.testing.explorer.world import ATTACKER, USERS, VICTIM, Faults, Node, Scenario, Step
+from coatcheck.testing.explorer.requests import Change, Operation, Trace
+from coatcheck.testing.explorer.world import (
+    ATTACKER,
+    USERS,
+    VICTIM,
+    Faults,
+    Node,
+    Pass,
+    Scenario,
+    Skew,
+    Step,
+)
 
 __all__ = ["applied", "at_the_end", "of_step", "standing"]
 
@@ -130,40 +141,55 @@ def of_step(scenario: Scenario, step: Step) -> Iterator[str]:
     before, after = step.before, step.after
     if after.database is not before.database:
         yield from _of_rows(scenario, step)
-        yield from _of_index(after)
-    carried_out = step.choice.fault in (None, Fault.REPLY_LOST)
-    if step.command is not None and step.command.fences is not None and carried_out:
-        yield from _ended_all(step)
-    if index is not None:
-        was, now = before.requests[index].trace, after.requests[index].trace
-        if was.standing is None and now.standing is not None:
-            yield from _found(scenario, step, now)
-        if not was.finished and now.finished:
-            yield from _finished(scenario, step, now)
+        yield from _of_index(scenario, after)
+    if index is None:
+        if step.command is not None and step.command.fences is not None:
+            yield from _ended_all(step, step.command.fences, None)
+        return
+    was, now = before.requests[index].trace, after.requests[index].trace
+    if was.standing is None and now.standing is not None:
+        yield from _found(scenario, step, now)
+    if was.fence != now.fence and now.ended_all is not None:
+        yield from _ended_all(step, *now.ended_all)
+    if not was.finished and now.finished:
+        yield from _finished(scenario, step, now)
 
 
 def _of_rows(scenario: Scenario, step: Step) -> Iterator[str]:
     before, after = step.before.database.rows(), step.after.database.rows()
+    held, holds = step.before.database.provisional(), step.after.database.provisional()
     trace = _trace(step)
     when = step.before.wall
     if trace is not None and step.choice.request is not None:
         when = trace.now or step.after.requests[step.choice.request].trace.left_at
     for key in before.keys() | after.keys():
         was, now = before.get(key), after.get(key)
+        decided = key in held and key not in holds
         if was is now:
-            continue
-        if isinstance(now, Record):
+            if decided and isinstance(now, Record):
+                yield from _fenced(step, now)  # a login is for good from here on
+        elif decided and not isinstance(now, Ended):
+            if isinstance(was, Record) and was.deadline > when:
+                yield from _taken_back(step, key, now, held[key])
+        elif isinstance(now, Record):
             if isinstance(was, Record) and was.deadline > when:
                 yield from _changed(scenario, step, was, now)
             else:
-                yield from _created(scenario, step, now)
-            continue
-        if not isinstance(was, Record) or was.deadline <= when:
-            continue
-        if now is None:
-            yield f"4: {_who(step)} ended session {was.key} without a tombstone"
-        if not _may_end(scenario, step, was):
-            yield f"2/10/22: {_who(step)} ended session {was.key} of {was.user_id}, which was not its to end"
+                yield from _created(step, now, was)
+        elif isinstance(was, Record) and was.deadline > when:
+            if now is None:
+                yield f"4: {_who(step)} ended session {was.key} without a tombstone"
+            if not _may_end(scenario, step, was):
+                yield f"2/10/22: {_who(step)} ended session {was.key} of {was.user_id}, which was not its to end"
+
+
+def _taken_back(step: Step, key: str, now: Row | None, held: Provisional) -> Iterator[str]:
+    """A login that may not be leaves what was there before it (rule 21)."""
+    trace = _trace(step)
+    if trace is None or not trace.drew(held.version):
+        yield f"21: {_who(step)} took back a login to session {key} that was not its own"
+    elif now != held.before:
+        yield f"21: {_who(step)} took back its login to session {key}, and left {now} in place of {held.before}"
 
 
 def _who(step: Step) -> str:
@@ -179,9 +205,11 @@ def _operation(scenario: Scenario, index: int) -> Operation:
     return OPERATIONS[scenario.requests[index][0]]
 
 
-def _created(scenario: Scenario, step: Step, now: Record) -> Iterator[str]:
+def _created(step: Step, now: Record, was: Row | None) -> Iterator[str]:
     trace = _trace(step)
-    if now.key in step.before.ever:
+    # A login that was taken back never was: after a lost reply it is tried once more.
+    again = was is None and now.key in step.after.database.provisional() and now.version in step.before.ever
+    if now.key in step.before.ever and not again:
         yield f"7: session {now.key}, which had ended, is stored again by {_who(step)}"
         return
     if trace is None or not trace.drew(now.key):
@@ -202,8 +230,11 @@ def _created(scenario: Scenario, step: Step, now: Record) -> Iterator[str]:
 
 
 def _fenced(step: Step, now: Record) -> Iterator[str]:
+    """A login that was begun before its user's sessions were all ended; unless it may yet be taken back."""
     index = step.choice.request
-    if index is not None and now.user_id is not None and now.user_id in step.before.fenced[index]:
+    if now.key in step.after.database.provisional() or (step.command is not None and step.command.undecided):
+        return
+    if index is not None and now.user_id is not None and step.before.is_fenced(index, now.user_id):
         yield f"20: {_who(step)} logged {now.user_id} in, though it began before all their sessions were ended"
 
 
@@ -287,6 +318,8 @@ def _may_end(scenario: Scenario, step: Step, was: Record) -> bool:
             and was.key in (_locator(trace), OTHER_DEVICE)
         )
         or ("oldest" in operation.ends and was.user_id == trace.login)
+        # A login that it has just written, and that may not be (rule 21).
+        or trace.drew_for_this_write(was.version)
     )
 
 
@@ -294,25 +327,46 @@ def _locator(trace: Trace) -> str | None:
     return trace.ticket.locator if trace.ticket else None
 
 
-def _of_index(node: Node) -> Iterator[str]:
-    """The index never misses a session that lives (rule 18)."""
+def _of_index(scenario: Scenario, node: Node) -> Iterator[str]:
+    """The index never misses a session that lives (rule 18).
+
+    Once time has passed, the entry of a login that is not decided yet may have been healed away (rule 19): it is added again
+    together with the look at the fence (rule 21).
+    """
+    undecided = node.database.provisional() if _has_passed(scenario, node) else {}
     living: dict[str, set[str]] = {}
     for key in node.database.rows():
         record = node.live(key)
-        if record is not None and record.user_id is not None:
+        if record is not None and record.user_id is not None and key not in undecided:
             living.setdefault(record.user_id, set()).add(key)
     for user, keys in living.items():
         if missed := keys - node.database.listed(user):
             yield f"18/19: the index of {user} misses {sorted(missed)}"
 
 
-def _ended_all(step: Step) -> Iterator[str]:
-    command = step.command
-    assert command is not None
+def _has_passed(scenario: Scenario, node: Node) -> bool:
+    return any(isinstance(h, Pass) and h not in node.left for h in scenario.happenings)
+
+
+def _ended_all(step: Step, user: str, kept: str | None) -> Iterator[str]:
+    """Whoever ended all sessions of a user is told so: now none lives that was begun before."""
+    held = step.after.database.provisional()
     for key in step.after.database.rows():
         record = step.after.live(key)
-        if record is not None and record.user_id == command.fences and key != command.keeps:
-            yield f"20: session {key} of {command.fences} survived the end of them all"
+        if record is None or record.user_id != user or key == kept or key in held:
+            continue
+        if not _is_younger(step, record, user):
+            yield f"20: session {key} of {user} survived the end of them all"
+
+
+def _is_younger(step: Step, record: Record, user: str) -> bool:
+    """Whether it is of a login that was begun after the fence."""
+    return any(
+        i != step.choice.request
+        and (user, step.choice.request) not in step.after.fenced[i]
+        and any(map(state.trace.drew, record.versions))
+        for i, state in enumerate(step.after.requests)
+    )
 
 
 # ------------------------------------------------------------------------------------------------- what a request was shown
@@ -348,6 +402,9 @@ def _finished(scenario: Scenario, step: Step, trace: Trace) -> Iterator[str]:
     if trace.error is not None:
         yield from _failed(scenario, step, trace)
         return
+    for key, held in step.after.database.provisional().items():
+        if trace.drew(held.version):
+            yield f"21: {_who(step)} is over, and its login to session {key} is neither in force nor taken back"
     if trace.login is not None:
         yield from _logged_in(step, trace, index)
     elif trace.logout:
@@ -356,12 +413,21 @@ def _finished(scenario: Scenario, step: Step, trace: Trace) -> Iterator[str]:
         yield from _kept(step, trace)
     if trace.seen is not None and trace.seen != trace.base:
         yield f"{_who(step)} read {trace.seen}, stored is {dict(trace.base)}"
-    if (
-        trace.listed is not None
-        and trace.now == trace.left_at
-        and (missed := _alices(step.after, trace.now) ^ trace.listed)
-    ):
-        yield f"18/22: the list of alice's sessions is wrong about {sorted(missed)}"
+    if trace.listed is not None:
+        yield from _listed(scenario, step, trace, trace.listed)
+
+
+def _listed(scenario: Scenario, step: Step, trace: Trace, listed: frozenset[str]) -> Iterator[str]:
+    """A list shows what lives. What came or went while it was being made may be on it, or not."""
+    index = step.choice.request
+    assert index is not None
+    always, ever = step.before.watched[index] or (frozenset(), frozenset())
+    if trace.now == trace.left_at == step.before.wall:
+        always = ever = frozenset(_alices(step.after, trace.now))
+    elif any(isinstance(happening, (Pass, Skew)) for happening in scenario.happenings):
+        return
+    if wrong := (always - listed) | (listed - ever):
+        yield f"18/22: the list of alice's sessions is wrong about {sorted(wrong)}"
 
 
 def _alices(node: Node, now: float | None = None) -> set[str]:
@@ -375,6 +441,10 @@ def _failed(scenario: Scenario, step: Step, trace: Trace) -> Iterator[str]:
     told = trace.error in ("SessionGone", "LoginRefused")
     if not told and not any(isinstance(h, Faults) for h in scenario.happenings):
         yield f"2: {_who(step)} ended with {trace.error}"
+    there = None if trace.loaded is None else step.after.database.rows().get(trace.loaded.key)
+    written = isinstance(there, Record) and trace.drew_for_this_write(there.version)
+    if written and trace.error == "StoreUnavailable":
+        yield f"7: {_who(step)} is told that nothing was sent, and its session was written over"
 
 
 def _cookies(step: Step, trace: Trace) -> Iterator[str]:
@@ -400,7 +470,7 @@ def _logged_in(step: Step, trace: Trace, index: int) -> Iterator[str]:
     if trace.sent is None and not revoked and _was_written(step, trace):
         return  # it was, and somebody ended it before the store could answer
     if revoked or trace.sent is None:
-        if not (revoked and trace.login in step.after.fenced[index]):
+        if not (revoked and step.after.is_fenced(index, trace.login)):
             yield f"27: the login of {trace.login} in request {index + 1} ended in no session"
         return
     record = step.after.live(trace.sent.locator, trace.now)
@@ -461,6 +531,8 @@ def at_the_end(scenario: Scenario, node: Node, copied: Ticket | None) -> Iterato
     """
     traces = [state.trace for state in node.requests]
     yield from _taken_once(traces)
+    yield from _stay_logged_out(node, traces)
+    yield from _stay_ended(node, traces)
     yield from _old_cookies(scenario, node, traces, copied)
     yield from _limit(scenario, node)
     if not node.overtaken() and ATTACKER not in (actor for _, actor in scenario.requests):
@@ -471,6 +543,34 @@ def _taken_once(traces: list[Trace]) -> Iterator[str]:
     taken = [value for trace in traces for value in trace.taken]
     if len(taken) > len(set(taken)):
         yield f"16: taken more than once: {taken}"
+
+
+def _stay_logged_out(node: Node, traces: list[Trace]) -> Iterator[str]:
+    """A logout stays a logout (DESIGN 1), whatever comes after it.
+
+    Except of a session that was nobody's and just then seemed to be a login's: once that is taken back it is there again.
+    """
+    refused = any(event.name in ("login.revoked", "login.refused") for t in traces for event in t.events)
+    for i, trace in enumerate(traces):
+        if trace.user is None and refused:
+            continue
+        if not trace.logout or trace.error is not None or trace.loaded is None:
+            continue
+        record = node.live(trace.loaded.key)
+        if trace.standing is Standing.LIVE and record is not None and record.user_id == trace.user:
+            yield f"2/10: request {i + 1} logged out, and in the end session {record.key} lives"
+
+
+def _stay_ended(node: Node, traces: list[Trace]) -> Iterator[str]:
+    """No login survives the end of all its user's sessions, if it began before that (rule 20)."""
+    kept = [trace.ended_all for trace in traces if trace.ended_all is not None]
+    for i, trace in enumerate(traces):
+        if trace.sent is None or not node.is_fenced(i, trace.login) or any(t.error for t in traces):
+            continue
+        record = node.live(trace.sent.locator)
+        ours = record is not None and (record.user_id, record.epoch) == (trace.login, trace.sent_epoch)
+        if ours and (trace.login, trace.sent.locator) not in kept:
+            yield f"20: the login of {trace.login} in request {i + 1} outlives the end of all their sessions"
 
 
 def _old_cookies(scenario: Scenario, node: Node, traces: list[Trace], copied: Ticket | None) -> Iterator[str]:
@@ -492,9 +592,15 @@ def _old_cookies(scenario: Scenario, node: Node, traces: list[Trace], copied: Ti
 
 
 def _limit(scenario: Scenario, node: Node) -> Iterator[str]:
-    """Alice has two sessions elsewhere; as long as only limited logins came, at most three in all (rule 23)."""
+    """Alice has two sessions elsewhere; as long as only limited logins came, at most three in all (rule 23).
+
+    One that failed half way may leave one too many until the next.
+    """
     logins = [OPERATIONS[name] for name, _ in scenario.requests if "login" in name or "password" in name]
-    if logins and all(operation.limit for operation in logins) and len(_alices(node)) > 3:
+    if not logins or not all(operation.limit for operation in logins):
+        return
+    failed = any(state.trace.error is not None and state.trace.login for state in node.requests)
+    if len(_alices(node)) > 3 and not failed:
         yield f"23: {len(_alices(node))} sessions of alice, the limit is 3"
 
 

@@ -81,6 +81,9 @@ class Trace(msgspec.Struct):
     logout: bool = False
     may_shorten: bool = False
     fence: float | None = None
+    """The last fence that it raised itself, ..."""
+    ended_all: tuple[str, str | None] | None = None
+    """... whose it was, and the key of the one session that was spared."""
     error: str | None = None
     action: CookieAction = CookieAction.NONE
     sent: Ticket | None = None
@@ -221,8 +224,10 @@ class Handler:
         self.begin()
 
     async def end_all(self, user: str | None = None, *, others_only: bool = False) -> None:
-        await self.flows.end_all(self.session, user, others_only=others_only)
-        self.trace.fence = self.session._own_fence
+        session, whose = self.session, user or self.trace.user or ""
+        await self.flows.end_all(session, user, others_only=others_only)
+        self.trace.fence = session._own_fence
+        self.trace.ended_all = (whose, session.handle if others_only else None)
 
     async def list(self, user: str) -> None:
         self.trace.listed = frozenset(device.handle for device in await self.flows.devices(user))
@@ -239,6 +244,8 @@ class Operation(msgspec.Struct, frozen=True):
     limit: int | None = None
     fails: bool = False
     """The handler raises at its end: of all it did only a logout is kept."""
+    lists: bool = False
+    """It lists alice's sessions."""
 
 
 async def _serve(

@@ -4,7 +4,7 @@ Starts are made by the code under test, with nobody in between: what a browser's
 other devices.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import combinations_with_replacement, product
 from typing import Any, Final
 
@@ -42,11 +42,13 @@ STARTS: Final = ("no cookie", "anonymous", "logged in", "renewal due", "planted"
 """`planted`: the attacker holds the anonymous cookie that the victim's browser carries. `planted login`: it opens the attacker's
 own session."""
 
+# Of the two days one is past the deadlines that stood at the start, and not past those that requests at work are about to write.
 HAPPENINGS: Final[tuple[tuple[Happening, ...], ...]] = (
     (Faults((Fault.REPLY_LOST, Fault.COMMAND_LOST)),),
     (Faults((Fault.OUTAGE,)),),
     (Drop(), Pass(11)),
     (Pass(61),),
+    (Pass(86_397),),
     (Pass(86_401),),
     (Skew(-5),),
     (Skew(5),),
@@ -95,10 +97,15 @@ def _request(world: World, database: Database, ticket: Ticket | None, user: str 
     return Ticket(session._record.key, session._verifier)
 
 
-def pairs(happenings: tuple[tuple[Happening, ...], ...] = ((), *HAPPENINGS)) -> Iterator[Scenario]:
-    """Every two operations, from every start, with each of these happenings."""
+def pairs(
+    happenings: tuple[tuple[Happening, ...], ...] = ((), *HAPPENINGS),
+    *,
+    operations: Iterable[str] = tuple(OPERATIONS),
+) -> Iterator[Scenario]:
+    """Every two of these operations, from every start, with each of these happenings."""
+    names = list(operations)
     for happening, start in product(happenings, STARTS):
-        for first, second in _meetings(list(OPERATIONS), start, 2):
+        for first, second in _meetings(names, start, 2):
             yield Scenario(start, (first, second), happening)
 
 

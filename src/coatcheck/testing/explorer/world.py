@@ -1,8 +1,8 @@
 """The world in which requests meet: one database, browsers with their cookie jars, a clock, and what may go wrong.
 
 A `Node` is the world at one moment, a value. `World.choices` says what may happen next, `World.step` makes it happen
-and answers the next node. Nothing else moves: not even the clock, which ticks when something was written (two reads in
-a row may well see the same time on a real clock; `every_step` makes it tick at each step instead, which tells all
+and answers the next node. Nothing else moves: not even the clock, which ticks when a session was written or a fence raised (two
+reads in a row may well see the same time on a real clock; `every_step` makes it tick at each step instead, which tells all
 moments apart and merges next to nothing).
 """
 
@@ -38,8 +38,8 @@ __all__ = [
 ]
 
 DAWN: Final = 1_700_000_000.0
-TICK: Final = 2.0**-10
-"""Seconds: far below every threshold, and exact in a float."""
+TICK: Final = 2.0**-3
+"""Seconds: well below every threshold, exact in a float, and a whole number of milliseconds, in which servers tell the time."""
 VICTIM: Final = "victim"
 ATTACKER: Final = "attacker"
 USERS: Final = {VICTIM: "alice", ATTACKER: "mallory"}
@@ -110,13 +110,15 @@ class Node(NamedTuple):
     """What may still happen."""
     ever: frozenset[str]
     """Every locator and every version that was ever stored."""
-    fenced: tuple[frozenset[str], ...]
-    """For each request: whose sessions others ended since it left, or since it last did so itself."""
+    fenced: tuple[frozenset[tuple[str, int | None]], ...]
+    """For each request: whose sessions others ended since it left, or since it last did so itself, and who did."""
     told: tuple[int, ...] = ()
     """The requests that have a cookie to send or clear, in the order in which they committed."""
     arrived: tuple[int, ...] = ()
     """Those of `told` whose response has arrived, or was lost, in that order."""
     dropped: frozenset[int] = frozenset()
+    watched: tuple[tuple[frozenset[str], frozenset[str]] | None, ...] = ()
+    """For each request that lists alice's sessions: which have lived ever since it left, and which at any moment."""
 
     @property
     def key(self) -> Hashable:
@@ -131,6 +133,10 @@ class Node(NamedTuple):
         """The record under this key, if it is one that a request of that moment would be shown."""
         row = self.database.rows().get(key)
         return row if isinstance(row, Record) and row.deadline > (self.wall if now is None else now) else None
+
+    def is_fenced(self, index: int, user: str | None) -> bool:
+        """Whether a login of this user, begun when the request left, may not be any more."""
+        return any(whose == user for whose, _ in self.fenced[index])
 
     def overtaken(self) -> bool:
         """Whether a response with a cookie arrived after one that was committed later (rule 25)."""
@@ -185,7 +191,10 @@ class World:
         node = self._starts[scenario.start]
         requests = tuple(self._root(i, name, actor) for i, (name, actor) in enumerate(scenario.requests))
         return node._replace(
-            requests=requests, left=scenario.happenings, fenced=tuple(frozenset() for _ in requests)
+            requests=requests,
+            left=scenario.happenings,
+            fenced=tuple(frozenset() for _ in requests),
+            watched=tuple(None for _ in requests),
         )
 
     def _root(self, index: int, name: str, actor: str) -> State:
@@ -245,7 +254,10 @@ class World:
                 after = self._arrive(node, choice, actor)
             else:
                 after = self._run(node, choice.request, command, choice.fault)
-        return Step(node, choice, command, self._tick(node, after))
+        after = self._tick(node, command, after)
+        if any(OPERATIONS[name].lists for name, _ in scenario.requests):
+            after = after._replace(watched=_watched(scenario, after))
+        return Step(node, choice, command, after)
 
     def _leave(self, scenario: Scenario, node: Node, index: int, ticket: Ticket | None) -> Node:
         """Send a request; if `leaps`, have its session loaded in the same step.
@@ -262,10 +274,11 @@ class World:
             return after
         return self._run(after, index, command, None)
 
-    def _tick(self, before: Node, after: Node) -> Node:
-        wrote = after.database is not before.database
-        if wrote:
+    def _tick(self, before: Node, command: Command | None, after: Node) -> Node:
+        wrote = False
+        if after.database is not before.database:
             rows = after.database.rows()
+            wrote = rows != before.database.rows() or (command is not None and command.fences is not None)
             ever = after.ever.union(rows, (row.version for row in rows.values() if isinstance(row, Record)))
             after = after._replace(ever=ever) if len(ever) > len(after.ever) else after
         if wrote or self._every_step:
@@ -317,9 +330,26 @@ class World:
         return node._replace(requests=requests)
 
 
-def _fence(node: Node, user: str, by: int | None) -> tuple[frozenset[str], ...]:
+def _watched(scenario: Scenario, node: Node) -> tuple[tuple[frozenset[str], frozenset[str]] | None, ...]:
+    rows = node.database.rows()
+    living = frozenset(key for key in rows if (r := node.live(key)) is not None and r.user_id == "alice")
+    watched: list[tuple[frozenset[str], frozenset[str]] | None] = []
+    for (name, _), state, known in zip(scenario.requests, node.requests, node.watched, strict=True):
+        if not OPERATIONS[name].lists or state.pending is LEAVE or state.trace.finished:
+            watched.append(None)
+        else:
+            always, ever = known or (living, living)
+            watched.append((always & living, ever | living))
+    return tuple(watched)
+
+
+def _fence(node: Node, user: str, by: int | None) -> tuple[frozenset[tuple[str, int | None]], ...]:
     """Who has to reckon with this fence: whoever has left by now, but not who raised it."""
     return tuple(
-        users if state.pending is LEAVE else users - {user} if i == by else users | {user}
-        for i, (users, state) in enumerate(zip(node.fenced, node.requests, strict=True))
+        fences
+        if state.pending is LEAVE
+        else frozenset(fence for fence in fences if fence[0] != user)
+        if i == by
+        else fences | {(user, by)}
+        for i, (fences, state) in enumerate(zip(node.fenced, node.requests, strict=True))
     )
