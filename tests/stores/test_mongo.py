@@ -106,7 +106,9 @@ def test_contract(sentence: Sentence, mongo_server: Server, store: MongoSessions
     StoreContract(lambda: MongoStore.from_url(mongo_server.url)).run(sentence)
 
 
-@pytest.mark.parametrize("sentence", StoreContract.sentences(), ids=lambda s: s.__name__)
+@pytest.mark.parametrize(
+    "sentence", StoreContract.sentences(without=[Watches]), ids=lambda s: s.__name__
+)  # it has no change streams
 def test_contract_on_a_standalone_server_without_indexes(sentence: Sentence, standalone: Server) -> None:
     with MongoClient[Document](standalone.url) as client:
         for name in ("coatcheck_sessions", "coatcheck_sessions_users"):
@@ -500,6 +502,20 @@ def test_a_watch_on_an_event_loop(mongo_server: Server, store: MongoSessions) ->
             return []
 
     assert asyncio.run(work()) == []
+
+
+def test_a_watch_that_is_stopped_in_the_turn_in_which_the_store_is_closed(mongo_server: Server) -> None:
+    """The driver swallowed the cancellation, and closing waited for ever."""
+
+    async def work() -> None:
+        backend = MongoStore.from_url(mongo_server.url)
+        notices: asyncio.Queue[Notice] = asyncio.Queue()
+        stop = backend.awaiting().watch(notices.put_nowait)
+        assert await asyncio.wait_for(notices.get(), 30) == Notice("watching")
+        stop()
+        await asyncio.wait_for(backend.aclose(), 30)
+
+    asyncio.run(work())
 
 
 @pytest.mark.parametrize("face", ["blocking", "awaiting"])

@@ -89,7 +89,7 @@ def test_contract_on_the_applications_own_psycopg_pool(sentence: Sentence, url: 
     kwargs = {"row_factory": psycopg.rows.dict_row}
     with psycopg_pool.ConnectionPool(url, min_size=1, max_size=60, kwargs=kwargs, open=True) as pool:
         sql(url, f"DELETE FROM {shared}")
-        StoreContract(lambda: PostgresStore(pool, table=shared)).run(sentence)
+        StoreContract(lambda: PostgresStore(pool, table=shared, listen_url=url)).run(sentence)
 
 
 @pytest.mark.slow
@@ -101,7 +101,7 @@ def test_contract_on_connections_that_the_application_makes(
         return await asyncpg.connect(url)
 
     sql(url, f"DELETE FROM {shared}")
-    StoreContract(lambda: PostgresStore(connect, table=shared)).run(sentence)
+    StoreContract(lambda: PostgresStore(connect, table=shared, listen_url=url)).run(sentence)
 
 
 @pytest.mark.parametrize("ability", [ByUser, Sweeps, Counts, Checks, Watches, SetsUp])

@@ -48,7 +48,9 @@ def test_contract_without_prepared_statements(
 ) -> None:
     sql(postgres_server.url, f"DELETE FROM {table}")
     StoreContract(
-        lambda: PostgresStore.from_url(plain.url, table=table, prepared_statements=False, pool_size=30)
+        lambda: PostgresStore.from_url(
+            plain.url, table=table, prepared_statements=False, pool_size=30, listen_url=postgres_server.url
+        )
     ).run(sentence)
 
 
@@ -57,9 +59,11 @@ def test_contract_with_the_best_it_can(
     sentence: Sentence, best: Server, postgres_server: Server, table: str
 ) -> None:
     sql(postgres_server.url, f"DELETE FROM {table}")
-    StoreContract(lambda: PostgresStore.from_url(best.url, table=table, prepared_statements=PREPARED)).run(
-        sentence
-    )
+    StoreContract(
+        lambda: PostgresStore.from_url(
+            best.url, table=table, prepared_statements=PREPARED, listen_url=postgres_server.url
+        )
+    ).run(sentence)
 
 
 def test_many_clients_on_few_connections_each_get_their_own_answers(plain: Server, table: str) -> None:

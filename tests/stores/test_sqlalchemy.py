@@ -21,6 +21,7 @@ from coatcheck.core.ports import (
     SetsUp,
     Sweeps,
     Terms,
+    Watches,
 )
 from coatcheck.core.record import Ended, Record
 from coatcheck.core.stepping import run_now
@@ -37,7 +38,7 @@ def store(place: Place) -> Iterator[SQLAlchemySessions]:
         yield backend.blocking()
 
 
-@pytest.mark.parametrize("sentence", StoreContract.sentences(), ids=lambda s: s.__name__)
+@pytest.mark.parametrize("sentence", StoreContract.sentences(without=[Watches]), ids=lambda s: s.__name__)
 def test_contract(sentence: Sentence, place: Place) -> None:
     StoreContract(place.store).run(sentence)
 
@@ -71,14 +72,14 @@ def given(place: Place, sentence: Sentence) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sentence", StoreContract.sentences(), ids=lambda s: s.__name__)
+@pytest.mark.parametrize("sentence", StoreContract.sentences(without=[Watches]), ids=lambda s: s.__name__)
 def test_contract_on_the_applications_own_engine(sentence: Sentence, place: Place) -> None:
     given(place, sentence)
 
 
 SOME = [
     s
-    for s in StoreContract.sentences()
+    for s in StoreContract.sentences(without=[Watches])
     if s.name.startswith(("replace_", "create_", "parallel_", "no_login"))
 ]
 

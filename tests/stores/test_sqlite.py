@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from coatcheck.core.ids import RandomIds
-from coatcheck.core.ports import FENCED, SAVED, ByUser, Checks, Counts, Sweeps, Terms
+from coatcheck.core.ports import FENCED, SAVED, ByUser, Checks, Counts, Sweeps, Terms, Watches
 from coatcheck.core.record import Ended, Login, Record
 from coatcheck.core.stepping import run_now
 from coatcheck.errors import CorruptRecord, StoreError, UsageError
@@ -45,12 +45,14 @@ def sql(path: Path, statement: str, *values: object) -> list[Any]:
         return db.execute(statement, values).fetchall()
 
 
-@pytest.mark.parametrize("sentence", StoreContract.sentences(), ids=lambda s: s.__name__)
+@pytest.mark.parametrize("sentence", StoreContract.sentences(without=[Watches]), ids=lambda s: s.__name__)
 def test_contract(sentence: Sentence, path: Path) -> None:
     StoreContract(lambda: SQLiteStore(path)).run(sentence)
 
 
-@pytest.mark.parametrize("sentence", StoreContract.sentences(modes=["awaiting"]), ids=lambda s: s.__name__)
+@pytest.mark.parametrize(
+    "sentence", StoreContract.sentences(modes=["awaiting"], without=[Watches]), ids=lambda s: s.__name__
+)
 def test_contract_where_every_write_goes_through_the_writer_thread(sentence: Sentence, path: Path) -> None:
     StoreContract(lambda: SQLiteStore(path, synchronous="full")).run(sentence)
 

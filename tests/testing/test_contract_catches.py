@@ -7,12 +7,13 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace as changed
 
-from coatcheck.core.ports import FENCED, GONE, SAVED, Changed, EndedAll, Outcome, Page, Terms
+from coatcheck.core.ports import FENCED, GONE, SAVED, Changed, EndedAll, Notice, Outcome, Page, Terms
 from coatcheck.core.record import Ended, Record
 from coatcheck.errors import WrongFace
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import ContractBroken, StoreContract
 from coatcheck.testing.rig import SENTENCES, Mode
+from coatcheck.testing.sentences import watches
 
 
 class Upserts(MemoryStore):
@@ -368,6 +369,91 @@ class CountsTheDead(MemoryStore):
         return len(self._rows)
 
 
+class TellsOfTheExpired(MemoryStore):
+    async def load(self, key: str, *, now: float) -> Record | Ended | None:
+        known = key in self._rows
+        found = await super().load(key, now=now)
+        if found is None and known:
+            self._tell_of(key)
+        return found
+
+
+class TellsOfTheKept(MemoryStore):
+    async def end_user(self, user_id: str, *, keep: str | None, now: float, token: str) -> EndedAll:
+        if keep is not None:
+            self._tell_of(keep)
+        return await super().end_user(user_id, keep=keep, now=now, token=token)
+
+
+class TellsOfWhatItDoesNotEnd(MemoryStore):
+    async def delete(self, key: str, *, now: float, token: str, expected: str | None = None) -> bool:
+        ended = await super().delete(key, now=now, token=token, expected=expected)
+        if not ended:
+            self._tell_of(key)
+        return ended
+
+
+class TellsTwice(MemoryStore):
+    def _tell_of(self, *keys: str) -> None:
+        super()._tell_of(*keys, *keys)
+
+
+class TellsOfWhatIsWritten(MemoryStore):
+    async def touch(self, key: str, *, deadline: float, seen_at: float, expected: str, now: float) -> bool:
+        self._tell_of(key)
+        return await super().touch(key, deadline=deadline, seen_at=seen_at, expected=expected, now=now)
+
+
+class EndsOnesOfOthersAloud(MemoryStore):
+    async def end_one(self, user_id: str, key: str, *, now: float, token: str) -> bool:
+        ended = await super().end_one(user_id, key, now=now, token=token)
+        if not ended:
+            self._tell_of(key)
+        return ended
+
+
+class TellsOfTheRefused(MemoryStore):
+    async def admit(self, record: Record, *, expected: str | None, terms: Terms, now: float) -> Outcome:
+        outcome = await super().admit(record, expected=expected, terms=terms, now=now)
+        if outcome is not SAVED:
+            self._tell_of(record.key)
+        return outcome
+
+
+class WatchesOnWhenStopped(MemoryStore):
+    def watch(self, tell: Callable[[Notice], None]) -> Callable[[], None]:
+        super().watch(tell)
+        return lambda: None
+
+
+class BeginsByLosing(MemoryStore):
+    def watch(self, tell: Callable[[Notice], None]) -> Callable[[], None]:
+        tell(Notice("lost"))
+        return super().watch(tell)
+
+
+class TellsFromAThread(MemoryStore):
+    def _tell_of(self, *keys: str) -> None:
+        thread = threading.Thread(target=super()._tell_of, args=keys)
+        thread.start()
+        thread.join()
+
+
+class TellsNothing(MemoryStore):
+    def _tell_of(self, *keys: str) -> None: ...
+
+
+class StaysSilent(MemoryStore):
+    def watch(self, tell: Callable[[Notice], None]) -> Callable[[], None]:
+        return lambda: None
+
+
+class SaysOnceOnlyThatItWatches(MemoryStore):
+    def watch(self, tell: Callable[[Notice], None]) -> Callable[[], None]:
+        tell(Notice("watching"))
+        return lambda: None
+
+
 CAUGHT: list[tuple[Callable[[], MemoryStore], str]] = [
     (Upserts, "replace_over_nothing_is_gone"),
     (Upserts, "replace_over_a_tombstone_is_gone"),
@@ -426,6 +512,15 @@ CAUGHT: list[tuple[Callable[[], MemoryStore], str]] = [
     (SweepsTheLiving, "sweep_deletes_the_expired_only"),
     (SweepsWithoutLimit, "sweep_keeps_to_its_limit"),
     (CountsTheDead, "count_is_how_many_live"),
+    (BeginsByLosing, "a_watch_first_says_that_it_watches"),
+    (TellsTwice, "a_watch_tells_of_a_delete"),
+    (TellsOfWhatItDoesNotEnd, "a_watch_tells_of_a_delete"),
+    (TellsOfWhatIsWritten, "a_watch_does_not_tell_of_what_lives_on"),
+    (TellsOfTheExpired, "a_watch_does_not_tell_of_what_expires"),
+    (EndsOnesOfOthersAloud, "a_watch_tells_of_an_end_one"),
+    (TellsOfTheKept, "a_watch_tells_of_an_end_user"),
+    (TellsOfTheRefused, "a_watch_tells_of_an_eviction"),
+    (WatchesOnWhenStopped, "a_watch_that_is_stopped_tells_nothing"),
 ]
 
 
@@ -438,6 +533,34 @@ def test_a_broken_store_is_found_out_by(store: Callable[[], MemoryStore], name: 
     message = str(caught.value)
     assert f"{name} ({mode})" in message
     assert sentence.text in message
+
+
+@pytest.mark.parametrize("mode", ["blocking", "awaiting"])
+@pytest.mark.parametrize(
+    ("store", "name"),
+    [
+        (TellsNothing, "a_watch_tells_of_a_delete"),
+        (TellsNothing, "a_watch_tells_of_all_that_are_ended_at_once"),
+        (StaysSilent, "a_watch_first_says_that_it_watches"),
+        (SaysOnceOnlyThatItWatches, "a_watch_says_again_that_it_works"),
+    ],
+)
+def test_a_notice_that_does_not_come_is_given_up(
+    store: Callable[[], MemoryStore], name: str, mode: Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watches, "PATIENCE", 0.05)
+    [sentence] = [one for one in StoreContract.sentences(modes=[mode]) if one.name == name]
+    with pytest.raises(ContractBroken, match="did not come within"):
+        StoreContract(store).run(sentence)
+
+
+def test_who_tells_from_another_thread_is_found_out() -> None:
+    [blocking, awaiting] = [
+        one for one in StoreContract.sentences() if one.name == "a_watch_tells_on_its_event_loop"
+    ]
+    StoreContract(TellsFromAThread).run(blocking)
+    with pytest.raises(ContractBroken, match="threads"):
+        StoreContract(TellsFromAThread).run(awaiting)
 
 
 def test_crowds_find_lost_touches() -> None:
@@ -484,7 +607,7 @@ def test_an_ability_that_is_lacking_is_said() -> None:
         awaiting = blocking
 
     ran = StoreContract(Five).run()
-    assert {sentence.needs for sentence in ran} == {None}
+    assert {sentence.needs for sentence in ran} == {()}
     assert {sentence.mode for sentence in ran} == {"blocking", "awaiting"}
     [lists, *_] = [
         one for one in StoreContract.sentences() if one.name == "of_user_lists_the_newest_login_first"

@@ -267,14 +267,14 @@ class Awaiting:
         self._commands: dict[asyncio.AbstractEventLoop, Callable[..., Awaitable[Document]]] = {}
         self._clients: dict[asyncio.AbstractEventLoop, AsyncMongoClient[Document]] = {}
         self._closed = False
-        self._watches: set[asyncio.Task[None]] = set()
+        self._watches: dict[asyncio.Task[None], threading.Event] = {}
         _tell_of_forks(self)
 
     def start_afresh(self) -> None:
         """After a fork: loops and connections are the parent's."""
         if self._owns:
             _parents.extend(self._clients.values())
-        self._clients, self._commands, self._watches = {}, {}, set()
+        self._clients, self._commands, self._watches = {}, {}, {}
 
     async def run(self, command: Document, reads: bool = False) -> Document:
         """Send a command."""
@@ -327,33 +327,42 @@ class Awaiting:
 
     def watch(self, collection: str, tell: Tell) -> Callable[[], None]:
         """Watch in a task of the running loop."""
-        task = asyncio.get_running_loop().create_task(self._follow(collection, tell), name="coatcheck-watch")
-        self._watches.add(task)
-        task.add_done_callback(self._watches.discard)
+        stopped = threading.Event()
+        task = asyncio.get_running_loop().create_task(
+            self._follow(collection, tell, stopped), name="coatcheck-watch"
+        )
+        self._watches[task] = stopped
+        task.add_done_callback(lambda task: self._watches.pop(task, None))
 
         def stop() -> None:
+            stopped.set()  # the driver now and then swallows a cancellation: then the task ends after its next answer
             task.cancel()
 
         return stop
 
-    async def _follow(self, collection: str, tell: Tell) -> None:
-        while True:
+    async def _follow(self, collection: str, tell: Tell, stopped: threading.Event) -> None:
+        while not stopped.is_set():
             try:
-                await self._listen(_watched(await self._opened(), collection), tell)
+                await self._listen(_watched(await self._opened(), collection), tell, stopped)
                 pause = PAUSE
             except (*_FAILURES, SessionError) as error:
+                if stopped.is_set():
+                    return
                 pause = _pause(error, self._place.name)
-            tell(_LOST)
-            await asyncio.sleep(pause)
+            if not stopped.is_set():
+                tell(_LOST)
+                await asyncio.sleep(pause)
 
-    async def _listen(self, collection: AsyncCollection[Document], tell: Tell) -> None:
+    async def _listen(
+        self, collection: AsyncCollection[Document], tell: Tell, stopped: threading.Event
+    ) -> None:
         patience = self._place.patience(collection.database.client.options.pool_options.socket_timeout)
         pulse = _Pulse(tell)
         async with await collection.watch(ENDED, max_await_time_ms=patience) as stream:
-            while stream.alive:
+            while stream.alive and not stopped.is_set():
                 pulse.beat()
                 change = await stream.try_next()
-                if change is not None:
+                if change is not None and not stopped.is_set():
                     tell(Notice("ended", str(change["documentKey"]["_id"])))
 
     async def aclose(self) -> None:
@@ -362,6 +371,7 @@ class Awaiting:
         loop = asyncio.get_running_loop()
         watches = [task for task in self._watches if task.get_loop() is loop]
         for task in watches:
+            self._watches[task].set()
             task.cancel()
         await asyncio.gather(*watches, return_exceptions=True)
         self._commands = {}

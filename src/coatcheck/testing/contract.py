@@ -20,16 +20,16 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
-from coatcheck.core.ports import Backend, ByUser, Checks, Counts, Sweeps
+from coatcheck.core.ports import Backend, ByUser, Checks, Counts, Sweeps, Watches
 from coatcheck.core.stepping import run_now
 from coatcheck.testing.rig import SENTENCES, Ability, ContractBroken, Mode, Rig, Sentence
-from coatcheck.testing.sentences import crowds, logins, upkeep, verbs
+from coatcheck.testing.sentences import crowds, logins, upkeep, verbs, watches
 
 __all__ = ["ContractBroken", "Sentence", "StoreContract"]
 
 MODES: tuple[Mode, ...] = ("blocking", "awaiting")
-ABILITIES: tuple[Ability, ...] = (ByUser, Sweeps, Counts, Checks)
-ROOMS = [room.__name__ for room in (verbs, logins, upkeep, crowds)]
+ABILITIES: tuple[Ability, ...] = (ByUser, Sweeps, Counts, Checks, Watches)
+ROOMS = [room.__name__ for room in (verbs, logins, upkeep, watches, crowds)]
 """In the order in which a failure says most: a store that mixes up versions should hear of that before it hears of crowds."""
 
 
@@ -54,12 +54,12 @@ class StoreContract:
         """The contract, to parametrise a test with.
 
         `modes`: leave one out for a store that has one face only. `without`: the abilities this store does not have
-        (`ByUser`, `Sweeps`, `Counts`, `Checks` of `coatcheck.core.ports`).
+        (`ByUser`, `Sweeps`, `Counts`, `Checks`, `Watches` of `coatcheck.core.ports`).
         """
         return [
             replace(sentence, mode=mode)
             for sentence in sorted(SENTENCES, key=lambda sentence: ROOMS.index(sentence.body.__module__))
-            if sentence.needs not in without
+            if not set(sentence.needs) & set(without)
             for mode in modes
         ]
 

@@ -29,6 +29,7 @@ from coatcheck.core.ports import (
     Store,
     Sweeps,
     Terms,
+    Watches,
 )
 from coatcheck.core.record import VERSIONS_KEPT, Ended, Login, Record
 from coatcheck.core.stepping import run_now
@@ -55,7 +56,7 @@ class Sentence:
     name: str
     text: str
     body: Callable[["Rig"], Awaitable[None]] = field(repr=False)
-    needs: Ability | None = None
+    needs: tuple[Ability, ...] = ()
     mode: Mode = "blocking"
 
     @property
@@ -67,12 +68,13 @@ SENTENCES: list[Sentence] = []
 
 
 def sentence(
-    *, needs: Ability | None = None
+    *, needs: Ability | tuple[Ability, ...] = ()
 ) -> Callable[[Callable[["Rig"], Awaitable[None]]], Callable[["Rig"], Awaitable[None]]]:
-    """Put an `async def` into the contract. Its name and docstring are what a failure shows."""
+    """Put an `async def` into the contract, for stores with what it `needs`. Its name and docstring are what a failure shows."""
+    abilities = needs if isinstance(needs, tuple) else (needs,)
 
     def put(body: Callable[["Rig"], Awaitable[None]]) -> Callable[["Rig"], Awaitable[None]]:
-        SENTENCES.append(Sentence(body.__name__, " ".join((body.__doc__ or "").split()), body, needs))
+        SENTENCES.append(Sentence(body.__name__, " ".join((body.__doc__ or "").split()), body, abilities))
         return body
 
     return put
@@ -131,6 +133,10 @@ class Rig:
     @property
     def checks(self) -> Checks:
         return self.store if isinstance(self.store, Checks) else self._lacks("Checks")
+
+    @property
+    def watches(self) -> Watches:
+        return self.store if isinstance(self.store, Watches) else self._lacks("Watches")
 
     async def sweep(self, *, limit: int = 1000) -> int:
         store = self.store if isinstance(self.store, Sweeps) else self._lacks("Sweeps")
