@@ -2,13 +2,14 @@
 lost."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.web.crowd import CROWD
+from tests.web.gates import Gate
 from tests.web.servers import Browser, Server, gunicorn, uvicorn
 
 
@@ -27,7 +28,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
             yield server
 
 
-def all_at_once(visitor: Browser, paths: list[str]) -> None:
+def all_at_once(visitor: Browser, paths: Sequence[str]) -> None:
     """Ask for all these pages at the same time, with the same cookies."""
     with ThreadPoolExecutor(len(paths)) as pool:
         seen = list(pool.map(Browser(visitor.server, cookies=visitor.cookies).visit, paths))
@@ -35,25 +36,40 @@ def all_at_once(visitor: Browser, paths: list[str]) -> None:
     assert not any(response.all("set-cookie") for response in seen)
 
 
+def together(visitor: Browser, paths: Sequence[str]) -> None:
+    """The same, and each has loaded the session before any of them commits."""
+    with Gate() as gate, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(all_at_once, visitor, [f"{path}&gate={gate.number}" for path in paths])
+        gate.for_all(len(paths))
+        gate.open()
+        asked.result()
+
+
+def kept_by(visitor: Browser) -> object:
+    """What is in the session."""
+    return json.loads(visitor.visit("/").text)["data"]
+
+
+KEYS = {f"key{number}": f"key{number}" for number in range(CROWD)}
+
+
 def test_fifty_writers_of_different_keys_and_a_hundred_increments(server: Server) -> None:
     visitor = Browser(server)
-    visitor.visit("/meet")
-    all_at_once(visitor, [f"/meet?crowd=writers&key=key{number}" for number in range(50)])
-    for wave in ("first", "second"):
-        all_at_once(visitor, [f"/meet?crowd={wave}"] * 50)
-    kept = json.loads(visitor.visit("/").text)
-    assert kept == {"n": 101, **{f"key{number}": f"key{number}" for number in range(50)}}
+    visitor.visit("/?count=1")
+    together(visitor, [f"/?key={key}" for key in KEYS])
+    for _ in range(2):
+        together(visitor, ["/?count=1"] * CROWD)
+    assert kept_by(visitor) == {"n": 101, **KEYS}
 
 
 def test_several_workers_on_one_file_lose_nothing_either(tmp_path: Path) -> None:
     env = {"STORE": f"sqlite:///{tmp_path}/sessions.db"}
     with gunicorn("tests.web.crowd:wsgi", folder=tmp_path, env=env, workers=3, threads=4) as server:
         visitor = Browser(server)
-        visitor.visit("/meet")
-        all_at_once(visitor, ["/meet"] * 100)
-        all_at_once(visitor, [f"/meet?key=key{number}" for number in range(50)])
-        kept = json.loads(visitor.visit("/").text)
-    assert kept == {"n": 101, **{f"key{number}": f"key{number}" for number in range(50)}}
+        visitor.visit("/?count=1")
+        all_at_once(visitor, ["/?count=1"] * 100)
+        all_at_once(visitor, [f"/?key={key}" for key in KEYS])
+        assert kept_by(visitor) == {"n": 101, **KEYS}
 
 
 def test_a_flask_and_a_starlette_application_share_a_login_over_one_file(tmp_path: Path) -> None:

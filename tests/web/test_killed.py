@@ -46,7 +46,7 @@ def keep_counting(visitor: Browser, number: int, tally: Tally) -> None:
     """Count in one's own session, until told to stop; a connection that breaks is nobody's acknowledgement."""
     while not tally.over.is_set():
         try:
-            answered = visitor.visit("/meet").status == 200
+            answered = visitor.visit("/?count=1").status == 200
         except (OSError, AssertionError):
             answered = False
         tally.note(number, answered)
@@ -77,14 +77,14 @@ def check(file: Path, kept: list[int], tally: Tally) -> None:
 
 def count_of(visitor: Browser) -> int:
     """What the visitor's session has counted so far."""
-    return int(json.loads(visitor.visit("/").text)["n"])
+    return int(json.loads(visitor.visit("/").text)["data"]["n"])
 
 
 def begin(server: Server) -> list[Browser]:
     """Visitors whose sessions are stored."""
     visitors = [Browser(server) for _ in range(VISITORS)]
     for visitor in visitors:
-        assert visitor.visit("/meet").status == 200
+        assert visitor.visit("/?count=1").status == 200
     return visitors
 
 
@@ -133,5 +133,5 @@ def test_a_killed_server_started_again_goes_on_with_every_session(file: Path, tm
         back = [Browser(again, cookies=visitor.cookies) for visitor in visitors]
         check(file, [count_of(visitor) for visitor in back], tally)
         before = count_of(back[0])
-        back[0].visit("/meet")
+        back[0].visit("/?count=1")
         assert count_of(back[0]) == before + 1
