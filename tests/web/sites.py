@@ -97,6 +97,18 @@ def at_once(site: Site, asks: Sequence[Ask]) -> list[Seen]:
         return crowd.goes_on()
 
 
+@contextmanager
+def standing(server: Server, cookies: dict[str, str], path: str) -> Iterator[tuple[Gate, Future[Seen]]]:
+    """Have this asked, and its request stand at a gate."""
+    with Gate() as gate, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(Browser(server, cookies=cookies).visit, f"{path}&gate={gate.number}")
+        gate.for_all(1)
+        try:
+            yield gate, answer
+        finally:
+            gate.open()
+
+
 def somebody() -> str:
     """A user id that no other test has."""
     return f"user{next(_users)}"
