@@ -8,8 +8,9 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from bench.contestants import BARS, CONTESTANTS, WORKLOADS, Contestant, baseline_of, reference_of, select
-from bench.machine import machine, versions
+from bench.contestants import BARS, CONTESTANTS, WORKLOADS, Contestant, baseline_of, references_of, select
+from bench.load import LONGEST
+from bench.machine import load_average, machine, versions
 from bench.report import Row, as_json, summarise, table
 from bench.rounds import Outcome, Plan, measure
 
@@ -28,11 +29,13 @@ def main(arguments: list[str] | None = None) -> int:
     if shutil.which("wrk") is None:
         return refuse("bench needs wrk, the load generator. As root: apt-get install -y wrk")
     plan = Plan(
-        rounds=2 if options.quick else options.rounds,
-        seconds=1 if options.quick else options.seconds,
+        rounds=1 if options.quick else options.rounds,
+        slices=2 if options.quick else options.slices,
+        seconds=options.seconds,
         sessions=options.sessions,
         server_core=cores[0],
         load_core=cores[1],
+        database_core=cores[min(2, len(cores) - 1)],
     )
     header: dict[str, dict[str, object]] = {
         "machine": machine(),
@@ -44,7 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
     print("\n" + table(rows))
     RESULTS.write_text(json.dumps(header | {"rows": [as_json(row) for row in rows]}, indent=1) + "\n")
     print(
-        f"\nMedians of {plan.rounds} rounds; ratio: added CPU over starsessions' in the same round. -> {RESULTS}"
+        f"\nMedians of {plan.rounds} rounds of {plan.slices} slices; ratio: added CPU over that of the row named, in the same"
+        f" slice. Load average {load_average()} at the end. -> {RESULTS}"
     )
     return 1 if any(row.reason for row in rows) else 0
 
@@ -54,12 +58,15 @@ def parser() -> argparse.ArgumentParser:
     plan = Plan()
     reader = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     reader.add_argument("--rounds", type=positive, default=plan.rounds, help="default %(default)s")
-    reader.add_argument("--seconds", type=positive, default=plan.seconds, help="of load, default %(default)s")
+    reader.add_argument("--slices", type=positive, default=plan.slices, help="a round, default %(default)s")
+    reader.add_argument(
+        "--seconds", type=above_zero, default=plan.seconds, help="a slice, default %(default)s"
+    )
     reader.add_argument(
         "--sessions", type=positive, default=plan.sessions, help="in turn, default %(default)s"
     )
-    reader.add_argument("--only", metavar="PATTERN", default="", help="part of a name; baselines come along")
-    reader.add_argument("--quick", action="store_true", help="2 rounds of 1 second: does it work at all?")
+    reader.add_argument("--only", metavar="PATTERN", default="", help="part of a name; peers come along")
+    reader.add_argument("--quick", action="store_true", help="one round of two slices: does it work at all?")
     return reader
 
 
@@ -76,11 +83,22 @@ def positive(text: str) -> int:
     return number
 
 
+def above_zero(text: str) -> float:
+    """Read a number above zero."""
+    number = float(text)
+    if not 0 < number < LONGEST:
+        raise ValueError(text)
+    return number
+
+
 def results(outcome: Outcome, contestants: list[Contestant]) -> list[Row]:
     """Summarise in the contestants' order, each with its own baseline and reference."""
     baselines = {c.peer: found.peer for c in contestants if (found := baseline_of(c, contestants))}
-    compared = [c for c in contestants if c.library != "bare"]
-    references = {c.peer: found.peer for c in compared if (found := reference_of(c, contestants))}
+    references = {
+        c.peer: [found.peer for found in references_of(c, contestants)]
+        for c in contestants
+        if c.library != "bare"
+    }
     rows = summarise(outcome.samples, outcome.failures, baselines=baselines, references=references, bars=BARS)
     order = [contestant.peer for contestant in contestants]
     return sorted(rows, key=lambda row: (row.workload != WORKLOADS[0], order.index(row.peer)))

@@ -1,11 +1,13 @@
 """The load: wrk on its own core, sending the sessions' cookies in turn."""
 
 import re
+import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 CONNECTIONS = 32
+LONGEST = 3600
 
 
 class LoadFailed(Exception):
@@ -45,18 +47,23 @@ end
 """
 
 
-def run(url: str, lua: Path, *, seconds: int, core: int) -> Load:
-    """Load ``url`` for whole ``seconds`` from ``core``.
+def run(url: str, lua: Path, *, seconds: float, core: int) -> Load:
+    """Load ``url`` for ``seconds`` from ``core``.
 
     Raises:
         LoadFailed: wrk ended with an error, answers were not 2xx or 3xx, or sockets failed.
     """
-    options = f"--threads 1 --connections {CONNECTIONS} --duration {seconds}s --timeout 10s --script".split()
+    options = f"--threads 1 --connections {CONNECTIONS} --duration {LONGEST}s --timeout 10s --script".split()
     command = ["taskset", "-c", str(core), "wrk", *options, str(lua), url]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30)
-    if done.returncode != 0:
-        raise LoadFailed(f"wrk: {done.stderr.strip() or done.stdout.strip()}")
-    load = parse(done.stdout)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            out, err = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)  # it counts whole seconds; at Ctrl-C it stops and sums up
+            out, err = process.communicate(timeout=30)
+    if process.returncode != 0:
+        raise LoadFailed(f"wrk: {err.strip() or out.strip()}")
+    load = parse(out)
     if load.refused:
         raise LoadFailed(f"{load.refused} of {load.requests} answers were not 2xx or 3xx")
     if load.socket_errors or not load.requests:

@@ -1,19 +1,21 @@
 """From samples to rows: pure statistics, and the table that is printed.
 
-Every derived figure is computed inside a round, where all contestants met the same machine, and only then is
-the median over the rounds taken: a neighbour who was busy for one round moves that round's figures together.
+Every derived figure is computed inside a slice, in which all contestants met the same machine within seconds, and only then
+is the median over all slices taken: a neighbour who was busy for a while moves the figures of that slice together.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, quantiles
+from typing import TypeVar
 
 Key = tuple[str, str]  # peer, workload
+Turn = TypeVar("Turn", bound=Hashable)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One contestant under one workload in one round; ``kept`` is the fraction of writes found afterwards."""
+    """One contestant under one workload in one slice; ``kept`` is the fraction of the round's writes found afterwards."""
 
     peer: str
     workload: str
@@ -21,6 +23,8 @@ class Sample:
     cpu_us: float
     rps: float
     kept: float | None = None
+    piece: int = 0
+    """Which slice of the round."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +38,22 @@ class Failure:
 
 @dataclass(frozen=True)
 class Figure:
-    """The median over the rounds, and the extremes."""
+    """The median over all slices, the quartiles between which half of them lie, and the extremes."""
 
     median: float
+    q1: float
+    q3: float
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a row adds, over what another adds in the same slice; ``bar`` is the most that is promised."""
+
+    to: str
+    ratio: Figure | None
+    bar: float | None = None
 
 
 @dataclass(frozen=True)
@@ -51,26 +66,28 @@ class Row:
     cpu_us: Figure | None = None
     added_cpu_us: Figure | None = None
     rps: Figure | None = None
-    ratio: Figure | None = None
-    ratio_to: str | None = None
-    bar: float | None = None
+    comparisons: tuple[Comparison, ...] = ()
     kept: float | None = None
     rounds: int = 0
+    slices: int = 0
 
 
 def figure(values: Iterable[float]) -> Figure | None:
-    """Return median and extremes, None of nothing."""
-    numbers = list(values)
-    return Figure(median(numbers), min(numbers), max(numbers)) if numbers else None
+    """Return median, quartiles and extremes, None of nothing."""
+    numbers = sorted(values)
+    if not numbers:
+        return None
+    q1, _, q3 = quantiles(numbers, n=4, method="inclusive") if len(numbers) > 1 else numbers * 3
+    return Figure(median(numbers), q1, q3, numbers[0], numbers[-1])
 
 
-def differences(ours: Mapping[int, float], baseline: Mapping[int, float]) -> dict[int, float]:
-    """Return ``ours - baseline`` for each round that has both."""
+def differences(ours: Mapping[Turn, float], baseline: Mapping[Turn, float]) -> dict[Turn, float]:
+    """Return ``ours - baseline`` for each slice that has both."""
     return {turn: ours[turn] - baseline[turn] for turn in ours if turn in baseline}
 
 
-def ratios(ours: Mapping[int, float], reference: Mapping[int, float]) -> dict[int, float]:
-    """Return ``ours / reference`` for each round that has both and whose reference added anything at all."""
+def ratios(ours: Mapping[Turn, float], reference: Mapping[Turn, float]) -> dict[Turn, float]:
+    """Return ``ours / reference`` for each slice that has both and whose reference added anything at all."""
     return {turn: ours[turn] / reference[turn] for turn in ours if reference.get(turn, 0.0) > 0.0}
 
 
@@ -79,8 +96,8 @@ def summarise(
     failures: Sequence[Failure],
     *,
     baselines: Mapping[str, str],
-    references: Mapping[str, str],
-    bars: Mapping[Key, float],
+    references: Mapping[str, Sequence[str]],
+    bars: Mapping[tuple[str, str, str], float],
 ) -> list[Row]:
     """Return one row a contestant and workload, in the order they first appear.
 
@@ -88,38 +105,40 @@ def summarise(
         samples: all that was measured.
         failures: who failed once under a workload has no figures for it, whatever the other rounds said.
         baselines: by peer, the peer whose cost is subtracted.
-        references: by peer, the peer it is compared with.
-        bars: the highest ratio promised, by peer and workload.
+        references: by peer, the peers it is compared with.
+        bars: the highest ratio promised, by peer, reference and workload.
     """
     reasons = {(f.peer, f.workload): f.reason for f in reversed(failures)}
-    good: dict[Key, dict[int, Sample]] = {}
+    good: dict[Key, dict[tuple[int, int], Sample]] = {}
     for sample in samples:
         if (sample.peer, sample.workload) not in reasons:
-            good.setdefault((sample.peer, sample.workload), {})[sample.round] = sample
+            good.setdefault((sample.peer, sample.workload), {})[sample.round, sample.piece] = sample
 
-    def cpu(key: Key) -> dict[int, float]:
+    def cpu(key: Key) -> dict[tuple[int, int], float]:
         return {turn: sample.cpu_us for turn, sample in good.get(key, {}).items()}
 
-    def added(key: Key) -> dict[int, float]:
+    def added(key: Key) -> dict[tuple[int, int], float]:
         return differences(cpu(key), cpu((baselines.get(key[0], ""), key[1])))
+
+    def comparison(key: Key, reference: str) -> Comparison:
+        ratio = figure(ratios(added(key), added((reference, key[1]))).values())
+        return Comparison(reference, ratio, bars.get((key[0], reference, key[1])))
 
     def row(key: Key) -> Row:
         peer, workload = key
         if key in reasons:
-            return Row(peer, workload, reason=reasons[key], bar=bars.get(key))
+            return Row(peer, workload, reason=reasons[key])
         measured = good[key].values()
-        reference = references.get(peer)
         return Row(
             peer,
             workload,
             cpu_us=figure(cpu(key).values()),
             added_cpu_us=figure(added(key).values()),
             rps=figure(sample.rps for sample in measured),
-            ratio=figure(ratios(added(key), added((reference, workload))).values()) if reference else None,
-            ratio_to=reference,
-            bar=bars.get(key),
+            comparisons=tuple(comparison(key, reference) for reference in references.get(peer, ())),
             kept=min((s.kept for s in measured if s.kept is not None), default=None),
-            rounds=len(measured),
+            rounds=len({sample.round for sample in measured}),
+            slices=len(measured),
         )
 
     everything: list[Sample | Failure] = [*samples, *failures]
@@ -127,53 +146,62 @@ def summarise(
 
 
 def as_json(row: Row) -> dict[str, object]:
-    """Return the row, figures flattened: ``cpu_us`` is the median, ``cpu_us_min`` and ``_max`` the extremes."""
+    """Return the row, figures flattened: ``cpu_us`` is the median, ``cpu_us_q1`` and ``_q3`` the quartiles, ``_min`` and
+    ``_max`` the extremes; ``ratio`` is that of the first comparison."""
+    first = row.comparisons[0] if row.comparisons else Comparison("", None)
     flat: dict[str, object] = {
         "peer": row.peer,
         "workload": row.workload,
         "status": "failed" if row.reason else "ok",
         "reason": row.reason,
     }
-    for name in ("cpu_us", "added_cpu_us", "rps", "ratio"):
-        value: Figure | None = getattr(row, name)
-        flat[name] = round(value.median, 3) if value else None
-        flat[f"{name}_min"] = round(value.low, 3) if value else None
-        flat[f"{name}_max"] = round(value.high, 3) if value else None
-    return flat | {"ratio_to": row.ratio_to, "bar": row.bar, "kept": row.kept, "rounds": row.rounds}
+    for name in ("cpu_us", "added_cpu_us", "rps"):
+        flat |= flattened(name, getattr(row, name))
+    flat |= flattened("ratio", first.ratio) | {"ratio_to": first.to or None, "bar": first.bar}
+    flat["comparisons"] = [
+        flattened("ratio", one.ratio) | {"ratio_to": one.to, "bar": one.bar} for one in row.comparisons
+    ]
+    return flat | {"kept": row.kept, "rounds": row.rounds, "slices": row.slices}
+
+
+def flattened(name: str, value: Figure | None) -> dict[str, object]:
+    """Return a figure as numbers with names."""
+    parts = {"": "median", "_q1": "q1", "_q3": "q3", "_min": "low", "_max": "high"}
+    return {name + tail: round(getattr(value, part), 3) if value else None for tail, part in parts.items()}
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return the rows as text, one block a workload."""
-    head = ("", "cpu us", "added us", "min..max", "ratio", "min..max", "bar", "", "req/s", "kept")
+    """Return the rows as text, one block a workload; a further comparison has a line of its own below its row."""
+    head = ("", "cpu us", "added us", "half in", "ratio", "half in", "bar", "", "req/s", "kept", "ratio to")
     blocks = []
     for workload in dict.fromkeys(row.workload for row in rows):
         block = [row for row in rows if row.workload == workload]
-        lines = [(workload, *head[1:]), *map(cells, block)]
+        lines = [(workload, *head[1:]), *(line for row in block for line in cells(row))]
         width = [max(len(line[i]) for line in lines) for i in range(len(head))]
-        text = [" ".join((line[0].ljust(width[0]), *map(str.rjust, line[1:], width[1:]))) for line in lines]
+        text = [
+            " ".join((line[0].ljust(width[0]), *map(str.rjust, line[1:-1], width[1:-1]), " " + line[-1]))
+            for line in lines
+        ]
         text += [f"  FAILED {row.peer}: {row.reason}" for row in block if row.reason]
         blocks.append("\n".join(line.rstrip() for line in text))
     return "\n\n".join(blocks)
 
 
-def cells(row: Row) -> tuple[str, ...]:
-    """Return the table's cells of one row."""
+def cells(row: Row) -> list[tuple[str, ...]]:
+    """Return the table's cells of one row, in a line, and a line more for each comparison after the first."""
     if row.reason:
-        return (row.peer, "failed", *[""] * 8)
-    ratio = row.ratio
-    met = "" if ratio is None or row.bar is None else "met" if ratio.median <= row.bar else "MISSED"
-    return (
-        row.peer,
-        number(row.cpu_us, 1),
-        number(row.added_cpu_us, 1),
-        span(row.added_cpu_us, 1),
-        number(ratio, 2),
-        span(ratio, 2),
-        f"{row.bar:.2f}" if row.bar is not None else "",
-        met,
-        number(row.rps, 0),
-        f"{row.kept:.1%}" if row.kept is not None else "",
-    )
+        return [(row.peer, "failed", *[""] * 9)]
+    first, *others = row.comparisons or (Comparison("", None),)
+    kept = f"{row.kept:.1%}" if row.kept is not None else ""
+    costs = number(row.cpu_us, 1), number(row.added_cpu_us, 1), span(row.added_cpu_us, 1)
+    line = (row.peer, *costs, *compared(first), number(row.rps, 0), kept, first.to)
+    return [line, *(("", "", "", "", *compared(other), "", "", other.to) for other in others)]
+
+
+def compared(one: Comparison) -> tuple[str, str, str, str]:
+    """Return the cells of a comparison: ratio, its spread, the bar, and whether it is met."""
+    met = "" if one.ratio is None or one.bar is None else "met" if one.ratio.median <= one.bar else "MISSED"
+    return number(one.ratio, 2), span(one.ratio, 2), f"{one.bar:.2f}" if one.bar is not None else "", met
 
 
 def number(value: Figure | None, digits: int) -> str:
@@ -182,5 +210,5 @@ def number(value: Figure | None, digits: int) -> str:
 
 
 def span(value: Figure | None, digits: int) -> str:
-    """Return the extremes, or nothing."""
-    return f"{value.low:.{digits}f}..{value.high:.{digits}f}" if value else ""
+    """Return the quartiles, or nothing."""
+    return f"{value.q1:.{digits}f}..{value.q3:.{digits}f}" if value else ""

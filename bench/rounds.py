@@ -1,29 +1,34 @@
-"""The experiment: rounds interleaved over the contestants, A B C A B C, each with a fresh server."""
+"""The experiment: in each round everybody is started anew, and then loaded in short slices in turn, A B C, C A B, B C A."""
 
+import random
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench import load, visitors
 from bench.contestants import WORKLOADS, Contestant, Workload
+from bench.databases import Databases, databases
 from bench.report import Failure, Sample
 from bench.server import Server, ServerFailed, cpu_seconds, serving
+from servers import ServerMissing
 
-WARM_UP_SECONDS = 1
-TROUBLE = (ServerFailed, load.LoadFailed, visitors.Wrong, OSError)
+WARM_UP_SECONDS = 0.5
+TROUBLE = (ServerFailed, ServerMissing, load.LoadFailed, visitors.Wrong, OSError)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how hard: rounds, whole seconds of load each, different sessions, the two cores."""
+    """How long and how hard: rounds, slices of load in each and their seconds, different sessions, the cores."""
 
-    rounds: int = 7
-    seconds: int = 3
+    rounds: int = 5
+    slices: int = 6
+    seconds: float = 0.5
     sessions: int = 64
     server_core: int = 0
     load_core: int = 1
+    database_core: int = 1
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,16 @@ class Stand:
 
 
 @dataclass
+class Trial:
+    """A contestant under one workload in one round: where its counters stood before, and what was measured since."""
+
+    stand: Stand
+    before: int
+    samples: list[Sample] = field(default_factory=list)
+    requests: int = 0
+
+
+@dataclass
 class Outcome:
     """Everything measured and everything that failed, in order."""
 
@@ -47,18 +62,39 @@ class Outcome:
         """Tell whether the contestant has failed at everything it was asked."""
         return {f.workload for f in self.failures if f.peer == contestant.peer} == set(WORKLOADS)
 
+    @contextmanager
+    def noting(self, contestant: Contestant, *workloads: Workload) -> Iterator[None]:
+        """Turn trouble in the block into failures."""
+        try:
+            yield
+        except TROUBLE as error:
+            self.failures += [Failure(contestant.peer, workload, str(error)) for workload in workloads]
+
 
 def measure(contestants: Sequence[Contestant], plan: Plan, say: Callable[[str], None]) -> Outcome:
     """Run all rounds; a contestant that fails at everything sits out the rest, and loses its own rows only."""
     outcome = Outcome()
-    for turn in range(plan.rounds):
-        one_round([c for c in contestants if not outcome.failed(c)], turn, plan, outcome)
-        say(f"round {turn + 1} of {plan.rounds} done")
+    with (
+        tempfile.TemporaryDirectory(prefix="coatcheck-bench-db-") as name,
+        databases(Path(name), core=plan.database_core) as rooms,
+    ):
+        for turn in range(plan.rounds):
+            there = [c for c in contestants if not outcome.failed(c)]
+            one_round(
+                there, turn, plan, outcome, rooms, lambda what, turn=turn: say(f"round {turn + 1}: {what}")
+            )
     return outcome
 
 
-def one_round(contestants: Sequence[Contestant], turn: int, plan: Plan, outcome: Outcome) -> None:
-    """Start everybody anew, then measure each workload on one after another, seconds apart.
+def one_round(
+    contestants: Sequence[Contestant],
+    turn: int,
+    plan: Plan,
+    outcome: Outcome,
+    rooms: Databases,
+    say: Callable[[str], None],
+) -> None:
+    """Start everybody anew, then measure each workload on all of them, slice after slice, seconds apart.
 
     The servers are new in every round because hash seed and memory layout are drawn when one starts, and two draws
     may differ by more than the figures wanted; kept for the whole run, one lucky draw would be the result. They all
@@ -67,48 +103,78 @@ def one_round(contestants: Sequence[Contestant], turn: int, plan: Plan, outcome:
     with ExitStack() as stack:
         ready: list[Stand] = []
         for contestant in contestants:
-            try:
-                ready.append(stack.enter_context(standing(contestant, plan)))
-            except TROUBLE as error:
-                outcome.failures += [Failure(contestant.peer, workload, str(error)) for workload in WORKLOADS]
+            with outcome.noting(contestant, *WORKLOADS):
+                ready.append(stack.enter_context(standing(contestant, plan, rooms)))
+        say(f"  {len(ready)} servers stand ready")
         for workload in WORKLOADS:
-            for stand in ready:
-                try:
-                    outcome.samples.append(sample(stand, workload, turn, plan))
-                except TROUBLE as error:
-                    outcome.failures.append(Failure(stand.contestant.peer, workload, str(error)))
+            one_workload(ready, workload, turn, plan, outcome)
+            say(f"  {workload} measured")
+
+
+def one_workload(ready: Sequence[Stand], workload: Workload, turn: int, plan: Plan, outcome: Outcome) -> None:
+    """Load everybody in turn, one short slice each, as often as the plan says; then look whether the counters agree.
+
+    The order is drawn anew each time: whatever else the machine does in a rhythm hits everybody alike.
+    """
+    trials: list[Trial] = []
+    for stand in ready:
+        with outcome.noting(stand.contestant, workload):
+            trials.append(Trial(stand, visitors.counters(stand.server.port, stand.cookies)))
+    chance = random.Random(f"{workload} {turn}")
+    for piece in range(plan.slices):
+        for trial in chance.sample(trials, len(trials)):
+            try:
+                one_slice(trial, workload, turn, piece, plan)
+            except TROUBLE as error:
+                outcome.failures.append(Failure(trial.stand.contestant.peer, workload, str(error)))
+                trials.remove(trial)
+    for trial in trials:
+        with outcome.noting(trial.stand.contestant, workload):
+            outcome.samples += verified(trial, workload)
+
+
+def one_slice(trial: Trial, workload: Workload, turn: int, piece: int, plan: Plan) -> None:
+    """Load one workload for a moment, and add its CPU per request to the trial.
+
+    Raises:
+        LoadFailed: answers were errors.
+    """
+    stand = trial.stand
+    before = cpu_seconds(stand.server.pid)
+    done = apply_load(stand, workload, seconds=plan.seconds, core=plan.load_core)
+    cpu = cpu_seconds(stand.server.pid) - before
+    trial.requests += done.requests
+    trial.samples.append(
+        Sample(stand.contestant.peer, workload, turn, cpu * 1e6 / done.requests, done.rps, piece=piece)
+    )
+
+
+def verified(trial: Trial, workload: Workload) -> list[Sample]:
+    """Return the samples of a trial whose counters are where the load should have brought them.
+
+    Raises:
+        Wrong: they are not.
+    """
+    stand = trial.stand
+    moved = visitors.counters(stand.server.port, stand.cookies) - trial.before
+    kept = visitors.verdict(stand.contestant, workload, moved=moved, requests=trial.requests)
+    return [replace(sample, kept=kept) for sample in trial.samples]
 
 
 @contextmanager
-def standing(contestant: Contestant, plan: Plan) -> Iterator[Stand]:
+def standing(contestant: Contestant, plan: Plan, rooms: Databases) -> Iterator[Stand]:
     """Run the contestant's server with its sessions logged in and its code warm."""
     with tempfile.TemporaryDirectory(prefix="coatcheck-bench-") as name:
         directory = Path(name)
-        with serving(contestant, directory, core=plan.server_core) as server:
+        url = rooms.fresh(contestant.database) if contestant.database else ""
+        with serving(contestant, directory, core=plan.server_core, url=url) as server:
             cookies = visitors.log_in(contestant, server.port, plan.sessions)
             stand = Stand(contestant, server, cookies, directory)
             apply_load(stand, "write", seconds=WARM_UP_SECONDS, core=plan.load_core)
             yield stand
 
 
-def sample(stand: Stand, workload: Workload, turn: int, plan: Plan) -> Sample:
-    """Load one workload, and return its CPU per request once the counters have been seen to agree.
-
-    Raises:
-        LoadFailed: answers were errors.
-        Wrong: the counters are not where the load should have brought them.
-    """
-    port = stand.server.port
-    before = visitors.counters(port, stand.cookies)
-    cpu_before = cpu_seconds(stand.server.pid)
-    done = apply_load(stand, workload, seconds=plan.seconds, core=plan.load_core)
-    cpu = cpu_seconds(stand.server.pid) - cpu_before
-    moved = visitors.counters(port, stand.cookies) - before
-    kept = visitors.verdict(stand.contestant, workload, moved=moved, requests=done.requests)
-    return Sample(stand.contestant.peer, workload, turn, cpu * 1e6 / done.requests, done.rps, kept)
-
-
-def apply_load(stand: Stand, workload: Workload, *, seconds: int, core: int) -> load.Load:
+def apply_load(stand: Stand, workload: Workload, *, seconds: float, core: int) -> load.Load:
     """Send the sessions' cookies in turn to one workload."""
     lua = stand.directory / f"{workload}.lua"
     lua.write_text(load.script(f"/{workload}", stand.cookies))
