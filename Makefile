@@ -21,13 +21,13 @@ demo: ## the demo application: make demo PORT=8000
 
 test: ## all tests that fit 25 minutes on two cores; core and lifecycle covered to 95%
 	@bash scripts/setup dev
-	@bash scripts/node
+	@bash scripts/node test
 	@bash scripts/servers test
 	@$(PY) -m pytest -m "not slow" $(COVER)
 
 test-all: ## the slow tests too
 	@bash scripts/setup dev
-	@bash scripts/node
+	@bash scripts/node test
 	@bash scripts/servers all
 	@$(PY) -m pytest $(COVER)
 
@@ -50,10 +50,13 @@ docs: ## the documentation, into docs/_build/html; a warning is an error
 
 bench: ## coatcheck and its peers side by side: CPU per request
 	@bash scripts/setup bench
+	@bash scripts/node bench
+	@bash scripts/servers bench
 	@$(PY) -m bench
 
 scale: ## cost against the number of sessions stored (to a million: python -m bench.scale --full)
 	@bash scripts/setup dev
+	@bash scripts/servers bench
 	@$(PY) -m bench.scale
 
 fuzz: ## hostile input for as long as you let it

@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         server_core=cores[0],
         load_core=cores[1],
         database_core=cores[min(2, len(cores) - 1)],
+        warmth=0.05 if options.quick else 1.0,
     )
     header: dict[str, dict[str, object]] = {
         "machine": machine(),

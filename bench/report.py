@@ -7,7 +7,7 @@ is the median over all slices taken: a neighbour who was busy for a while moves 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Key = tuple[str, str]  # peer, workload
 Turn = TypeVar("Turn", bound=Hashable)
@@ -145,11 +145,11 @@ def summarise(
     return [row(key) for key in dict.fromkeys((one.peer, one.workload) for one in everything)]
 
 
-def as_json(row: Row) -> dict[str, object]:
+def as_json(row: Row) -> dict[str, Any]:
     """Return the row, figures flattened: ``cpu_us`` is the median, ``cpu_us_q1`` and ``_q3`` the quartiles, ``_min`` and
     ``_max`` the extremes; ``ratio`` is that of the first comparison."""
     first = row.comparisons[0] if row.comparisons else Comparison("", None)
-    flat: dict[str, object] = {
+    flat: dict[str, Any] = {
         "peer": row.peer,
         "workload": row.workload,
         "status": "failed" if row.reason else "ok",

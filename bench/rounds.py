@@ -14,8 +14,11 @@ from bench.report import Failure, Sample
 from bench.server import Server, ServerFailed, cpu_seconds, serving
 from servers import ServerMissing
 
-WARM_UP_SECONDS = {"uvicorn": 0.5, "gunicorn": 0.5, "node": 2.5}
-"""Of each workload. V8 compiles what runs often, again and again, until it is several times as fast as at first."""
+WARM_REQUESTS = {"uvicorn": 1_000, "gunicorn": 1_000, "node": 8_000}
+"""Of each workload before anything is measured. V8 compiles what runs often, again and again: express needs thousands of requests
+until it is three times as fast as at first."""
+WARM_SECONDS = 10
+"""At most, for each workload."""
 TROUBLE = (ServerFailed, ServerMissing, load.LoadFailed, visitors.Wrong, OSError)
 
 
@@ -30,6 +33,8 @@ class Plan:
     server_core: int = 0
     load_core: int = 1
     database_core: int = 1
+    warmth: float = 1.0
+    """How much of the usual warm-up there is."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +85,9 @@ def measure(contestants: Sequence[Contestant], plan: Plan, say: Callable[[str], 
         databases(Path(name), core=plan.database_core) as rooms,
     ):
         for turn in range(plan.rounds):
+            say(f"round {turn + 1} of {plan.rounds}")
             there = [c for c in contestants if not outcome.failed(c)]
-            one_round(
-                there, turn, plan, outcome, rooms, lambda what, turn=turn: say(f"round {turn + 1}: {what}")
-            )
+            one_round(there, turn, plan, outcome, rooms, say)
     return outcome
 
 
@@ -171,9 +175,18 @@ def standing(contestant: Contestant, plan: Plan, rooms: Databases) -> Iterator[S
         with serving(contestant, directory, core=plan.server_core, url=url) as server:
             cookies = visitors.log_in(contestant, server.port, plan.sessions)
             stand = Stand(contestant, server, cookies, directory)
-            for workload in WORKLOADS:
-                apply_load(stand, workload, seconds=WARM_UP_SECONDS[contestant.server], core=plan.load_core)
+            warm_up(stand, plan)
             yield stand
+
+
+def warm_up(stand: Stand, plan: Plan) -> None:
+    """Load each workload until the code that it runs is as fast as it gets."""
+    for workload in WORKLOADS:
+        wanted = WARM_REQUESTS[stand.contestant.server] * plan.warmth
+        for _ in range(round(WARM_SECONDS / plan.seconds)):
+            if wanted <= 0:
+                break
+            wanted -= apply_load(stand, workload, seconds=plan.seconds, core=plan.load_core).requests
 
 
 def apply_load(stand: Stand, workload: Workload, *, seconds: float, core: int) -> load.Load:
