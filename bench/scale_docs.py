@@ -1,0 +1,94 @@
+"""What ``python -m bench.scale --docs`` writes: the tables in ``docs/stores/scale.md``, the plot, and the figures of both."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.plot import Line, Panel, svg
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "stores" / "scale.md"
+PLOT = ROOT / "docs" / "_static" / "scale.svg"
+FIGURES = ROOT / "docs" / "_static" / "scale.json"
+BEGIN, END = "<!-- written by python -m bench.scale --docs -->\n", "<!-- end -->\n"
+NAMES = {"memory": "Memory", "sqlite": "SQLite", "redis": "Redis", "postgres": "PostgreSQL"}
+
+Results = Mapping[str, Any]
+
+
+def write(results: Results) -> None:
+    """Write all three."""
+    FIGURES.write_text(json.dumps(results, indent=1) + "\n")
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    PAGE.write_text(before + BEGIN + tables(results) + END + rest.partition(END)[2])
+    PLOT.write_text(plot(results))
+
+
+def tables(results: Results) -> str:
+    """Return the tables as Markdown."""
+    stores, made_on = results["stores"], results["machine"]
+    sizes = sorted({int(size) for store in stores.values() for size in store["sizes"]})
+    head = ["microseconds, p50 (p99)", *(f"{size:,}" for size in sizes)]
+    blocks = [
+        f"Measured on {made_on['cores']} cores ({made_on['cpu']}), {made_on['system']}, Python {made_on['python']}, load average"
+        f" {made_on['load_average_at_start']} at the start"
+        + "".join(
+            f", {name} {results['versions'][key]}"
+            for name, key in (("Redis", "redis-server"), ("PostgreSQL", "postgres"))
+            if key in results["versions"]
+        )
+        + ".\n"
+    ]
+    for name, store in stores.items():
+        rows = [
+            [
+                verb,
+                *(
+                    f"{at['us'][verb]['p50']:.0f} ({at['us'][verb]['p99']:.0f})"
+                    for at in store["sizes"].values()
+                ),
+            ]
+            for verb in next(iter(store["sizes"].values()))["us"]
+        ]
+        rows += [
+            [f"octets a session: {kind}", *(f"{at['octets'][kind]:,.0f}" for at in store["sizes"].values())]
+            for kind in next(iter(store["sizes"].values()))["octets"]
+        ]
+        rows.append(["filled in, seconds", *(f"{at['fill_seconds']:,.1f}" for at in store["sizes"].values())])
+        rows.append(
+            ["swept, rows a second", *(f"{at['swept_a_second']:,}" for at in store["sizes"].values())]
+        )
+        blocks.append(f"**{NAMES.get(name, name)}** ({store['clock']})\n\n" + markdown(head, rows))
+    return "\n".join(blocks)
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def plot(results: Results) -> str:
+    """Return the plot: a panel a store, a line a verb, dashed where it is the 99th percentile."""
+    return svg(
+        [
+            Panel(
+                f"{NAMES.get(name, name)}, {store['clock']}",
+                [
+                    Line(
+                        verb,
+                        [(int(size), at["us"][verb][which]) for size, at in store["sizes"].items()],
+                        dashed=which == "p99",
+                    )
+                    for verb in next(iter(store["sizes"].values()))["us"]
+                    for which in ("p50", "p99")
+                ],
+            )
+            for name, store in results["stores"].items()
+        ],
+        x="sessions stored",
+        y="microseconds a call",
+        note="solid: median; dashed: 99th percentile",
+        title="The cost of a call does not grow with the number of sessions stored",
+    )
