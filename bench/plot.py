@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 360, 250
-LEFT, RIGHT, TOP, BOTTOM = 62, 14, 28, 42
+LEFT, RIGHT, TOP, BOTTOM = 62, 34, 28, 42
 LEGEND = 46
 INK = "#7a7a7a"
 # After Okabe and Ito: told apart by the colour-blind, and three times as light or dark as white and near-black pages.
