@@ -26,6 +26,11 @@ class Sample:
     piece: int = 0
     """Which slice of the round."""
 
+    @property
+    def busy(self) -> float:
+        """The share of the slice in which the application had its core."""
+        return self.cpu_us * self.rps / 1e6
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -66,6 +71,7 @@ class Row:
     cpu_us: Figure | None = None
     added_cpu_us: Figure | None = None
     rps: Figure | None = None
+    busy: Figure | None = None
     comparisons: tuple[Comparison, ...] = ()
     kept: float | None = None
     rounds: int = 0
@@ -135,6 +141,7 @@ def summarise(
             cpu_us=figure(cpu(key).values()),
             added_cpu_us=figure(added(key).values()),
             rps=figure(sample.rps for sample in measured),
+            busy=figure(sample.busy for sample in measured),
             comparisons=tuple(comparison(key, reference) for reference in references.get(peer, ())),
             kept=min((s.kept for s in measured if s.kept is not None), default=None),
             rounds=len({sample.round for sample in measured}),
@@ -155,7 +162,7 @@ def as_json(row: Row) -> dict[str, Any]:
         "status": "failed" if row.reason else "ok",
         "reason": row.reason,
     }
-    for name in ("cpu_us", "added_cpu_us", "rps"):
+    for name in ("cpu_us", "added_cpu_us", "rps", "busy"):
         flat |= flattened(name, getattr(row, name))
     flat |= flattened("ratio", first.ratio) | {"ratio_to": first.to or None, "bar": first.bar}
     flat["comparisons"] = [
@@ -172,7 +179,20 @@ def flattened(name: str, value: Figure | None) -> dict[str, object]:
 
 def table(rows: Sequence[Row]) -> str:
     """Return the rows as text, one block a workload; a further comparison has a line of its own below its row."""
-    head = ("", "cpu us", "added us", "half in", "ratio", "half in", "bar", "", "req/s", "kept", "ratio to")
+    head = (
+        "",
+        "cpu us",
+        "added us",
+        "half in",
+        "ratio",
+        "half in",
+        "bar",
+        "",
+        "req/s",
+        "busy",
+        "kept",
+        "ratio to",
+    )
     blocks = []
     for workload in dict.fromkeys(row.workload for row in rows):
         block = [row for row in rows if row.workload == workload]
@@ -190,12 +210,13 @@ def table(rows: Sequence[Row]) -> str:
 def cells(row: Row) -> list[tuple[str, ...]]:
     """Return the table's cells of one row, in a line, and a line more for each comparison after the first."""
     if row.reason:
-        return [(row.peer, "failed", *[""] * 9)]
+        return [(row.peer, "failed", *[""] * 10)]
     first, *others = row.comparisons or (Comparison("", None),)
     kept = f"{row.kept:.1%}" if row.kept is not None else ""
     costs = number(row.cpu_us, 1), number(row.added_cpu_us, 1), span(row.added_cpu_us, 1)
-    line = (row.peer, *costs, *compared(first), number(row.rps, 0), kept, first.to)
-    return [line, *(("", "", "", "", *compared(other), "", "", other.to) for other in others)]
+    busy = f"{row.busy.median:.0%}" if row.busy else ""
+    line = (row.peer, *costs, *compared(first), number(row.rps, 0), busy, kept, first.to)
+    return [line, *(("", "", "", "", *compared(other), "", "", "", other.to) for other in others)]
 
 
 def compared(one: Comparison) -> tuple[str, str, str, str]:

@@ -127,6 +127,7 @@ def test_json_row_carries_the_names_the_results_promise() -> None:
     assert found["status"] == "ok"
     assert (found["cpu_us"], found["added_cpu_us"], found["ratio"]) == (60.0, 10.0, 0.25)
     assert found["rps"] == pytest.approx(16666.667)
+    assert found["busy"] == 1.0
     failed = as_json(Row("f ours mem", "write", reason="it broke"))
     assert (failed["status"], failed["cpu_us"], failed["reason"]) == ("failed", None, "it broke")
 
