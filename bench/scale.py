@@ -344,7 +344,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure each store at each size; return 1 when a cost grew."""
     reader = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
     reader.add_argument("--only", choices=STORES, action="append", help="one store; may be given again")
-    reader.add_argument("--full", action="store_true", help=f"up to {FULL[-1]:,} sessions: half an hour")
+    reader.add_argument(
+        "--full", action="store_true", help=f"up to {FULL[-1]:,} sessions: a quarter of an hour"
+    )
     reader.add_argument("--docs", action="store_true", help="also write docs/stores/scale.md and its plot")
     options = reader.parse_args(arguments)
     results: dict[str, Any] = {"machine": machine(), "versions": versions(), "stores": {}}

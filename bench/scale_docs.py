@@ -45,7 +45,7 @@ def tables(results: Results) -> str:
             [
                 verb,
                 *(
-                    f"{at['us'][verb]['p50']:.0f} ({at['us'][verb]['p99']:.0f})"
+                    f"{micro(at['us'][verb]['p50'])} ({micro(at['us'][verb]['p99'])})"
                     for at in store["sizes"].values()
                 ),
             ]
@@ -61,6 +61,11 @@ def tables(results: Results) -> str:
         )
         blocks.append(f"**{NAMES.get(name, name)}** ({store['clock']})\n\n" + markdown(head, rows))
     return "\n".join(blocks)
+
+
+def micro(value: float) -> str:
+    """Return microseconds in two digits or more."""
+    return f"{value:.1f}" if value < 10 else f"{value:,.0f}"
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -212,7 +212,7 @@ def test_the_page_gets_its_tables_and_keeps_its_prose(
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
-    assert "| load | 2 (4) | 3 (8) |" in text
+    assert "| load | 2.0 (4.0) | 3.0 (8.0) |" in text
     assert "**Redis** (wall clock)" in text
     assert "**SQLite** (CPU time)" in text
     assert ElementTree.fromstring(plot.read_text()).tag.endswith("svg")
