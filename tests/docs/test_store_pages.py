@@ -1,5 +1,6 @@
 """What docs/stores.md and the pages of the stores say at a glance is so: URLs, extras, abilities, options, order of headings."""
 
+import json
 import re
 import tomllib
 from inspect import signature
@@ -45,6 +46,15 @@ def test_every_url_scheme_is_in_the_table_with_its_extra() -> None:
         for scheme in re.findall(r"`([a-z+]+)[:…]", row[0])
     }
     assert stated == {"sqlalchemy+": "sqlalchemy"} | {scheme: kind.extra for scheme, kind in _SCHEMES.items()}
+
+
+def test_the_octets_in_the_table_are_those_of_the_largest_run() -> None:
+    """Of docs/_static/scale.json, which `python -m bench.scale --full --docs` writes. Capacity planning goes on from them."""
+    stores = json.loads((ROOT / "docs" / "_static" / "scale.json").read_text())["stores"]
+    measured = {name: [*stores[name]["sizes"].values()][-1]["octets"] for name in stores}
+    stated = {row[0].lower(): row[1] for row in rows("stores.md", "### What a session takes up")}
+    first = {name: f"{next(iter(octets.values())):,.0f}" for name, octets in measured.items()}
+    assert {name: stated[{"postgres": "postgresql"}.get(name, name)] for name in first} == first
 
 
 def test_every_extra_is_one() -> None:
