@@ -565,6 +565,31 @@ def test_sweep_and_count_walk_through_many(store: RedisSessions, client: Any, pr
     assert run_now(store.count(now=NOW)) == 1_000
 
 
+def test_a_sweep_takes_out_of_the_indexes_what_is_gone(
+    store: RedisSessions, client: Any, prefix: str
+) -> None:
+    """Else an index would grow with every session left alone, until its absolute deadline."""
+    index, beside, _ = user_keys(prefix, "ada")
+    idle, young, living = login("ada", deadline=NOW + 1), login("ada", deadline=NOW + 1), login("ada")
+    for there in (idle, young, living):
+        run_now(store.admit(there, expected=None, terms=Terms(), now=NOW))
+    run_now(store.admit(login("eve", deadline=NOW + 1), expected=None, terms=Terms(), now=NOW))
+    moved = login("bob")  # what another user's index still names
+    run_now(store.admit(moved, expected=None, terms=Terms(), now=NOW))
+    for key, written in client.hgetall(beside).items():
+        if key.decode() != young.key:
+            client.hset(beside, key, aged(written, 61))
+    client.hset(beside, moved.key, aged(entry(client, prefix, "bob", moved.key) or b"", 61))
+    client.zadd(index, {moved.key: NOW + 86_400})
+    assert run_now(store.sweep(now=NOW + 2, limit=2)) == 2  # records first, as many as may go
+    assert client.hlen(beside) == 4
+    assert run_now(store.sweep(now=NOW + 2)) == 1
+    assert set(client.hkeys(beside)) == {young.key.encode(), living.key.encode()}
+    assert set(client.zrange(index, 0, -1)) == set(client.hkeys(beside))
+    assert entry(client, prefix, "bob", moved.key)
+    assert [there.key for there in run_now(store.of_user("ada", now=NOW + 2)).records] == [living.key]
+
+
 @pytest.fixture
 def full(redis_server: Server, client: Any) -> Iterator[Callable[[], None]]:
     def fill() -> None:

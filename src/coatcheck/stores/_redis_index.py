@@ -14,7 +14,17 @@ from coatcheck.core.ports import TOMBSTONE
 from coatcheck.core.record import Ended, Record
 from coatcheck.errors import StoreError
 
-__all__ = ["Entry", "entries", "flat", "is_dead", "packed_time", "removable", "user_keys"]
+__all__ = [
+    "Entry",
+    "entries",
+    "flat",
+    "indexes",
+    "is_dead",
+    "keys_of",
+    "packed_time",
+    "removable",
+    "user_keys",
+]
 
 _ENTRY: Final = Struct(">cdd")
 _TIME: Final = Struct(">d")
@@ -36,6 +46,17 @@ def user_keys(prefix: str, user_id: str) -> tuple[str, str, str]:
     """Index, what is beside it, and fence. The braces put all three into one slot of a cluster, whatever the user id holds."""
     user = blake2b(user_id.encode(), digest_size=16).hexdigest()
     return f"{prefix}u:{{{user}}}:index", f"{prefix}u:{{{user}}}:beside", f"{prefix}u:{{{user}}}:fence"
+
+
+def indexes(prefix: str) -> str:
+    """The pattern of every index."""
+    return f"{prefix}u:{{*}}:index"
+
+
+def keys_of(index: bytes) -> tuple[str, str, str]:
+    """The keys that belong to an index that was found: the same three as `user_keys`, which knows the user."""
+    stem = index.decode().removesuffix("index")
+    return f"{stem}index", f"{stem}beside", f"{stem}fence"
 
 
 def packed_time(moment: float) -> bytes:

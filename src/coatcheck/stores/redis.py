@@ -38,7 +38,9 @@ from coatcheck.stores._redis_index import (
     Entry,
     entries,
     flat,
+    indexes,
     is_dead,
+    keys_of,
     packed_time,
     removable,
     user_keys,
@@ -396,7 +398,9 @@ class RedisSessions:
     async def sweep(self, *, now: float, limit: int = 1000) -> int:
         """Delete up to `limit` expired records and their like. Returns how many records went.
 
-        Redis does it by itself, an hour after each deadline; here all keys are walked over, those of others too.
+        Redis does it by itself, an hour after each deadline; here all keys are walked over, those of others too. Once no
+        record is left to go, the indexes are gone through: what they still name of sessions that are gone is taken out, which
+        otherwise waits for a list, a login at the limit, or the absolute deadline.
         """
         swept, cursor = 0, None
         while True:
@@ -405,8 +409,34 @@ class RedisSessions:
                 step = min(SWEEP_STEP, limit - swept)
                 swept += await self._ones(scripts.PURGE, keys[:step], now)
                 keys = keys[step:]
-            if cursor is None or swept >= limit:
+            if swept >= limit:
                 return swept
+            if cursor is None:
+                await self._heal_all(now)
+                return swept
+
+    async def _heal_all(self, now: float) -> None:
+        cursor = None
+        while True:
+            found, cursor = await self._client.scan(indexes(self._prefix), cursor)
+            for index in found:
+                await self._heal_one(keys_of(index), now)
+            if cursor is None:
+                return
+
+    async def _heal_one(self, keys: tuple[str, str, str], now: float) -> None:
+        """The same as a list of this user heals; whose index it is, only its key tells."""
+        clock, _, pairs = await self._run(scripts.ENTRIES, keys, (repr(now), ""))
+        gone = [
+            entry
+            for entry, there in await self._found(entries(pairs), now)
+            if removable(entry, there, clock) and not self._is_of(keys, there)
+        ]
+        if gone:
+            await self._run(scripts.HEAL, keys, (repr(now), *flat(gone)))
+
+    def _is_of(self, keys: tuple[str, str, str], there: Record | Ended | None) -> bool:
+        return isinstance(there, Record) and there.user_id is not None and self._of(there.user_id) == keys
 
     async def count(self, *, now: float) -> int:
         """How many sessions live. All keys are walked over, those of others too: for a report, not for a request."""
