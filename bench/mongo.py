@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from pymongo import MongoClient
 
+from bench.sites import PATIENT
 from coatcheck.core.ids import RandomIds
 from coatcheck.core.ports import SAVED, Terms
 from coatcheck.core.record import Login, Record
@@ -80,7 +81,7 @@ async def _await(job: Awaitable[Any]) -> None:
 
 
 async def awaiting(url: str) -> None:
-    async with MongoStore.from_url(url) as backend:
+    async with MongoStore.from_url(url, outage=PATIENT) as backend:
         store = backend.awaiting()
         for name, job in work(store).items():
             records = [record(time.time()) for _ in range(AT_ONCE)]
@@ -143,7 +144,7 @@ def main() -> None:
     for replica_set in (True, False):
         with tempfile.TemporaryDirectory() as folder, mongo(Path(folder), replica_set=replica_set) as server:
             print("replica set of one" if replica_set else "standalone")
-            with MongoStore.from_url(server.url) as backend:
+            with MongoStore.from_url(server.url, outage=PATIENT) as backend:
                 run_now(backend.blocking().setup())
                 driver(server.url)
                 blocking(backend.blocking())
