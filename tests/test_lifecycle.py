@@ -1514,3 +1514,29 @@ async def test_an_inline_answer_makes_no_task() -> None:
     with pytest.raises(StopIteration):
         coroutine.send(None)
     assert len(asyncio.all_tasks()) == before
+
+
+@in_a_loop
+async def test_a_commit_that_waits_needs_a_task_only_once_its_request_is_cancelled() -> None:
+    server = Server()
+    browser = server.browser()
+    browser.visit(put(n=0))
+    store = Waits(server.line)
+    sessions = AsyncSessionManager(store, clock=Clock(lambda: server.now, lambda: server.now))
+
+    async def request() -> None:
+        session = await sessions.session(browser.ticket).load()
+        session.increment("n")
+        await sessions.commit(session)
+
+    before = len(asyncio.all_tasks())
+    task = asyncio.create_task(request())
+    await store.arrived.wait()
+    assert len(asyncio.all_tasks()) == before + 1
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert len(asyncio.all_tasks()) == before + 1  # the commit's own, now
+    store.answer.set()
+    while browser.data != {"n": 1}:
+        await asyncio.sleep(0)

@@ -24,7 +24,7 @@ from coatcheck.errors import (
 )
 from coatcheck.exchange import Arrival, Exchange, holds_data
 from coatcheck.faces import AsyncSession
-from coatcheck.flows import begun
+from coatcheck.flows import begun, shielded
 from coatcheck.manager import AsyncSessionManager
 
 __all__ = ["SessionMiddleware", "get_session"]
@@ -100,6 +100,8 @@ class SessionMiddleware:
                 "lazy=True with resave, rolling or save_uninitialized: these look at every session; leave lazy out"
             )
         self._lazy = lazy
+        self._waits = False
+        """Whether the store was ever waited for: then a commit begins when it is awaited, and needs no task to be safe in."""
 
     def _bind(self) -> None:
         """Look up once what every request asks for: now, and when the store was opened again."""
@@ -249,14 +251,19 @@ class _Passage:
 
         An error page is a response too, and must not run into the same commit again: so a commit that failed is the last.
         """
-        session = self.session
+        session, middleware = self.session, self._middleware
+        if middleware._waits:
+            return self._end_commit(shielded(session._flows._commit(session)))
         try:
             rest = begun(session._flows._commit(session))
         except SessionError as error:
             if session._failed(error):
                 raise
             return None
-        return None if rest is None else self._end_commit(rest)
+        if rest is None:
+            return None
+        middleware._waits = True
+        return self._end_commit(rest)
 
     async def _end_commit(self, rest: Awaitable[object]) -> None:
         try:
