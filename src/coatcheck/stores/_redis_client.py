@@ -438,8 +438,9 @@ class Awaiting:
         self._closed = False
         tell_of_forks(self)
 
-    async def run(self, script: Script, keys: tuple[str, ...], args: tuple[Any, ...] = ()) -> Any:
-        return await self._send(script, keys, args)
+    def run(self, script: Script, keys: tuple[str, ...], args: tuple[Any, ...] = ()) -> "asyncio.Future[Any]":
+        """Not a coroutine: what waits is the future itself, and there is one object less for the garbage collector to visit."""
+        return self._send(script, keys, args)
 
     async def all(self, script: Script, calls: Calls) -> list[Any]:
         futures = [self._send(script, keys, args) for keys, args in calls]

@@ -9,7 +9,7 @@ why each step is where it is; they are taken on a single server too, so that the
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from math import inf
 from typing import Any, Final, Literal, Protocol
 
@@ -61,8 +61,8 @@ SWEEP_STEP: Final = 500
 class Client(Protocol):
     """What the sessions ask of a client. Each method raises StoreErrors (and UsageError) only."""
 
-    async def run(self, script: Script, keys: tuple[str, ...], args: tuple[Any, ...] = ()) -> Any:
-        """One command."""
+    def run(self, script: Script, keys: tuple[str, ...], args: tuple[Any, ...] = ()) -> Awaitable[Any]:
+        """One command, which may be on its way before it is awaited."""
         ...
 
     async def all(
@@ -230,13 +230,11 @@ class RedisSessions:
         whose = ("any", "") if expected is None else ("version", expected)
         return bool(await self._careful.run(scripts.END, *self._end(key, now, token, whose)) == 1)
 
-    async def _put(
+    def _put(
         self, client: Client, record: Record, how: str, expected: str, now: float, keep: str = ""
-    ) -> Any:
+    ) -> Awaitable[Any]:
         value = storable(encoded, record)
-        return await client.run(
-            scripts.PUT, (self._records + record.key,), (repr(now), how, expected, value, keep)
-        )
+        return client.run(scripts.PUT, (self._records + record.key,), (repr(now), how, expected, value, keep))
 
     def _refusal(self, answer: bytes | None, record: Record, expected: str | None, now: float) -> Outcome:
         """Why it was not written over what is there; SAVED if it already was."""
