@@ -71,20 +71,23 @@ async def _watch(lend: Callable[[], Awaitable[Any]], channel: str, tell: Tell) -
 
     while True:
         tries += 1
-        connection = None
+        connection = writer = None
         try:
             connection = await lend()
+            await connection.connect()
+            writer = connection._writer  # at an error it forgets it
             await _listen(connection, channel, _Ear(told))
         except (*FAILURES, StoreError):
             tell(LOST)
         finally:
             if connection is not None:
                 await connection.disconnect(nowait=True)
+            if writer is not None:
+                writer.transport.abort()  # TLS says goodbye for as long as the peer likes: the loop may end before
         await asyncio.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
 
 
 async def _listen(connection: Any, channel: str, ear: _Ear) -> None:
-    await connection.connect()
     await connection.send_command("SUBSCRIBE", channel, check_health=False)
     ear.waiting = True
     while True:
