@@ -12,6 +12,7 @@ from coatcheck.core.record import Login, Record
 from coatcheck.core.stepping import run_now
 from coatcheck.stores.postgres import PostgresStore
 from servers import Server
+from tests.patience import PATIENT
 from tests.stores.sqlite_workers import NOW, record
 
 IDS = RandomIds()
@@ -28,7 +29,7 @@ def sql(url: str, statement: str, *values: object) -> list[Any]:
 def table_of(server: Server) -> Iterator[str]:
     """The name of a table that has been set up, for the length of the block."""
     name = f"t_{IDS.version()[:12].replace('-', '_').lower()}"
-    backend = PostgresStore.from_url(server.url, table=name)
+    backend = PostgresStore.from_url(server.url, outage=PATIENT, table=name)
     run_now(backend.blocking().setup())
     backend.close()
     yield name

@@ -40,6 +40,7 @@ from coatcheck.stores._mongo_commands import SLACK, STEPS, Phrases, collected_at
 from coatcheck.stores.mongo import MongoSessions, MongoStore
 from coatcheck.testing.contract import Sentence, StoreContract
 from servers import Server, mongo
+from tests.patience import PATIENT
 
 NOW = 1_700_000_000.0
 IDS = RandomIds()
@@ -69,7 +70,7 @@ def documents(client: MongoClient[Document]) -> Collection[Document]:
 
 @pytest.fixture
 def store(mongo_server: Server, documents: Collection[Document]) -> Iterator[MongoSessions]:
-    with MongoStore.from_url(mongo_server.url) as backend:
+    with MongoStore.from_url(mongo_server.url, outage=PATIENT) as backend:
         run_now(backend.blocking().setup())
         yield backend.blocking()
 
@@ -103,7 +104,7 @@ def after(old: Record, **changes: Any) -> Record:
 
 @pytest.mark.parametrize("sentence", StoreContract.sentences(), ids=lambda s: s.__name__)
 def test_contract(sentence: Sentence, mongo_server: Server, store: MongoSessions) -> None:
-    StoreContract(lambda: MongoStore.from_url(mongo_server.url)).run(sentence)
+    StoreContract(lambda: MongoStore.from_url(mongo_server.url, outage=PATIENT)).run(sentence)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_contract_on_a_standalone_server_without_indexes(sentence: Sentence, sta
     with MongoClient[Document](standalone.url) as client:
         for name in ("coatcheck_sessions", "coatcheck_sessions_users"):
             client["coatcheck"][name].delete_many({})
-    StoreContract(lambda: MongoStore.from_url(standalone.url)).run(sentence)
+    StoreContract(lambda: MongoStore.from_url(standalone.url, outage=PATIENT)).run(sentence)
 
 
 @pytest.mark.parametrize("ability", [ByUser, Sweeps, Counts, Checks, Watches, SetsUp])
@@ -132,7 +133,7 @@ def test_a_url_opens_it(mongo_server: Server, store: MongoSessions) -> None:
 
 def test_both_faces_share_the_sessions(mongo_server: Server, store: MongoSessions) -> None:
     async def read(key: str) -> object:
-        async with MongoStore.from_url(mongo_server.url) as backend:
+        async with MongoStore.from_url(mongo_server.url, outage=PATIENT) as backend:
             return await backend.awaiting().load(key, now=NOW)
 
     there = record()
@@ -144,7 +145,7 @@ def test_the_url_names_the_database_and_an_option_the_collection(
     mongo_server: Server, client: MongoClient[Document]
 ) -> None:
     url = mongo_server.url.replace("/coatcheck?", "/else_where?")
-    with MongoStore.from_url(url, collection="visits") as backend:
+    with MongoStore.from_url(url, outage=PATIENT, collection="visits") as backend:
         assert run_now(backend.blocking().create(record(), now=NOW)) is SAVED
         run_now(backend.blocking().end_user("ada", keep=None, now=NOW, token="t"))
     assert client["else_where"]["visits"].count_documents({}) == 1
@@ -486,7 +487,7 @@ def test_a_watch_tells_of_what_is_ended_and_of_nothing_else(
 
 def test_a_watch_on_an_event_loop(mongo_server: Server, store: MongoSessions) -> None:
     async def work() -> list[Notice]:
-        async with MongoStore.from_url(mongo_server.url) as backend:
+        async with MongoStore.from_url(mongo_server.url, outage=PATIENT) as backend:
             notices: asyncio.Queue[Notice] = asyncio.Queue()
             stop = backend.awaiting().watch(notices.put_nowait)
             assert await asyncio.wait_for(notices.get(), 30) == Notice("watching")
@@ -508,7 +509,7 @@ def test_a_watch_that_is_stopped_in_the_turn_in_which_the_store_is_closed(mongo_
     """The driver swallowed the cancellation, and closing waited for ever."""
 
     async def work() -> None:
-        backend = MongoStore.from_url(mongo_server.url)
+        backend = MongoStore.from_url(mongo_server.url, outage=PATIENT)
         notices: asyncio.Queue[Notice] = asyncio.Queue()
         stop = backend.awaiting().watch(notices.put_nowait)
         assert await asyncio.wait_for(notices.get(), 30) == Notice("watching")
@@ -523,7 +524,7 @@ def test_a_standalone_server_cannot_be_watched_and_that_is_said(
     standalone: Server, caplog: pytest.LogCaptureFixture, face: str
 ) -> None:
     async def awaiting() -> Notice:
-        async with MongoStore.from_url(standalone.url) as backend:
+        async with MongoStore.from_url(standalone.url, outage=PATIENT) as backend:
             notices: asyncio.Queue[Notice] = asyncio.Queue()
             backend.awaiting().watch(notices.put_nowait)
             return await asyncio.wait_for(notices.get(), 30)
@@ -532,7 +533,7 @@ def test_a_standalone_server_cannot_be_watched_and_that_is_said(
         if face == "awaiting":
             assert asyncio.run(awaiting()) == Notice("lost")
         else:
-            with MongoStore.from_url(standalone.url) as backend:
+            with MongoStore.from_url(standalone.url, outage=PATIENT) as backend:
                 notices: queue.Queue[Notice] = queue.Queue()
                 backend.blocking().watch(notices.put)
                 assert notices.get(timeout=30) == Notice("lost")
@@ -544,7 +545,7 @@ def test_a_standalone_server_cannot_be_watched_and_that_is_said(
 
 def test_setup_may_be_raced(mongo_server: Server, client: MongoClient[Document]) -> None:
     def work(_: int) -> None:
-        with MongoStore.from_url(mongo_server.url, collection="raced") as backend:
+        with MongoStore.from_url(mongo_server.url, outage=PATIENT, collection="raced") as backend:
             run_now(backend.blocking().setup())
             run_now(backend.blocking().create(record(), now=NOW))
 
@@ -563,7 +564,7 @@ def test_setup_refuses_a_collection_of_somebody_else(
 ) -> None:
     theirs = client["coatcheck"]["sessions"]
     theirs.insert_one({"_id": "sid", "expires": datetime.now(UTC), "session": "{}"})
-    with MongoStore.from_url(mongo_server.url, collection="sessions") as backend:
+    with MongoStore.from_url(mongo_server.url, outage=PATIENT, collection="sessions") as backend:
         with pytest.raises(
             ConfigurationError, match="collection='sessions' holds documents of somebody else"
         ):
@@ -577,7 +578,7 @@ def test_setup_refuses_a_collection_of_somebody_else(
 def test_setup_names_an_index_that_is_in_its_way(mongo_server: Server, client: MongoClient[Document]) -> None:
     theirs = client["coatcheck"]["odd"]
     theirs.create_index([("u", 1)], name="coatcheck_user", unique=True)
-    backend = MongoStore.from_url(mongo_server.url, collection="odd")
+    backend = MongoStore.from_url(mongo_server.url, outage=PATIENT, collection="odd")
     with backend, pytest.raises(ConfigurationError, match="coatcheck_user"):
         run_now(backend.blocking().setup())
     theirs.drop()
@@ -587,7 +588,7 @@ def test_check_tells_of_missing_indexes(
     mongo_server: Server, client: MongoClient[Document], caplog: pytest.LogCaptureFixture
 ) -> None:
     with (
-        MongoStore.from_url(mongo_server.url, collection="bare") as backend,
+        MongoStore.from_url(mongo_server.url, outage=PATIENT, collection="bare") as backend,
         caplog.at_level(logging.WARNING, "coatcheck"),
     ):
         store = backend.blocking()

@@ -33,6 +33,7 @@ from coatcheck.stores._postgres_sql import Names, Statements
 from coatcheck.stores.postgres import TEND_EVERY, PostgresStore
 from coatcheck.testing.contract import Sentence, StoreContract
 from servers import Server
+from tests.patience import PATIENT
 from tests.stores.postgres_tables import login, sql, table_of
 from tests.stores.sqlite_workers import NOW, after, record
 
@@ -57,7 +58,7 @@ def table(postgres_server: Server) -> Iterator[str]:
 
 @pytest.fixture
 def backend(url: str, table: str) -> Iterator[PostgresStore]:
-    backend = PostgresStore.from_url(url, table=table)
+    backend = PostgresStore.from_url(url, outage=PATIENT, table=table)
     yield backend
     backend.close()
 
@@ -73,13 +74,15 @@ def store(backend: PostgresStore) -> Any:
 @pytest.mark.parametrize("sentence", StoreContract.sentences(), ids=lambda s: s.__name__)
 def test_contract(sentence: Sentence, url: str, shared: str) -> None:
     sql(url, f"DELETE FROM {shared}")
-    StoreContract(lambda: PostgresStore.from_url(url, table=shared)).run(sentence)
+    StoreContract(lambda: PostgresStore.from_url(url, outage=PATIENT, table=shared)).run(sentence)
 
 
 @pytest.mark.parametrize("sentence", StoreContract.sentences(modes=["awaiting"]), ids=lambda s: s.__name__)
 def test_contract_without_prepared_statements(sentence: Sentence, url: str, shared: str) -> None:
     sql(url, f"DELETE FROM {shared}")
-    StoreContract(lambda: PostgresStore.from_url(url, table=shared, prepared_statements=False)).run(sentence)
+    StoreContract(
+        lambda: PostgresStore.from_url(url, outage=PATIENT, table=shared, prepared_statements=False)
+    ).run(sentence)
 
 
 @pytest.mark.slow
@@ -152,7 +155,7 @@ def test_a_function_that_makes_psycopg_connections(url: str, table: str) -> None
 
 def test_a_schema_of_its_own(url: str) -> None:
     sql(url, 'CREATE SCHEMA "Odd"')
-    backend = PostgresStore.from_url(url, schema="Odd", table="select")
+    backend = PostgresStore.from_url(url, outage=PATIENT, schema="Odd", table="select")
     store = backend.blocking()
     run_now(store.setup())
     run_now(store.create(login(), now=NOW))
@@ -165,7 +168,7 @@ def test_a_schema_of_its_own(url: str) -> None:
 def partitioned(url: str) -> Iterator[str]:
     """A table made by the text of docs/stores/postgres.md, then set up."""
     sql(url, recipe("parts", 16))
-    setting_up = PostgresStore.from_url(url, table="parts")
+    setting_up = PostgresStore.from_url(url, outage=PATIENT, table="parts")
     run_now(setting_up.blocking().setup())
     setting_up.close()
     yield "parts"
@@ -185,7 +188,7 @@ def shape(url: str, table: str) -> list[tuple[object, ...]]:
 @pytest.mark.parametrize("sentence", StoreContract.sentences(), ids=lambda s: s.__name__)
 def test_contract_on_a_partitioned_table(sentence: Sentence, url: str, partitioned: str) -> None:
     sql(url, f"DELETE FROM {partitioned}")
-    StoreContract(lambda: PostgresStore.from_url(url, table=partitioned)).run(sentence)
+    StoreContract(lambda: PostgresStore.from_url(url, outage=PATIENT, table=partitioned)).run(sentence)
 
 
 @pytest.mark.slow
@@ -238,10 +241,10 @@ def test_a_verb_looks_into_one_partition(verb: str, url: str, partitioned: str) 
 )
 def test_a_url_is_looked_at_at_once(url: str, words: str | None) -> None:
     if words is None:
-        assert "secret" not in repr(PostgresStore.from_url(url))
+        assert "secret" not in repr(PostgresStore.from_url(url, outage=PATIENT))
         return
     with pytest.raises(ConfigurationError, match=words) as caught:
-        PostgresStore.from_url(url)
+        PostgresStore.from_url(url, outage=PATIENT)
     assert "sec" not in str(caught.value)
     assert caught.value.__cause__ is None
 
@@ -313,7 +316,7 @@ def test_without_its_table_it_says_what_to_run(url: str) -> None:
     async def load(store: Store) -> None:
         await store.load("key", now=NOW)
 
-    for error in both(PostgresStore.from_url(url, table="nowhere"), load):
+    for error in both(PostgresStore.from_url(url, outage=PATIENT, table="nowhere"), load):
         assert "coatcheck setup --store URL" in str(error)
 
 
@@ -323,9 +326,9 @@ def test_without_its_functions_it_says_what_to_run(url: str, table: str) -> None
     async def admit(store: Any) -> None:
         await store.admit(login(), expected=None, terms=Terms(), now=NOW)
 
-    for error in both(PostgresStore.from_url(url, table=table), admit):
+    for error in both(PostgresStore.from_url(url, outage=PATIENT, table=table), admit):
         assert "coatcheck setup --store URL" in str(error)
-    backend = PostgresStore.from_url(url, table=table)
+    backend = PostgresStore.from_url(url, outage=PATIENT, table=table)
     run_now(backend.blocking().setup())
     run_now(backend.blocking().admit(login(), expected=None, terms=Terms(), now=NOW))
     backend.close()
@@ -343,7 +346,7 @@ def test_without_its_functions_it_says_what_to_run(url: str, table: str) -> None
 def test_somebody_elses_table_is_refused_and_left_as_it_was(url: str, make: str) -> None:
     sql(url, make)
     kind = make.split()[1]
-    backend = PostgresStore.from_url(url, table="foreign_")
+    backend = PostgresStore.from_url(url, outage=PATIENT, table="foreign_")
     before = sql(url, "SELECT attname, atttypid FROM pg_attribute WHERE attrelid = 'foreign_'::regclass")
     with pytest.raises(ConfigurationError, match="not coatcheck's"):
         run_now(backend.blocking().setup())
@@ -375,11 +378,12 @@ def test_setting_up_again_changes_nothing(url: str, table: str, store: Any) -> N
 def test_the_application_needs_no_more_rights_than_the_page_says(url: str, table: str) -> None:
     sql(url, "DO $$ BEGIN CREATE ROLE app LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
     sql(url, f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO app")
+    app = url.replace("coatcheck@", "app@")
+    contract = StoreContract(lambda: PostgresStore.from_url(app, outage=PATIENT, table=table))
     for sentence in StoreContract.sentences(modes=["blocking"], without=[Counts, Sweeps]):
         if "many" not in sentence.name and "among" not in sentence.name:  # rights do not depend on crowds
-            app = url.replace("coatcheck@", "app@")
-            StoreContract(lambda app=app: PostgresStore.from_url(app, table=table)).run(sentence)  # type: ignore[misc]
-    backend = PostgresStore.from_url(url.replace("coatcheck@", "app@"), table=table)
+            contract.run(sentence)
+    backend = PostgresStore.from_url(app, outage=PATIENT, table=table)
     run_now(backend.blocking().sweep(now=NOW))
     run_now(backend.blocking().count(now=NOW))
     backend.close()
@@ -387,7 +391,7 @@ def test_the_application_needs_no_more_rights_than_the_page_says(url: str, table
 
 
 def test_without_a_schema_it_says_so(url: str) -> None:
-    backend = PostgresStore.from_url(url, schema="no_such")
+    backend = PostgresStore.from_url(url, outage=PATIENT, schema="no_such")
     with pytest.raises(StoreError, match="CREATE SCHEMA"):
         run_now(backend.blocking().setup())
     backend.close()
@@ -418,10 +422,10 @@ def test_another_isolation_level_is_refused_where_it_matters_and_harmless_elsewh
         await store.admit(login(), expected=None, terms=Terms(), now=NOW)
 
     strict = url.replace("coatcheck@", "strict@")
-    for error in both(PostgresStore.from_url(strict, table=table), admit):
+    for error in both(PostgresStore.from_url(strict, outage=PATIENT, table=table), admit):
         assert "READ COMMITTED" in str(error)
     for sentence in StoreContract.sentences(without=[ByUser, Counts, Sweeps]):
-        StoreContract(lambda: PostgresStore.from_url(strict, table=table)).run(sentence)
+        StoreContract(lambda: PostgresStore.from_url(strict, outage=PATIENT, table=table)).run(sentence)
 
 
 # ----------------------------------------------------------------------------------------------------------- sweeping
@@ -621,7 +625,7 @@ def test_a_value_that_postgres_cannot_keep_is_a_store_error(
             now=NOW,
         )
 
-    for error in both(PostgresStore.from_url(url, table=table), create):
+    for error in both(PostgresStore.from_url(url, outage=PATIENT, table=table), create):
         assert type(error) is StoreError
         assert "a\x00b" not in str(error)
     assert sql(url, f"SELECT count(*) FROM {table}") == [(0,)]

@@ -37,6 +37,7 @@ from coatcheck.stores._redis_record import encoded
 from coatcheck.stores.redis import RedisSessions, RedisStore
 from coatcheck.testing.contract import Sentence, StoreContract
 from servers import Server
+from tests.patience import PATIENT
 from tests.stores.redis_help import FACES, NOW, after, calls, fresh, login, on, raw, record
 
 
@@ -47,7 +48,7 @@ def prefix() -> str:
 
 @pytest.fixture
 def backend(redis_server: Server, prefix: str) -> Iterator[RedisStore]:
-    with RedisStore.from_url(redis_server.url, prefix=prefix) as backend:
+    with RedisStore.from_url(redis_server.url, outage=PATIENT, prefix=prefix) as backend:
         yield backend
 
 
@@ -64,11 +65,13 @@ def client(redis_server: Server) -> Iterator[Any]:
 
 @pytest.mark.parametrize("sentence", StoreContract.sentences(), ids=lambda s: s.__name__)
 def test_contract(sentence: Sentence, redis_server: Server, prefix: str) -> None:
-    StoreContract(lambda: RedisStore.from_url(redis_server.url, prefix=prefix)).run(sentence)
+    StoreContract(lambda: RedisStore.from_url(redis_server.url, outage=PATIENT, prefix=prefix)).run(sentence)
 
 
 def test_contract_in_resp2(redis_server: Server) -> None:
-    StoreContract(lambda: RedisStore.from_url(f"{redis_server.url}?protocol=2", prefix=fresh())).run()
+    StoreContract(
+        lambda: RedisStore.from_url(f"{redis_server.url}?protocol=2", outage=PATIENT, prefix=fresh())
+    ).run()
 
 
 @pytest.mark.parametrize("ability", [ByUser, Sweeps, Counts, Checks, Watches])
@@ -81,7 +84,7 @@ def test_both_faces_share_the_sessions(redis_server: Server, prefix: str) -> Non
     there = record()
 
     def backend() -> RedisStore:
-        return RedisStore.from_url(redis_server.url, prefix=prefix)
+        return RedisStore.from_url(redis_server.url, outage=PATIENT, prefix=prefix)
 
     assert on("blocking", backend(), lambda store: store.create(there, now=NOW)) is SAVED
     assert on("awaiting", backend(), lambda store: store.load(there.key, now=NOW)) == there
@@ -89,7 +92,7 @@ def test_both_faces_share_the_sessions(redis_server: Server, prefix: str) -> Non
 
 @pytest.mark.parametrize("face", FACES)
 def test_a_closed_store_says_so(redis_server: Server, face: str) -> None:
-    backend = RedisStore.from_url(redis_server.url)
+    backend = RedisStore.from_url(redis_server.url, outage=PATIENT)
     sessions = backend.blocking() if face == "blocking" else backend.awaiting()
 
     async def closed() -> None:
@@ -102,7 +105,7 @@ def test_a_closed_store_says_so(redis_server: Server, face: str) -> None:
 
 
 def test_several_event_loops_use_one_store(redis_server: Server, prefix: str) -> None:
-    backend = RedisStore.from_url(redis_server.url, prefix=prefix)
+    backend = RedisStore.from_url(redis_server.url, outage=PATIENT, prefix=prefix)
     there = record()
 
     async def one_by_one(work: Any) -> Any:
@@ -183,7 +186,7 @@ def test_a_script_flush_is_not_noticed(redis_server: Server, prefix: str, face: 
         client.script_flush()
         assert await store.delete(old.key, now=NOW, token="t")
 
-    on(face, RedisStore.from_url(redis_server.url, prefix=prefix), work)
+    on(face, RedisStore.from_url(redis_server.url, outage=PATIENT, prefix=prefix), work)
 
 
 def test_a_script_flush_among_many_is_not_noticed(redis_server: Server, prefix: str, client: Any) -> None:
@@ -193,7 +196,7 @@ def test_a_script_flush_among_many_is_not_noticed(redis_server: Server, prefix: 
         assert set(await asyncio.gather(*(store.create(r, now=NOW) for r in records))) == {SAVED}
         assert await asyncio.gather(*(store.load(r.key, now=NOW) for r in records)) == records
 
-    on("awaiting", RedisStore.from_url(redis_server.url, prefix=prefix), work)
+    on("awaiting", RedisStore.from_url(redis_server.url, outage=PATIENT, prefix=prefix), work)
 
 
 def test_the_commands_of_one_turn_leave_together(redis_server: Server, prefix: str, client: Any) -> None:
@@ -204,7 +207,7 @@ def test_the_commands_of_one_turn_leave_together(redis_server: Server, prefix: s
         # One read of the socket by the server for all, and one for the INFO.
         assert client.info("stats")["total_reads_processed"] - before <= 3
 
-    on("awaiting", RedisStore.from_url(redis_server.url, prefix=prefix), work)
+    on("awaiting", RedisStore.from_url(redis_server.url, outage=PATIENT, prefix=prefix), work)
 
 
 # ------------------------------------------------------------------------------------------------------- time to live
@@ -516,7 +519,7 @@ def test_a_key_of_another_kind_is_that_session_only(
         assert await store.create(there, now=NOW) is SAVED
         assert await store.load(there.key, now=NOW) == there
 
-    on(face, RedisStore.from_url(redis_server.url, prefix=prefix), work)
+    on(face, RedisStore.from_url(redis_server.url, outage=PATIENT, prefix=prefix), work)
 
 
 def test_a_newer_releases_record_is_read(store: RedisSessions, client: Any, prefix: str) -> None:
@@ -547,7 +550,7 @@ def test_a_value_that_cannot_be_kept_is_a_store_error(
         assert caught.value.__cause__ is not None
         assert await store.count(now=NOW) == 0
 
-    on(face, RedisStore.from_url(redis_server.url, prefix=prefix), work)
+    on(face, RedisStore.from_url(redis_server.url, outage=PATIENT, prefix=prefix), work)
 
 
 # ------------------------------------------------------------------------------------------------------ upkeep, memory

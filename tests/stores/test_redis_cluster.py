@@ -22,6 +22,7 @@ from coatcheck.stores.redis import RedisSessions, RedisStore
 from coatcheck.testing.contract import Sentence, StoreContract
 from servers import RedisGroup, Server, redis_cluster, redis_sentinel
 from servers.redis import cli
+from tests.patience import PATIENT
 from tests.stores.redis_help import ACL, FACES, NOW, after, fresh, login, on, record
 
 pytestmark = pytest.mark.slow
@@ -42,13 +43,13 @@ def sentinel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisGroup]:
 @pytest.mark.parametrize("sentence", StoreContract.sentences(), ids=lambda s: s.__name__)
 def test_contract_over_a_cluster(sentence: Sentence, cluster: RedisGroup) -> None:
     prefix = fresh()
-    StoreContract(lambda: RedisStore.from_url(cluster.url, prefix=prefix)).run(sentence)
+    StoreContract(lambda: RedisStore.from_url(cluster.url, outage=PATIENT, prefix=prefix)).run(sentence)
 
 
 @pytest.mark.parametrize("sentence", StoreContract.sentences(), ids=lambda s: s.__name__)
 def test_contract_behind_sentinel(sentence: Sentence, sentinel: RedisGroup) -> None:
     prefix = fresh()
-    StoreContract(lambda: RedisStore.from_url(sentinel.url, prefix=prefix)).run(sentence)
+    StoreContract(lambda: RedisStore.from_url(sentinel.url, outage=PATIENT, prefix=prefix)).run(sentence)
 
 
 QUICK = Outage(connect_timeout=0.5, command_timeout=0.5, break_for=0.2)
@@ -128,7 +129,7 @@ def test_slots_that_move_are_followed(cluster: RedisGroup, face: str) -> None:
         for there in records[1:]:
             assert await store.load(there.key, now=NOW) == there
 
-    on(face, RedisStore.from_url(cluster.url, prefix=prefix), work)
+    on(face, RedisStore.from_url(cluster.url, outage=PATIENT, prefix=prefix), work)
 
 
 @pytest.mark.parametrize("face", FACES)
@@ -145,7 +146,7 @@ def test_a_watch_hears_of_ends_on_every_node(cluster: RedisGroup, face: str) -> 
         await until(store, lambda: {notice.key for notice in heard if notice.kind == "ended"} == keys)
         stop()
 
-    on(face, RedisStore.from_url(cluster.url, prefix=fresh()), work)
+    on(face, RedisStore.from_url(cluster.url, outage=PATIENT, prefix=fresh()), work)
 
 
 def test_the_applications_own_cluster_client(cluster: RedisGroup) -> None:
@@ -213,7 +214,7 @@ def test_cancelled_callers_mislead_no_reply_of_a_cluster(cluster: RedisGroup) ->
                 cancelled += isinstance(outcome, asyncio.CancelledError)
                 assert outcome is None or isinstance(outcome, asyncio.CancelledError)
 
-    on("awaiting", RedisStore.from_url(cluster.url, prefix=fresh()), work)
+    on("awaiting", RedisStore.from_url(cluster.url, outage=PATIENT, prefix=fresh()), work)
 
 
 @pytest.mark.parametrize("face", FACES)
