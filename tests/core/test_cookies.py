@@ -454,14 +454,16 @@ def test_46_reading_takes_linear_time(hostile: Callable[[int], bytes]) -> None:
     assert max(map(len, headers.values())) <= MAX_HEADER
     best, worst = dict.fromkeys(headers, float("inf")), float("inf")
     # The least of many interleaved timings. On a busy machine some need more rounds than others to meet a quiet moment;
-    # what is quadratic quadruples in every round.
+    # what is quadratic quadruples in every round, and at every doubling. One jump is none: from some length on, in some heaps,
+    # the allocator gives pages back and asks for them again at every call.
     for done in range(100):
         for n, header in headers.items():
             best[n] = min(best[n], timeit.timeit(functools.partial(find_in, header, b"sid"), number=5))
-        worst = max(best[twice] / best[n] for n, twice in itertools.pairwise(headers))
+        growth = [best[twice] / best[n] for n, twice in itertools.pairwise(headers)]
+        worst = max(min(pair) for pair in itertools.pairwise(growth))
         if done >= 5 and worst <= 2.5:
             return
-    pytest.fail(f"twice the length took {worst:.2f} times as long: {best}")
+    pytest.fail(f"twice the length took {worst:.2f} times as long, twice in a row: {best}")
 
 
 def test_46_over_the_byte_cap_the_header_counts_as_absent() -> None:
