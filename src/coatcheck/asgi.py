@@ -202,8 +202,12 @@ class _Passage:
             visit.depart(session)
         return self._send(message)
 
-    async def _begin_after(self, rest: Awaitable[None], message: Message) -> None:
-        await rest
+    async def _begin_after(self, rest: Awaitable[object], message: Message) -> None:
+        try:
+            await rest
+        except SessionError as error:
+            if self.session._failed(error):
+                raise
         self._begin(message)
         await self._send(message)
 
@@ -246,14 +250,14 @@ class _Passage:
         session._view = None  # so that whoever looks at it from here on is noticed: `_still`
         self._started = True
 
-    def _commit(self) -> Awaitable[None] | None:
+    def _commit(self) -> Awaitable[object] | None:
         """Commit; None if that is all, else what is to be awaited: the rest, where the store has to be waited for.
 
         An error page is a response too, and must not run into the same commit again: so a commit that failed is the last.
         """
         session, middleware = self.session, self._middleware
         if middleware._waits:
-            return self._end_commit(shielded(session._flows._commit(session)))
+            return shielded(session._flows._commit(session))
         try:
             rest = begun(session._flows._commit(session))
         except SessionError as error:
@@ -263,18 +267,15 @@ class _Passage:
         if rest is None:
             return None
         middleware._waits = True
-        return self._end_commit(rest)
-
-    async def _end_commit(self, rest: Awaitable[object]) -> None:
-        try:
-            await rest
-        except SessionError as error:
-            if self.session._failed(error):
-                raise
+        return rest
 
     async def _commit_rest(self) -> None:
         if visit.is_due_again(self.session) and (rest := self._commit()) is not None:
-            await rest
+            try:
+                await rest
+            except SessionError as error:
+                if self.session._failed(error):
+                    raise
 
     async def _finish(self) -> None:
         if self._started:
