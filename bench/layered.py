@@ -54,7 +54,7 @@ def measure(store: Store) -> dict[str, float]:
     cache = layered.blocking()
     for _ in range(2):  # the first may come before the watch has said that it works
         run_now(cache.load(key, now=NOW))
-        time.sleep(0.1)
+        time.sleep(0.1)  # time for its first answer
     try:
         return {
             "without": best(lambda: run_now(store.load(key, now=NOW))),

@@ -94,7 +94,7 @@ def hot(url: str, fillfactor: int) -> float:
     try:
         backend = PostgresStore.from_url(url, table=f"room_{fillfactor}")
     finally:
-        _postgres_sql.FILLFACTOR = usual  # type: ignore[misc]
+        _postgres_sql.FILLFACTOR = usual  # type: ignore[misc]  # as it was
     store, chance = backend.blocking(), random.Random(1)
     run_now(store.setup())
     records = []
@@ -128,7 +128,7 @@ def hot(url: str, fillfactor: int) -> float:
             ).fetchall()
             if updates >= 4 * ROWS:
                 return float(within / updates)
-            time.sleep(0.05)
+            time.sleep(0.05)  # statistics come when the server sends them
 
 
 def stored(url: str, size: int) -> Sequence[object]:

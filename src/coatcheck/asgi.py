@@ -106,8 +106,8 @@ class SessionMiddleware:
     def _bind(self) -> None:
         """Look up once what every request asks for: now, and when the store was opened again."""
         self._session, flows = self.sessions.session, self.sessions.flows
-        self._time, self._open, rules = flows.clock.time, flows.lifecycle.open, flows.lifecycle.rules
-        self._idle, self._every_request = rules.idle, rules.every_request
+        self._time, self._open = flows.clock.time, flows.lifecycle.open
+        self._every_request = flows.lifecycle.rules.every_request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -237,7 +237,7 @@ class _Passage:
             session._owed = _NO_COOKIE
             visit.depart(session)
             return False
-        return not self._middleware._idle(session, session._at) and visit.is_due(session)
+        return visit.is_due(session)
 
     def _begin(self, message: Message) -> None:
         """The headers leave."""
