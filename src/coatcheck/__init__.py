@@ -5,6 +5,7 @@ A framework's own half is imported from its own module: `from coatcheck.fastapi 
 
 from coatcheck.core.cookies import CookieSettings
 from coatcheck.core.events import Event
+from coatcheck.core.identity import Identity, UserKey
 from coatcheck.core.merge import MISSING
 from coatcheck.core.options import Options
 from coatcheck.core.outage import Outage
@@ -48,6 +49,7 @@ __all__ = [
     "CorruptRecord",
     "Device",
     "Event",
+    "Identity",
     "LoginRefused",
     "Notice",
     "Options",
@@ -68,6 +70,7 @@ __all__ = [
     "Uncertain",
     "UnstorableValue",
     "UsageError",
+    "UserKey",
     "WeakSecret",
     "WrongFace",
 ]

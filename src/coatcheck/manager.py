@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
+from coatcheck.core.identity import identified
 from coatcheck.core.ids import IdSource, Ticket
 from coatcheck.core.options import Options
 from coatcheck.core.outage import Outage
@@ -103,11 +104,12 @@ class SessionManager:
         self._backend = _backend_of(store, outage)
         face = cast(Store, self._backend.blocking() if hasattr(self._backend, "blocking") else self._backend)
         self.flows = Flows(face, options or Options(), clock or Clock(), ids)
+        self._kind = identified(Session, self.flows.options.identity)
         self._watching = Watching(face)
 
     def session(self, ticket: Ticket | None = None) -> Session[Any]:
         """A session for one request, from the ticket of its cookie; loaded on first access."""
-        return self.prepared(Session(), ticket)
+        return self.prepared(self._kind(), ticket)
 
     def prepared(self, session: S, ticket: Ticket | None) -> S:
         """The same for a framework's own kind of session."""
@@ -193,12 +195,13 @@ class AsyncSessionManager:
         self._backend, self._closed = _backend_of(self._store, self._outage), False
         face = cast(Store, self._backend.awaiting() if hasattr(self._backend, "awaiting") else self._backend)
         self.flows = Flows(face, *self._settings)
+        self._kind = identified(AsyncSession, self.flows.options.identity)
         self._monotonic = self.flows.clock.monotonic
         self._watching = Watching(face)
 
     def session(self, ticket: Ticket | None = None) -> AsyncSession[Any]:
         """A session for one request, from the ticket of its cookie; `await session.load()` loads it."""
-        session: AsyncSession[Any] = AsyncSession()
+        session: AsyncSession[Any] = self._kind()
         session._ready()
         session._flows, session._ticket, session._began = self.flows, ticket, self._monotonic()
         if ticket is None:

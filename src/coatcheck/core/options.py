@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from coatcheck.core.events import Listener, log
+from coatcheck.core.identity import Identity
 from coatcheck.core.merge import Resolver
 from coatcheck.core.policy import Timeouts
 from coatcheck.core.typed import Schema
@@ -51,6 +52,8 @@ class Options:
     max_size: int = 1_000_000
     """Octets of encoded data one session may hold (checklist 124)."""
     on_event: Listener = log
+    identity: Identity | None = None
+    """Keys that stand for the login, such as `UserKey("user")`: where the application, or its framework, keeps it under."""
     on_store_error: Literal["fail", "anonymous"] = "fail"
     """When the store cannot be reached: HTTP 503, or go on without a session. docs/stores/outages.md has the small print."""
 
@@ -76,6 +79,10 @@ class Options:
         if self.login_keeps is not None and not _is_keys(self.login_keeps):
             raise ConfigurationError(
                 f"login_keeps={self.login_keeps!r}: give a collection of keys, such as {{'cart'}}"
+            )
+        if self.identity is not None and not isinstance(self.identity, Identity):
+            raise ConfigurationError(
+                f"identity={self.identity!r}: give coatcheck.UserKey(…), or an object with keys, read, write and remove"
             )
         end: object = self.ends_by
         if end is not None and not (isinstance(end, datetime) and end.utcoffset() is not None):

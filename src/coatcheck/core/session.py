@@ -260,9 +260,18 @@ class BaseSession(Tracked):
         one.
         """
         self._announce("logout()")
-        self.clear()
+        Tracked.clear(self)
         self._logout = self._meant = True
         self._login, self._regenerate, self._lifetime_set = None, False, False
+
+    def _sign_out(self) -> None:
+        """logout(), and what was in the session goes on in an anonymous one: where the login is one key among others."""
+        record, lifetime = self._known(), self._current_lifetime()
+        rest = {key: self[key] for key in Tracked._keys(self)}
+        self.logout()
+        if lifetime is not None and not (record and record.login and record.login.remember):
+            self._set_lifetime(lifetime)
+        self.update(rest)
 
     def touch(self) -> None:
         """Count this request as a sign of life now, and not only every `Timeouts.touch` seconds."""
