@@ -39,6 +39,7 @@ from coatcheck.errors import (
     UsageError,
 )
 from coatcheck.stores._health import Health
+from coatcheck.stores._loops import take_ended
 from coatcheck.stores._mongo_commands import Document
 
 __all__ = ["Awaiting", "Blocking", "Client", "Place", "Tell"]
@@ -321,9 +322,8 @@ class Awaiting:
 
     def _forget_loops(self) -> None:
         """Those that are closed: what ran on them cannot be closed any more, only dropped."""
-        for loop in [loop for loop in self._clients if loop.is_closed()]:
-            self._commands.pop(loop, None)
-            self._clients.pop(loop, None)
+        take_ended(self._commands)
+        take_ended(self._clients)
 
     def watch(self, collection: str, tell: Tell) -> Callable[[], None]:
         """Watch in a task of the running loop."""

@@ -19,6 +19,7 @@ import asyncpg
 
 from coatcheck.errors import SessionError, StoreUnavailable, UsageError
 from coatcheck.stores._health import Health
+from coatcheck.stores._loops import take_ended
 from coatcheck.stores._postgres_connect import SLOWLY, Wired, is_refused
 from coatcheck.stores._postgres_errors import as_sent, is_undone, unreachable
 from coatcheck.stores._postgres_pool import CLOSED, Link, LoopPool, Row, ThreadLink, tell_of_forks
@@ -232,10 +233,8 @@ class Awaiting:
     def _new_pool(self) -> LoopPool:
         if self._closed:
             raise UsageError(CLOSED)
-        for loop, pool in list(self._pools.items()):
-            if loop.is_closed():
-                pool.abandon()
-                self._pools.pop(loop, None)
+        for left in take_ended(self._pools):
+            left.abandon()
         pool = LoopPool(self._connect, self._size, self._patience)
         return self._pools.setdefault(asyncio.get_running_loop(), pool)
 

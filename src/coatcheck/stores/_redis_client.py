@@ -22,6 +22,7 @@ from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 from coatcheck.core.ports import Notice
 from coatcheck.errors import ReplyLost, StoreError, StoreUnavailable, UsageError
 from coatcheck.stores._health import Health
+from coatcheck.stores._loops import take_ended
 from coatcheck.stores._redis_errors import (
     FAILURES,
     is_login,
@@ -513,8 +514,7 @@ class Awaiting:
             raise UsageError(f"the store {self._settings.name} is closed")
         loop = asyncio.get_running_loop()
         if loop not in self._lines:
-            for left in [other for other in self._lines if other.is_closed()]:
-                self._lines.pop(left, None)
+            take_ended(self._lines)
             self._lines[loop] = Line(loop, self._make(), self._settings)
         return self._lines[loop]
 

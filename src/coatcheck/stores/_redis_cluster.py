@@ -15,6 +15,7 @@ from redis.exceptions import AskError, MovedError, NoScriptError, ResponseError,
 
 from coatcheck.core.ports import Notice
 from coatcheck.errors import ReplyLost, StoreError, StoreUnavailable, UsageError
+from coatcheck.stores._loops import take_ended
 from coatcheck.stores._redis_client import (
     SCAN_COUNT,
     Blocking,
@@ -243,8 +244,7 @@ class AwaitingCluster:
             raise UsageError(f"the store {self._settings.name} is closed")
         loop = asyncio.get_running_loop()
         if loop not in self._loops:
-            for left in [other for other in self._loops if other.is_closed()]:
-                self._loops.pop(left, None)
+            take_ended(self._loops)
             self._loops[loop] = _Nodes(loop, self._make, self._settings, self._known)
         return self._loops[loop]
 

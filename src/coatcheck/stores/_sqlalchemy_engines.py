@@ -19,6 +19,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, Pool, QueuePool
 
 from coatcheck.core.outage import Outage
 from coatcheck.errors import ConfigurationError, UsageError, WrongFace
+from coatcheck.stores._loops import take_ended
 from coatcheck.stores._sqlalchemy_errors import Trouble, trouble
 from coatcheck.stores._sqlalchemy_runner import Manner
 from coatcheck.stores._sqlalchemy_sockets import is_stale
@@ -124,8 +125,8 @@ class AwaitingEngines:
     def _first(self, loop: asyncio.AbstractEventLoop) -> AsyncEngine:
         if not self._is_open:
             raise _closed()
-        for left in [other for other in list(self._engines) if other.is_closed()]:
-            self._engines.pop(left).sync_engine.dispose(close=False)
+        for left in take_ended(self._engines):
+            left.sync_engine.dispose(close=False)
         engine, self._spare = self._spare or self._make(), None
         self._engines[loop] = engine
         return engine

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar, TypeVarTuple, cast
 
+from coatcheck.stores._loops import take_ended
 from coatcheck.stores._sqlite_file import FAILURES, PROBE, Cursor, busy, is_busy, translated
 from coatcheck.stores._sqlite_pool import Pool, tell_of_forks
 from coatcheck.stores._sqlite_waiting import Line, Work, Writer, commit, log_upkeep, promise
@@ -152,8 +153,7 @@ class Awaiting:
     def _stand_in_line(self, work: Work) -> None:
         loop = asyncio.get_running_loop()
         if loop not in self._lines:
-            for left in [other for other in list(self._lines) if other.is_closed()]:
-                self._lines.pop(left, None)
+            take_ended(self._lines)
             self._lines[loop] = Line(loop, self._attempt, partial(self._lines.pop, loop, None))
         self._lines[loop].join(work, self._busy_timeout)
 
