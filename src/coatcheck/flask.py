@@ -6,31 +6,24 @@ What Flask documents goes on as documented: `session.permanent`, `new`, `modifie
 `test_client().session_transaction()`. Changes inside a value are noticed without `session.modified = True`.
 """
 
-from collections.abc import Mapping
-from datetime import timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from flask import Flask, Request, Response, current_app, got_request_exception, has_request_context, request
 from flask.sessions import SessionInterface, SessionMixin
 
 from coatcheck import startup, visit
+from coatcheck._flasklike import Words, dress, refresh, settings, store_of
 from coatcheck.configure import configure
-from coatcheck.core.cookies import CookieSettings
-from coatcheck.core.policy import DAY, Timeouts
 from coatcheck.core.ports import Backend, Store
-from coatcheck.core.record import Lifetime
-from coatcheck.core.secret import Secret, normalise
 from coatcheck.core.session import CookieAction
-from coatcheck.errors import ConfigurationError, SessionError
+from coatcheck.errors import SessionError
 from coatcheck.exchange import Exchange
 from coatcheck.faces import Session
 from coatcheck.manager import SessionManager
 from coatcheck.wsgi import KEY, Body, arrival_of, commit, finish, get_session, log_out
 
 __all__ = ["CoatCheck", "FlaskSession", "get_session"]
-
-_SAYS: Final = {"SESSION_COOKIE_HTTPONLY": "http_only", "SESSION_COOKIE_PARTITIONED": "partitioned"}
 
 
 class CoatCheck:
@@ -63,14 +56,9 @@ class CoatCheck:
 
     def init_app(self, app: Flask) -> None:
         """Give this application its sessions."""
-        options = dict(self._options)
-        secret: Secret = options.pop("secret", None) or _secret(app, options)
-        if options.get("cookie") is None:
-            options["cookie"] = _cookie(app)
-        if options.get("timeouts") is None:
-            options["timeouts"] = _timeouts(app)  # None: what the cookie promises, or the default
+        secret, options = settings(app.config, Flask.default_config, self._options)
         configured = configure(secret, options)
-        store = self._store if self._store is not None else app.config.get("SESSION_STORE") or "memory:"
+        store = self._store if self._store is not None else store_of(app.config)
         sessions = SessionManager(
             store,
             options=configured.options,
@@ -88,37 +76,11 @@ class CoatCheck:
         got_request_exception.connect(_mark_as_failed, app)
 
 
-class FlaskSession(Session[Any], SessionMixin):
+class FlaskSession(Words, Session[Any], SessionMixin):  # type: ignore[override]  # Flask has a constant for `new`
     """`flask.session`: everything `coatcheck.Session` has, with the words of Flask."""
 
     _failed_with: CookieAction | None = None
     """What to tell the browser of a request that failed: decided when it did."""
-
-    @property
-    def permanent(self) -> bool:
-        """Whether the browser keeps the cookie when it closes: it, and the session, then last for PERMANENT_SESSION_LIFETIME."""
-        lifetime = self._current_lifetime()
-        return lifetime is not None and lifetime.persistent
-
-    @permanent.setter
-    def permanent(self, value: bool) -> None:
-        if value != self.permanent:  # it is often set on every request: then nothing changes
-            idle = self._flows.options.timeouts.remember if value else None
-            self._set_lifetime(Lifetime(idle=idle, persistent=value))  # type: ignore[arg-type]  # seconds by now
-
-    @property
-    def new(self) -> bool:  # type: ignore[override]  # Flask has a constant where it does not know
-        """True if nothing is stored for this session yet."""
-        return self.is_new
-
-    @property
-    def accessed(self) -> bool:
-        """True once anything was read or written, or `flask.session` was looked up: the response then says `Vary: Cookie`."""
-        return self._accessed
-
-    @accessed.setter
-    def accessed(self, value: bool) -> None:
-        self._accessed = value
 
 
 class _Interface(SessionInterface):
@@ -146,17 +108,11 @@ class _Interface(SessionInterface):
             # Too late for Flask's error handling, which has had its turn: do what it would have done.
             _replace(response, app.make_response(app.handle_user_exception(error)))
             cookie = CookieAction.NONE
-        _dress(response, session, cookie)
+        dress(response.headers, session, cookie)
         self._stream(session, response)
 
     def _commit(self, app: Flask, session: FlaskSession) -> CookieAction:
-        record, flows = session._known(), session._flows
-        if record is not None and record.lifetime is not None and record.lifetime.persistent:
-            overdue = session._at - record.seen_at >= float(flows.options.timeouts.touch)  # type: ignore[arg-type]  # seconds by now
-            if overdue and app.config["SESSION_REFRESH_EACH_REQUEST"]:
-                session._reissue = session._meant = (
-                    True  # the deadline moves, so the browser should hear of it
-                )
+        refresh(session, app.config)
         return commit(self.sessions, session)
 
     def _stream(self, session: FlaskSession, response: Response) -> None:
@@ -172,53 +128,6 @@ class _Interface(SessionInterface):
 
         pieces: Any = response.response
         response.response = Body(pieces, lambda: finish(self.sessions, session), fail)
-
-
-def _secret(app: Flask, options: Mapping[str, Any]) -> Secret:
-    fallbacks = app.config.get("SECRET_KEY_FALLBACKS") or []
-    if not isinstance(fallbacks, list | tuple):
-        raise ConfigurationError(
-            f"SECRET_KEY_FALLBACKS is of type {type(fallbacks).__name__}: give a list of the keys that SECRET_KEY had before"
-        )
-    insecure_dev = bool(options.get("insecure_dev", False))
-    first = normalise(app.config.get("SECRET_KEY"), setting="SECRET_KEY", insecure_dev=insecure_dev)
-    if not fallbacks:
-        return list(first)
-    older = normalise(list(fallbacks), setting="SECRET_KEY_FALLBACKS", insecure_dev=insecure_dev)
-    return [*first, *older]
-
-
-def _set(app: Flask, name: str) -> Any:
-    """A setting whose value differs from Flask's default; None if nobody set it."""
-    value = app.config.get(name)
-    return None if value == Flask.default_config.get(name) else value
-
-
-def _cookie(app: Flask) -> CookieSettings:
-    given: dict[str, Any] = {
-        "name": _set(app, "SESSION_COOKIE_NAME"),
-        "domain": _set(app, "SESSION_COOKIE_DOMAIN") or None,  # False, in older manuals
-        "path": _set(app, "SESSION_COOKIE_PATH") or _set(app, "APPLICATION_ROOT"),
-        "secure": _set(app, "SESSION_COOKIE_SECURE"),
-        "same_site": _set(app, "SESSION_COOKIE_SAMESITE"),
-        **{ours: _set(app, theirs) for theirs, ours in _SAYS.items()},
-    }
-    try:
-        return CookieSettings(**{word: value for word, value in given.items() if value is not None})
-    except ConfigurationError as error:
-        raise ConfigurationError(f"SESSION_COOKIE_…: {error}") from error
-
-
-def _timeouts(app: Flask) -> Timeouts | None:
-    """Flask refuses a cookie older than PERMANENT_SESSION_LIFETIME, permanent or not: whoever sets it means all sessions."""
-    given = app.permanent_session_lifetime
-    if given == Flask.default_config["PERMANENT_SESSION_LIFETIME"]:
-        return None
-    if given <= timedelta(0):
-        raise ConfigurationError(
-            f"PERMANENT_SESSION_LIFETIME={given!r}: give seconds or a timedelta, more than 0"
-        )
-    return Timeouts(idle=given, remember=given, absolute=max(given, timedelta(seconds=30 * DAY)))
 
 
 def _refuse(error: Any) -> Response:
@@ -245,18 +154,3 @@ def _replace(response: Response, other: Response) -> None:
     response.call_on_close(other.close)
     response.response, response.status, response.headers = other.response, other.status, other.headers
     response.direct_passthrough = other.direct_passthrough
-
-
-def _dress(response: Response, session: FlaskSession, cookie: CookieAction) -> None:
-    """Put what must be said into the response's headers."""
-    if cookie is CookieAction.NONE and not session._accessed:
-        return
-    headers = response.headers
-    vary, cache = ", ".join(headers.getlist("Vary")), ", ".join(headers.getlist("Cache-Control"))
-    reply = visit.reply(session, cookie, vary=vary or None, cache_control=cache or None)
-    if reply.vary is not None:
-        headers.set("Vary", reply.vary)
-    if reply.cache_control is not None:
-        headers.set("Cache-Control", reply.cache_control)
-    if reply.set_cookie is not None:
-        headers.add("Set-Cookie", reply.set_cookie)
