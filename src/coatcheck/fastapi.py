@@ -72,16 +72,16 @@ def RecentLogin(within: str | timedelta) -> Any:
     """A dependency for sensitive acts (ASVS 7.5.3): who the user is must have been proved within this time, "10m" or
     a timedelta.
 
-    401 without a login; 403 with `{"error": "reauth_required"}` if it was longer ago. Raises ConfigurationError at
-    start-up for a time it cannot read.
+    401 without a login; 403 with `{"error": "reauth_required"}` if it was longer ago, or only remembered. Raises
+    ConfigurationError at start-up for a time it cannot read.
     """
     limit = _duration(within)
 
     async def recent(session: SessionDep) -> None:
-        if session.user_id is None or session.authenticated_at is None:
+        if session.user_id is None:
             raise _unauthorized()
-        now = datetime.fromtimestamp(session._flows.clock.time(), UTC)
-        if now - session.authenticated_at > limit:
+        now, proved = datetime.fromtimestamp(session._flows.clock.time(), UTC), session.authenticated_at
+        if proved is None or now - proved > limit:
             raise HTTPException(403, {"error": "reauth_required", "max_age": int(limit.total_seconds())})
 
     return Depends(recent)

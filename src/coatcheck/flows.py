@@ -45,6 +45,7 @@ class Device(msgspec.Struct, frozen=True):
     last_seen_at: datetime
     expires_at: datetime
     authenticated_at: datetime | None
+    """When the user proved who they are; None if the login was only remembered (`method="remembered"`)."""
     method: str
     user_agent: str
     address: str
@@ -52,7 +53,7 @@ class Device(msgspec.Struct, frozen=True):
 
 
 def _device(record: Record) -> Device:
-    login, authenticated = record.login, record.authenticated_at
+    login, authenticated = record.login, record.proved_at
     return Device(
         handle=record.key,
         user_id=record.user_id,

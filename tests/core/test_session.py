@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 from coatcheck.core import codec
 from coatcheck.core.ids import Ticket
 from coatcheck.core.merge import NO_CHANGES
-from coatcheck.core.record import Lifetime, Login
+from coatcheck.core.record import REMEMBERED, Lifetime, Login
 from coatcheck.core.session import BaseSession, Phase, Standing
 from coatcheck.errors import ConfigurationError, CorruptRecord, TooLate, UnstorableValue, UsageError
 from coatcheck.faces import Session
@@ -554,6 +554,11 @@ def test_what_a_stored_login_says_of_itself() -> None:
     assert session.expires_at == session.cookie.expires == datetime.fromtimestamp(NOW + 3600, UTC)
     assert session.handle == session.id == "locator-of-what-is-stored"
     assert not session.is_new
+
+
+def test_a_login_that_was_only_remembered_proves_nothing() -> None:
+    session = live(user_id="42", authenticated_at=NOW - 60, login=Login(method=REMEMBERED))
+    assert (session.user_id, session.authenticated_at) == ("42", None)
 
 
 def test_what_a_new_session_says_of_itself() -> None:

@@ -58,6 +58,10 @@ def shop(**options: Any) -> FastAPI:
     async def login(session: SessionDep, user: int = 42) -> None:
         session.login(user)
 
+    @app.post("/remembered")
+    async def remembered(session: SessionDep) -> None:
+        session.login(42, method="remembered")
+
     @app.get("/me")
     async def me(user: CurrentUser) -> dict[str, str]:
         return {"user": user}
@@ -123,6 +127,8 @@ def test_a_recent_login_is_asked_for_again_when_it_is_no_longer_recent() -> None
     assert (refused.status_code, refused.json()["detail"]["error"]) == (403, "reauth_required")
     browser.post("/login")
     assert browser.post("/email").json() == "changed"
+    browser.post("/remembered")
+    assert (browser.get("/me").status_code, browser.post("/email").status_code) == (200, 403)
 
 
 @pytest.mark.parametrize("within", ["", "10", "0m", "10 m", "ten minutes", 600])

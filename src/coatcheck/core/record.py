@@ -7,9 +7,14 @@ Nothing here can be part of a cycle, so the garbage collector is told not to loo
 sessions would be walked through at every full collection.
 """
 
+from typing import Final
+
 import msgspec
 
-__all__ = ["Ended", "Lifetime", "Login", "Record", "Renewal"]
+__all__ = ["REMEMBERED", "Ended", "Lifetime", "Login", "Record", "Renewal"]
+
+REMEMBERED: Final = "remembered"
+"""The method of a login that proves nothing: a cookie for "remember me" said who it is. Nobody typed a password."""
 
 VERSIONS_KEPT = 16
 """How many writers' tokens a record remembers, so that a retry after a lost reply recognises its own write (rule 7)."""
@@ -72,6 +77,11 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     @property
     def version(self) -> str:
         return self.versions[0]
+
+    @property
+    def proved_at(self) -> float | None:
+        """When the user last proved who they are; None also for a login that was only remembered."""
+        return None if self.login is not None and self.login.method == REMEMBERED else self.authenticated_at
 
     def __repr__(self) -> str:
         return f"<Record {self.key} of {self.user_id!r}, {len(self.data)} bytes>"

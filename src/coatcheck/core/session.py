@@ -246,8 +246,9 @@ class BaseSession(Tracked):
     def login(self, user_id: UserId, *, method: str = "pwd", remember: bool = False) -> None:
         """Make this the session of `user_id`: a new id at commit, the old one opens nothing any more (ASVS 7.2.4).
 
-        `user_id` is kept as text. `method` is recorded (RFC 8176 has names: "pwd", "otp", "hwk"…). With `remember`
-        the cookie outlives the browser. If another user was logged in here, this begins a session of its own from
+        `user_id` is kept as text. `method` is recorded (RFC 8176 has names: "pwd", "otp", "hwk"…); "remembered" is a
+        login that proves nothing, such as by a cookie of your own: it leaves `authenticated_at` at None. With
+        `remember` the cookie outlives the browser. If another user was logged in here, this begins a session of its own from
         this request's changes (rule 5).
         """
         self._announce("login()")
@@ -332,10 +333,10 @@ class BaseSession(Tracked):
 
     @property
     def authenticated_at(self) -> datetime | None:
-        """When the user last proved who they are; None without a login."""
+        """When the user last proved who they are; None without a login, and for one that was only remembered."""
         self._open()
         record = self._known()
-        return _datetime(record.authenticated_at) if record else None
+        return _datetime(record.proved_at) if record else None
 
     @property
     def created_at(self) -> datetime | None:
