@@ -6,6 +6,7 @@ What Flask documents goes on as documented: `session.permanent`, `new`, `modifie
 `test_client().session_transaction()`. Changes inside a value are noticed without `session.modified = True`.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,16 +15,18 @@ from flask.sessions import SessionInterface, SessionMixin
 
 from coatcheck import startup, visit
 from coatcheck._flasklike import Words, dress, refresh, settings, store_of
+from coatcheck._flasklogin import LoginKeys
 from coatcheck.configure import configure
+from coatcheck.core.identity import identified
 from coatcheck.core.ports import Backend, Store
-from coatcheck.core.session import CookieAction
+from coatcheck.core.session import CookieAction, UserId
 from coatcheck.errors import SessionError
 from coatcheck.exchange import Exchange
 from coatcheck.faces import Session
 from coatcheck.manager import SessionManager
 from coatcheck.wsgi import KEY, Body, arrival_of, commit, finish, get_session, log_out
 
-__all__ = ["CoatCheck", "FlaskSession", "get_session"]
+__all__ = ["CoatCheck", "FlaskLogin", "FlaskSession", "get_session"]
 
 
 class CoatCheck:
@@ -40,6 +43,7 @@ class CoatCheck:
     HTTPS, and SameSite=Lax. To insist on such a value, say `cookie=CookieSettings(name="session", secure=False)`.
 
     store        a URL or a store, in place of SESSION_STORE
+    identity     which keys stand for the login: Flask-Login's (`FlaskLogin()`) if it is left out, none if it is None
     options      in place of the configuration: as for `coatcheck.wsgi.SessionMiddleware`, `secret`, `cookie`, `proxy`…
 
     Raises ConfigurationError or WeakSecret in `init_app`. Whoever uses `flask.session` while the store cannot be reached is
@@ -56,7 +60,8 @@ class CoatCheck:
 
     def init_app(self, app: Flask) -> None:
         """Give this application its sessions."""
-        secret, options = settings(app.config, Flask.default_config, self._options)
+        options: dict[str, Any] = {"identity": FlaskLogin(), **self._options}
+        secret, options = settings(app.config, Flask.default_config, options)
         configured = configure(secret, options)
         store = self._store if self._store is not None else store_of(app.config)
         sessions = SessionManager(
@@ -76,6 +81,24 @@ class CoatCheck:
         got_request_exception.connect(_mark_as_failed, app)
 
 
+def FlaskLogin(
+    *,
+    to_user_id: Callable[[Any], UserId] | None = None,
+    from_user_id: Callable[[str], Any] | None = None,
+    method: str = "pwd",
+) -> LoginKeys:
+    """The identity of an application with Flask-Login: what `CoatCheck` takes unless `identity=` says otherwise.
+
+    to_user_id    makes the user id of what the user's `get_id()` returns; a str, an int or a UUID is one already
+    from_user_id  makes what `user_loader` gets of the user id, which is text
+    method        what a login by `login_user()` is recorded as
+
+    `login_user()` and `confirm_login()` are then `session.login()`, `logout_user()` ends the session on the server and keeps
+    the other keys in a new one.
+    """
+    return LoginKeys(_client, to_user_id=to_user_id, from_user_id=from_user_id, method=method)
+
+
 class FlaskSession(Words, Session[Any], SessionMixin):  # type: ignore[override]  # Flask has a constant for `new`
     """`flask.session`: everything `coatcheck.Session` has, with the words of Flask."""
 
@@ -88,11 +111,12 @@ class _Interface(SessionInterface):
 
     def __init__(self, sessions: SessionManager, exchange: Exchange) -> None:
         self.sessions, self.exchange = sessions, exchange
+        self._kind = identified(FlaskSession, sessions.flows.options.identity)
 
     def open_session(self, app: Flask, request: Request) -> FlaskSession:
         environ = request.environ
         session = visit.arrive(
-            lambda ticket: self.sessions.prepared(FlaskSession(), ticket),
+            lambda ticket: self.sessions.prepared(self._kind(), ticket),
             self.exchange,
             partial(arrival_of, environ),
             self.sessions.flows.clock.time(),
@@ -128,6 +152,13 @@ class _Interface(SessionInterface):
 
         pieces: Any = response.response
         response.response = Body(pieces, lambda: finish(self.sessions, session), fail)
+
+
+def _client() -> str | None:
+    """The client that is asking, as Flask-Login's manager identifies it, custom generators too."""
+    manager = getattr(current_app, "login_manager", None) if has_request_context() else None
+    generator = getattr(manager, "_session_identifier_generator", None)
+    return None if generator is None else generator()
 
 
 def _refuse(error: Any) -> Response:

@@ -26,7 +26,7 @@ from coatcheck.core import codec
 from coatcheck.core.ids import Ticket
 from coatcheck.core.merge import NO_CHANGES
 from coatcheck.core.record import REMEMBERED, Lifetime, Login
-from coatcheck.core.session import BaseSession, Phase, Standing
+from coatcheck.core.session import OF_LOGIN, BaseSession, Phase, Standing
 from coatcheck.errors import ConfigurationError, CorruptRecord, TooLate, UnstorableValue, UsageError
 from coatcheck.faces import Session
 from coatcheck.manager import SessionManager
@@ -559,6 +559,16 @@ def test_what_a_stored_login_says_of_itself() -> None:
 def test_a_login_that_was_only_remembered_proves_nothing() -> None:
     session = live(user_id="42", authenticated_at=NOW - 60, login=Login(method=REMEMBERED))
     assert (session.user_id, session.authenticated_at) == ("42", None)
+
+
+def test_the_next_login_leaves_behind_what_was_said_of_the_one_before() -> None:
+    session = live({OF_LOGIN + "stale": True, "cart": 1}, user_id="42", authenticated_at=NOW, login=Login())
+    session.login("42")
+    session[OF_LOGIN + "own"] = True
+    assert dict(session) == {"cart": 1, OF_LOGIN + "own": True}
+    assert settled(session) == {"cart": 1, OF_LOGIN + "own": True}
+    session._sign_out()
+    assert dict(session) == {"cart": 1}
 
 
 def test_what_a_new_session_says_of_itself() -> None:

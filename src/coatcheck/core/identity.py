@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 from coatcheck.core.merge import MISSING
-from coatcheck.core.session import BaseSession, UserId
+from coatcheck.core.session import OF_LOGIN, BaseSession, UserId
 from coatcheck.errors import ConfigurationError, UsageError
 
 __all__ = ["Identity", "UserKey", "identified"]
@@ -72,8 +72,13 @@ class UserKey:
             return MISSING
         return user_id if self._from is None else self._from(user_id)
 
+    def user_id_of(self, value: Any) -> UserId:
+        """The user id that is meant by assigning this."""
+        user_id: UserId = value if self._to is None else self._to(value)
+        return user_id
+
     def write(self, session: BaseSession, key: str, value: Any) -> None:
-        user_id = value if self._to is None else self._to(value)
+        user_id = self.user_id_of(value)
         if session.user_id is None or str(user_id) != session.user_id:
             session.login(user_id, method=self._method)
 
@@ -99,7 +104,7 @@ class _Identified(BaseSession):
 
     def _keys(self) -> list[str]:
         mine = self._identity.keys
-        stored = [key for key in super()._keys() if key not in mine]
+        stored = [key for key in super()._keys() if key not in mine and not key.startswith(OF_LOGIN)]
         return [*(key for key in mine if key in self), *stored]
 
     def __setitem__(self, key: str, value: Any) -> None:

@@ -6,7 +6,7 @@ that act at once (`save`, `reload`, `take`, `destroy`) need a store and live in 
 
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from msgspec.structs import replace
@@ -19,6 +19,7 @@ from coatcheck.core.tracked import IMMUTABLE, Tracked
 from coatcheck.errors import CorruptRecord, StoreError, TooLate, UsageError
 
 __all__ = [
+    "OF_LOGIN",
     "BaseSession",
     "CookieAction",
     "Intent",
@@ -31,6 +32,8 @@ __all__ = [
 
 UserId = str | int | UUID
 """What names a user; kept as text."""
+OF_LOGIN: Final = "_login:"
+"""How keys begin that say something of one login: the next login leaves them behind, whichever framework it is made in."""
 
 
 class CookieAction(Enum):
@@ -252,6 +255,8 @@ class BaseSession(Tracked):
         this request's changes (rule 5).
         """
         self._announce("login()")
+        for key in [key for key in Tracked._keys(self) if key.startswith(OF_LOGIN)]:
+            del self[key]
         address, user_agent = self._client()
         login = Login(method=method, remember=remember, user_agent=user_agent, address=address)
         self._login, self._meant = Intent(user_text(user_id), login), True
@@ -268,11 +273,12 @@ class BaseSession(Tracked):
     def _sign_out(self) -> None:
         """logout(), and what was in the session goes on in an anonymous one: where the login is one key among others."""
         record, lifetime = self._known(), self._current_lifetime()
-        rest = {key: self[key] for key in Tracked._keys(self)}
+        rest = {key: Tracked.get(self, key) for key in Tracked._keys(self) if not key.startswith(OF_LOGIN)}
         self.logout()
         if lifetime is not None and not (record and record.login and record.login.remember):
             self._set_lifetime(lifetime)
-        self.update(rest)
+        for key, value in rest.items():
+            Tracked.__setitem__(self, key, value)
 
     def touch(self) -> None:
         """Count this request as a sign of life now, and not only every `Timeouts.touch` seconds."""
