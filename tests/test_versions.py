@@ -15,7 +15,9 @@ def test_what_is_new_enough_is_passed_over() -> None:
 
 @pytest.mark.parametrize("oldest", ["99", "99.1", "99.0.1"])
 def test_what_is_too_old_is_told_with_the_fix(oldest: str) -> None:
-    with pytest.raises(ConfigurationError, match=rf"^flask 3.* is too old .* pip install -U 'flask>={oldest}'$"):
+    with pytest.raises(
+        ConfigurationError, match=rf"^flask 3.* is too old .* pip install -U 'flask>={oldest}'$"
+    ):
         need("flask", oldest)
 
 

@@ -65,7 +65,9 @@ class LoginKeys:
 
     def write(self, session: BaseSession, key: str, value: Any) -> None:
         """Every `login_user()` is a login, also of the same user: it proves anew who they are."""
-        if key == USER:
+        if key == USER and value is None:  # what Flask-Login takes for nobody
+            session.pop(key, None)
+        elif key == USER:
             session.login(self._user.user_id_of(value), method=self.method)
         elif key == CLIENT:
             Tracked.__setitem__(session, _CLIENT, value)

@@ -6,7 +6,7 @@ What Flask documents goes on as documented: `session.permanent`, `new`, `modifie
 `test_client().session_transaction()`. Changes inside a value are noticed without `session.modified = True`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,15 +16,18 @@ from flask.sessions import SessionInterface, SessionMixin
 from coatcheck import startup, visit
 from coatcheck._flasklike import Words, dress, refresh, settings, store_of
 from coatcheck._flasklogin import LoginKeys
+from coatcheck._versions import need
 from coatcheck.configure import configure
 from coatcheck.core.identity import identified
 from coatcheck.core.ports import Backend, Store
-from coatcheck.core.session import CookieAction, UserId
-from coatcheck.errors import SessionError
+from coatcheck.core.session import CookieAction, Phase, UserId
+from coatcheck.errors import ConfigurationError, SessionError
 from coatcheck.exchange import Exchange
 from coatcheck.faces import Session
 from coatcheck.manager import SessionManager
 from coatcheck.wsgi import KEY, Body, arrival_of, commit, finish, get_session, log_out
+
+need("flask", "3.0")
 
 __all__ = ["CoatCheck", "FlaskLogin", "FlaskSession", "get_session"]
 
@@ -46,7 +49,8 @@ class CoatCheck:
     identity     which keys stand for the login: Flask-Login's (`FlaskLogin()`) if it is left out, none if it is None
     options      in place of the configuration: as for `coatcheck.wsgi.SessionMiddleware`, `secret`, `cookie`, `proxy`…
 
-    Raises ConfigurationError or WeakSecret in `init_app`. Whoever uses `flask.session` while the store cannot be reached is
+    Raises ConfigurationError or WeakSecret in `init_app`; at the first request, if another extension has taken the sessions over
+    since. Whoever uses `flask.session` while the store cannot be reached is
     answered 503; a conflict under on_conflict="raise" is 409. `@app.errorhandler(StoreUnavailable)` and
     `@app.errorhandler(SessionConflict)` say it in your words.
     """
@@ -60,8 +64,10 @@ class CoatCheck:
 
     def init_app(self, app: Flask) -> None:
         """Give this application its sessions."""
+        _alone(app)
         options: dict[str, Any] = {"identity": FlaskLogin(), **self._options}
-        secret, options = settings(app.config, Flask.default_config, options)
+        config = {**app.config, "SECRET_KEY": app.secret_key}  # which a subclass may keep elsewhere
+        secret, options = settings(config, Flask.default_config, options)
         configured = configure(secret, options)
         store = self._store if self._store is not None else store_of(app.config)
         sessions = SessionManager(
@@ -73,7 +79,8 @@ class CoatCheck:
         )
         if configured.startup_check:
             startup.announce(sessions)
-        app.session_interface = _Interface(sessions, configured.exchange)
+        app.session_interface = interface = _Interface(sessions, configured.exchange)
+        app.before_request(partial(_still_alone, app, interface))
         app.extensions["coatcheck"] = sessions
         for error in visit.REFUSED:
             if error not in app.error_handler_spec[None][None]:
@@ -105,6 +112,13 @@ class FlaskSession(Words, Session[Any], SessionMixin):  # type: ignore[override]
     _failed_with: CookieAction | None = None
     """What to tell the browser of a request that failed: decided when it did."""
 
+    def _load_now(self) -> None:
+        """After the response, in a teardown say, whoever looks for the first time may: nothing of it can reach a cache."""
+        if self._phase is Phase.DONE:
+            self._load()
+        else:
+            super()._load_now()
+
 
 class _Interface(SessionInterface):
     """Where Flask asks for a session, and gives it back with the response."""
@@ -133,16 +147,17 @@ class _Interface(SessionInterface):
             _replace(response, app.make_response(app.handle_user_exception(error)))
             cookie = CookieAction.NONE
         dress(response.headers, session, cookie)
-        self._stream(session, response)
+        self._stream(app, session, response)
 
     def _commit(self, app: Flask, session: FlaskSession) -> CookieAction:
         refresh(session, app.config)
         return commit(self.sessions, session)
 
-    def _stream(self, session: FlaskSession, response: Response) -> None:
+    def _stream(self, app: Flask, session: FlaskSession, response: Response) -> None:
         """Let a streamed body change data until it ends."""
         if not response.is_streamed or response.direct_passthrough or session._failed_with is not None:
-            visit.depart(session)
+            if not _goes_on(app, request.environ):
+                visit.depart(session)
             return
         visit.started(session)
 
@@ -152,6 +167,41 @@ class _Interface(SessionInterface):
 
         pieces: Any = response.response
         response.response = Body(pieces, lambda: finish(self.sessions, session), fail)
+
+
+def _alone(app: Flask) -> None:
+    """Refuse an application that has sessions of another kind, or ours, already."""
+    if "coatcheck" in app.extensions:
+        raise ConfigurationError(
+            "CoatCheck(app) was called twice for this application: its sessions are there, remove one call"
+        )
+    if app.session_interface is not Flask.session_interface:
+        raise ConfigurationError(
+            f"app.session_interface is {_name(app.session_interface)} already: remove the extension that put it there"
+            " (Flask-Session's `Session(app)`, say), or leave CoatCheck out"
+        )
+
+
+def _still_alone(app: Flask, interface: SessionInterface) -> None:
+    """At the first request: raise if another extension was installed over ours. Then step aside."""
+    if app.session_interface is not interface:
+        raise ConfigurationError(
+            f"app.session_interface was replaced by {_name(app.session_interface)} after CoatCheck(app): remove one of the two"
+        )
+    before = app.before_request_funcs[None]
+    # Another list: this request is on its way through the one there was.
+    app.before_request_funcs[None] = [
+        function for function in before if getattr(function, "func", None) is not _still_alone
+    ]
+
+
+def _name(interface: SessionInterface) -> str:
+    return f"{type(interface).__module__}.{type(interface).__qualname__}"
+
+
+def _goes_on(app: Flask, environ: Mapping[str, Any]) -> bool:
+    """Whether a test client keeps the request open (`with client:`), to look at the session and take messages from it."""
+    return "werkzeug.debug.preserve_context" in environ and (app.testing or not app.debug)
 
 
 def _client() -> str | None:
