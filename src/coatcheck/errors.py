@@ -8,6 +8,7 @@ SessionError
 │   ├── TooLate                            the response's headers have left; this change could not reach the browser
 │   └── WrongFace                          a sync face was given an awaiting client, or the reverse
 ├── BadSignature                           a value that none of our keys signed; a request that brings one has no cookie
+├── InvalidToken                           a token that is not accepted; `reason` says why, for the log (HTTP 401)
 ├── UnstorableValue (also TypeError)       a value that would not come back equal and of the same type
 ├── SchemaMismatch (also ValueError)        stored data that does not fit the configured schema
 ├── SessionTooLarge (also ValueError)      more data than the configured limit
@@ -29,6 +30,7 @@ __all__ = [
     "ConfigurationError",
     "CookieTooLarge",
     "CorruptRecord",
+    "InvalidToken",
     "LoginRefused",
     "OutsideRequest",
     "ReplyLost",
@@ -81,6 +83,15 @@ class BadSignature(SessionError):
 
     def __init__(self) -> None:
         super().__init__("the signature is not one of ours")
+
+
+class InvalidToken(SessionError):
+    """A token that is not accepted. Whoever sent it is told that and no more (checklist 160); nothing of it is repeated here."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the token is not accepted: {reason}")
+        self.reason = reason
+        """A word or two, for logs and metrics: malformed, too_large, algorithm, unknown_key, signature, expired…"""
 
 
 class UnstorableValue(SessionError, TypeError):

@@ -1,17 +1,20 @@
 """Timeouts, and the arithmetic of deadlines. Pure: `now` comes in, a deadline goes out."""
 
 import math
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, NamedTuple
 
 from coatcheck.errors import ConfigurationError
 
-__all__ = ["Seconds", "Timeouts", "seconds"]
+__all__ = ["Seconds", "Timeouts", "duration", "seconds"]
 
 DAY: Final = 86_400.0
 MILLISECONDS_FROM: Final = 86_400_000
 """From here on a number of seconds (2.7 years) is far likelier a number of milliseconds."""
+_WITH_UNIT: Final = re.compile(r"([0-9]{1,6})([smhd])")
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def seconds(value: float | timedelta, *, setting: str) -> float:
@@ -31,6 +34,18 @@ def seconds(value: float | timedelta, *, setting: str) -> float:
     if not (math.isfinite(value) and value > 0):
         raise ConfigurationError(f"{setting}={value!r}: a duration must be positive and finite")
     return float(value)
+
+
+def duration(value: str | float | timedelta, *, setting: str) -> float:
+    """The same, also from a number with its unit: "30s", "10m", "12h", "30d"."""
+    if not isinstance(value, str):
+        return seconds(value, setting=setting)
+    found = _WITH_UNIT.fullmatch(value)
+    if found is None or int(found[1]) == 0:
+        raise ConfigurationError(
+            f"{setting}={value!r}: give a number and s, m, h or d, such as '10m', or seconds, or a timedelta"
+        )
+    return float(int(found[1]) * _UNITS[found[2]])
 
 
 class Seconds(NamedTuple):
