@@ -12,7 +12,7 @@ A service that has only the public keys needs nothing but this. Claims of your o
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Annotated, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Generic
 
 import msgspec
 
@@ -61,7 +61,14 @@ class AccessClaims(msgspec.Struct, frozen=True, kw_only=True):
         return frozenset(self.scope.split())
 
 
-C = TypeVar("C", bound=AccessClaims)
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    C = TypeVar("C", bound=AccessClaims, default=AccessClaims)
+else:
+    from typing import TypeVar
+
+    C = TypeVar("C", bound=AccessClaims)
 
 
 class TokenVerifier(Generic[C]):

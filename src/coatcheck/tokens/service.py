@@ -1,0 +1,208 @@
+"""Tokens as an application meets them: one line a method, sync and async, over the same sessions as the cookies.
+
+    tokens = AsyncTokens(sessions, keys=KeyRing.from_env("JWT_KEYS"), issuer="https://id.example", audience="api")
+    pair = await tokens.issue(user.id, scope="orders:read")
+    claims = tokens.verify(bearer)                       # no I/O; raises InvalidToken(reason=…)
+    pair = await tokens.refresh(pair.refresh_token)      # rotates; a token that is used twice ends its family
+
+`sessions` is an AsyncSessionManager (AsyncTokens) or a SessionManager (Tokens).
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Generic, Protocol
+
+from coatcheck.core.ids import RandomIds
+from coatcheck.core.policy import duration
+from coatcheck.core.record import Login
+from coatcheck.core.session import UserId, user_text
+from coatcheck.core.stepping import run_now
+from coatcheck.errors import ConfigurationError
+from coatcheck.tokens.access import AccessClaims, TokenVerifier
+from coatcheck.tokens.family import Family
+from coatcheck.tokens.grants import Grants, Pair, Times
+from coatcheck.tokens.keys import KeyRing
+
+__all__ = ["AsyncTokens", "Sessions", "Tokens"]
+
+Duration = str | float | timedelta
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    C = TypeVar("C", bound=AccessClaims, default=AccessClaims)
+else:
+    from typing import TypeVar
+
+    C = TypeVar("C", bound=AccessClaims)
+_OURS = frozenset(
+    {"iss", "sub", "aud", "exp", "iat", "nbf", "jti", "client_id", "sid", "scope", "auth_time", "amr"}
+)
+
+
+class Sessions(Protocol):
+    """What tokens want of a session manager."""
+
+    flows: Any
+
+
+class _Service(Generic[C]):
+    """Tokens of one issuer for one audience: what both faces are made with."""
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        *,
+        keys: KeyRing,
+        issuer: str,
+        audience: str,
+        access_ttl: Duration = "10m",
+        refresh_ttl: Duration = "30d",
+        idle_ttl: Duration = "14d",
+        grace: Duration = 10,
+        leeway: Duration = 10,
+        schema: type[C] = AccessClaims,  # type: ignore[assignment]  # the default of a type variable
+    ) -> None:
+        flows = sessions.flows
+        times = Times(
+            duration(access_ttl, setting="access_ttl"),
+            duration(refresh_ttl, setting="refresh_ttl"),
+            duration(idle_ttl, setting="idle_ttl"),
+            0.0 if grace == 0 else duration(grace, setting="grace"),
+        )
+        if times.access > 3600:
+            raise ConfigurationError(
+                f"access_ttl={access_ttl!r}: at most an hour; a refresh is what makes a login last"
+            )
+        if times.grace > 60:
+            raise ConfigurationError(
+                f"grace={grace!r}: at most 60 seconds; it is for two tabs, not for a second client"
+            )
+        keys.signer  # noqa: B018  # raises if none can sign
+        clock, options = flows.clock, flows.options
+        self.verifier: TokenVerifier[C] = TokenVerifier(
+            keys,
+            issuer=issuer,
+            audience=audience,
+            max_lifetime=times.access,
+            leeway=leeway,
+            schema=schema,
+            clock=clock.time,
+        )
+        self._grants = Grants(
+            flows.store,
+            keys=keys,
+            issuer=issuer,
+            audience=audience,
+            times=times,
+            clock=clock.time,
+            monotonic=clock.monotonic,
+            source=RandomIds(),
+            limit=options.max_sessions,
+            evict=options.at_limit == "evict_oldest",
+            on_event=options.on_event,
+        )
+
+    def verify(self, token: str) -> C:
+        """The claims of an access token. No I/O. Raises InvalidToken, and nothing else whatever is passed."""
+        return self.verifier.verify(token)
+
+
+def _family(
+    client_id: str, scope: str, audience: str | None, claims: Mapping[str, Any] | None, amr: Sequence[str]
+) -> Family:
+    if not client_id:
+        raise ConfigurationError("client_id: give the name of the client that the tokens are for")
+    if wrong := _OURS & (claims or {}).keys():
+        raise ConfigurationError(
+            f"claims: {', '.join(sorted(wrong))} cannot be set: they are what makes the token good"
+        )
+    words = " ".join(scope.split())
+    return Family(client_id, "", words, audience or "", tuple(amr), dict(claims or {}))
+
+
+class Tokens(_Service[C]):
+    """Tokens in sync code. `sessions` is a SessionManager.
+
+    keys         the first that can sign signs
+    issuer       the name of this service in `iss`
+    audience     who the tokens are for; a token may say otherwise (`issue(audience=…)`)
+    access_ttl   how long an access token is good: seconds, a timedelta, or "10m"; at most an hour
+    refresh_ttl  how long a login lives, whatever is refreshed
+    idle_ttl     how long it lives without a refresh
+    grace        for how long the refresh token before the present one may come again, with the same answer: what two tabs need,
+                 or a reply that was lost. 0 is strict (ASVS 10.4.5): such a tab logs its user out
+    leeway       how wrong a clock may be
+    schema       a class with claims of your own, derived from AccessClaims
+
+    Raises ConfigurationError.
+    """
+
+    def issue(
+        self,
+        user_id: UserId,
+        *,
+        client_id: str = "web",
+        scope: str = "",
+        audience: str | None = None,
+        claims: Mapping[str, Any] | None = None,
+        method: str = "pwd",
+        user_agent: str = "",
+        address: str = "",
+    ) -> Pair:
+        """Log a user in by tokens. Raises LoginRefused as `session.save()` of a login does."""
+        family = _family(client_id, scope, audience, claims, (method,))
+        return run_now(self._grants.issue(user_text(user_id), family, _login(method, user_agent, address)))
+
+    def refresh(
+        self,
+        token: str,
+        *,
+        client_id: str | None = None,
+        scope: str | None = None,
+        claims: Mapping[str, Any] | None = None,
+    ) -> Pair:
+        """The next pair. Raises InvalidToken: its `reason` is for the log, and `invalid_grant` for the client."""
+        return run_now(self._grants.refresh(token, client_id=client_id, scope=scope, claims=claims))
+
+    def revoke(self, token: str) -> bool:
+        """End the login that a refresh token belongs to. Returns whether there was one."""
+        return run_now(self._grants.revoke(token))
+
+
+class AsyncTokens(_Service[C]):
+    """Tokens in async code. `sessions` is an AsyncSessionManager; everything else as described for `Tokens`."""
+
+    async def issue(
+        self,
+        user_id: UserId,
+        *,
+        client_id: str = "web",
+        scope: str = "",
+        audience: str | None = None,
+        claims: Mapping[str, Any] | None = None,
+        method: str = "pwd",
+        user_agent: str = "",
+        address: str = "",
+    ) -> Pair:
+        """Log a user in by tokens. Raises LoginRefused as `session.save()` of a login does."""
+        family = _family(client_id, scope, audience, claims, (method,))
+        return await self._grants.issue(user_text(user_id), family, _login(method, user_agent, address))
+
+    async def refresh(
+        self,
+        token: str,
+        *,
+        client_id: str | None = None,
+        scope: str | None = None,
+        claims: Mapping[str, Any] | None = None,
+    ) -> Pair:
+        """The next pair. Raises InvalidToken: its `reason` is for the log, and `invalid_grant` for the client."""
+        return await self._grants.refresh(token, client_id=client_id, scope=scope, claims=claims)
+
+    async def revoke(self, token: str) -> bool:
+        """End the login that a refresh token belongs to. Returns whether there was one."""
+        return await self._grants.revoke(token)
+
+
+def _login(method: str, user_agent: str, address: str) -> Login:
+    return Login(method=method, remember=True, user_agent=user_agent[:256], address=address)
