@@ -80,7 +80,7 @@ class Grants:
         on_event: Listener,
     ) -> None:
         self._commands = Commands(store)
-        self._keys, self._issuer, self._audience, self._times = keys, issuer, audience, times
+        self._keys, self._issuer, self._audience, self.times = keys, issuer, audience, times
         self._clock, self._monotonic, self._ids, self._on_event = clock, monotonic, source, on_event
         self._limit, self._evict = limit, evict
         self._prefixes = dict[str, str]()
@@ -89,7 +89,7 @@ class Grants:
         self, user_id: str, family: Family, login: Login, *, authenticated_at: float | None = None
     ) -> Pair:
         """Begin a family. Raises LoginRefused if the user's sessions were ended meanwhile, or there are too many."""
-        now, began, times = self._clock(), self._monotonic(), self._times
+        now, began, times = self._clock(), self._monotonic(), self.times
         part = families.first_part(self._ids)
         family = msgspec.structs.replace(family, current=families.digest(part), rotated_at=now)
         terms = Terms(stopwatch=lambda: self._monotonic() - began, limit=self._limit, evict=self._evict)
@@ -122,7 +122,7 @@ class Grants:
         claims: Mapping[str, Any] | None = None,
     ) -> Pair:
         """The next pair. Raises InvalidToken, and has used nothing up then; but a token that is used twice ends its family."""
-        presented, now, times = families.parse(token), self._clock(), self._times
+        presented, now, times = families.parse(token), self._clock(), self.times
         for _ in range(ATTEMPTS):
             record, family = await self._family(presented, now)
             worth = families.worth(record, family, presented, now, times.grace)
@@ -148,6 +148,11 @@ class Grants:
                 raise InvalidToken("revoked")
         raise StoreUnavailable(f"another writer was first {ATTEMPTS} times in a row; try again later")
 
+    async def lives(self, handle: str, user_id: str) -> bool:
+        """Whether the session of an access token is still its user's."""
+        found = await self._commands.load(handle, self._clock())
+        return isinstance(found, Record) and found.user_id == user_id
+
     async def revoke(self, token: str) -> bool:
         """End the family of a refresh token (RFC 7009). Returns whether there was one; whoever asks need not know."""
         try:
@@ -155,7 +160,7 @@ class Grants:
             record, family = await self._family(presented, now)
         except InvalidToken:
             return False
-        if families.worth(record, family, presented, now, self._times.grace) is Worth.FOREIGN:
+        if families.worth(record, family, presented, now, self.times.grace) is Worth.FOREIGN:
             return False
         return await self._end(record, now)
 
@@ -179,7 +184,7 @@ class Grants:
     def _pair(self, record: Record, family: Family, secret: str, part: str, now: float) -> Pair:
         return Pair(
             self._access(record, family, now),
-            int(self._times.access),
+            int(self.times.access),
             f"{record.key}.{secret!s}.{part!s}",
             family.scope,
         )
@@ -192,7 +197,7 @@ class Grants:
         claims = {
             **family.claims,
             "iss": self._issuer, "sub": record.user_id, "aud": family.audience or self._audience,
-            "exp": int(now + self._times.access), "iat": int(now), "jti": secrets.token_urlsafe(12),
+            "exp": int(now + self.times.access), "iat": int(now), "jti": secrets.token_urlsafe(12),
             "client_id": family.client_id, "sid": record.key,
         }  # fmt: skip
         if family.scope:

@@ -8,18 +8,20 @@
 `sessions` is an AsyncSessionManager (AsyncTokens) or a SessionManager (Tokens).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol
 
 from coatcheck.core.ids import RandomIds
 from coatcheck.core.policy import duration
+from coatcheck.core.ports import HEARTBEAT, Notice
 from coatcheck.core.record import Login
 from coatcheck.core.session import UserId, user_text
 from coatcheck.core.stepping import run_now
-from coatcheck.errors import ConfigurationError
+from coatcheck.errors import ConfigurationError, InvalidToken
 from coatcheck.tokens.access import AccessClaims, TokenVerifier
 from coatcheck.tokens.family import Family
+from coatcheck.tokens.feed import RevocationFeed, Standing
 from coatcheck.tokens.grants import Grants, Pair, Times
 from coatcheck.tokens.keys import KeyRing
 
@@ -44,6 +46,8 @@ class Sessions(Protocol):
 
     flows: Any
 
+    def watch(self, tell: Callable[[Notice], None], *, handle: str | None = None) -> Callable[[], None]: ...
+
 
 class _Service(Generic[C]):
     """Tokens of one issuer for one audience: what both faces are made with."""
@@ -60,6 +64,8 @@ class _Service(Generic[C]):
         idle_ttl: Duration = "14d",
         grace: Duration = 10,
         leeway: Duration = 10,
+        max_lag: Duration = 15,
+        when_unsure: Literal["check_store", "fail_closed"] = "check_store",
         schema: type[C] = AccessClaims,  # type: ignore[assignment]  # the default of a type variable
     ) -> None:
         flows = sessions.flows
@@ -77,6 +83,15 @@ class _Service(Generic[C]):
             raise ConfigurationError(
                 f"grace={grace!r}: at most 60 seconds; it is for two tabs, not for a second client"
             )
+        self._max_lag, self._when_unsure = duration(max_lag, setting="max_lag"), when_unsure
+        if self._max_lag <= HEARTBEAT:
+            raise ConfigurationError(
+                f"max_lag={max_lag!r}: more than {HEARTBEAT:g} seconds, in which a store may be silent"
+            )
+        if when_unsure not in ("check_store", "fail_closed"):
+            raise ConfigurationError(f"when_unsure={when_unsure!r}: give 'check_store' or 'fail_closed'")
+        self._watch, self._clock = sessions.watch, flows.clock
+        self._feed: RevocationFeed | None = None
         keys.signer  # noqa: B018  # raises if none can sign
         clock, options = flows.clock, flows.options
         self.verifier: TokenVerifier[C] = TokenVerifier(
@@ -102,9 +117,59 @@ class _Service(Generic[C]):
             on_event=options.on_event,
         )
 
+    def listen(self) -> Callable[[], None]:
+        """Have the store tell of sessions that end; returns what stops it. From here on `verify` refuses their tokens.
+
+        Under asyncio call it on the event loop, at start-up. Raises ConfigurationError if the store does not tell.
+        """
+        times, clock = self._grants.times, self._clock
+        feed = RevocationFeed(
+            keep_for=times.access + self.verifier.leeway,
+            max_lag=self._max_lag,
+            leeway=self.verifier.leeway,
+            time=clock.time,
+            monotonic=clock.monotonic,
+        )
+        stop = self._watch(feed.hear)
+        self._feed = feed
+        return stop
+
     def verify(self, token: str) -> C:
-        """The claims of an access token. No I/O. Raises InvalidToken, and nothing else whatever is passed."""
-        return self.verifier.verify(token)
+        """The claims of an access token. No I/O. Raises InvalidToken, and nothing else whatever is passed.
+
+        After `listen()` the token of a session that has ended is refused ("revoked"), and so is one that the feed cannot be
+        sure of ("unsure"): `authenticate` asks the store about those. Without it a token is good until it expires.
+        """
+        claims = self.verifier.verify(token)
+        if self._feed is not None and not self._is_sure(self._feed, claims):
+            raise InvalidToken("unsure")
+        return claims
+
+    def _is_sure(self, feed: RevocationFeed, claims: C) -> bool:
+        """Whether the feed knows that the session lives. Raises InvalidToken if it knows that it has ended."""
+        if claims.sid is None:
+            raise InvalidToken("claims")
+        standing = feed.standing(claims.sid, claims.iat)
+        if standing is Standing.REVOKED:
+            raise InvalidToken("revoked")
+        return standing is Standing.LIVE
+
+    def _doubted(self, claims: C) -> tuple[str, str, float] | None:
+        """What the store is to be asked: the session, its user, and when; None: nothing."""
+        feed = self._feed
+        if feed is not None and self._is_sure(feed, claims):
+            return None
+        if claims.sid is None:
+            raise InvalidToken("claims")
+        if feed is not None and self._when_unsure == "fail_closed":
+            raise InvalidToken("unsure")
+        return claims.sid, claims.sub, self._clock.monotonic()
+
+    def _answered(self, handle: str, asked_at: float, lives: bool) -> None:
+        if not lives:
+            raise InvalidToken("revoked")
+        if self._feed is not None:
+            self._feed.found_live(handle, asked_at)
 
 
 def _family(
@@ -132,6 +197,8 @@ class Tokens(_Service[C]):
     grace        for how long the refresh token before the present one may come again, with the same answer: what two tabs need,
                  or a reply that was lost. 0 is strict (ASVS 10.4.5): such a tab logs its user out
     leeway       how wrong a clock may be
+    max_lag      for how long the store may be silent after `listen()`, before nothing is sure any more; 6 seconds or more
+    when_unsure  what `authenticate` does then: "check_store", or "fail_closed"
     schema       a class with claims of your own, derived from AccessClaims
 
     Raises ConfigurationError.
@@ -163,6 +230,17 @@ class Tokens(_Service[C]):
     ) -> Pair:
         """The next pair. Raises InvalidToken: its `reason` is for the log, and `invalid_grant` for the client."""
         return run_now(self._grants.refresh(token, client_id=client_id, scope=scope, claims=claims))
+
+    def authenticate(self, token: str) -> C:
+        """The claims of an access token whose session lives. Asks the store only where the feed is not sure: always, without
+        `listen()`. Raises InvalidToken, or StoreError if the store had to be asked and cannot be.
+        """
+        claims = self.verifier.verify(token)
+        doubt = self._doubted(claims)
+        if doubt is not None:
+            handle, user_id, asked_at = doubt
+            self._answered(handle, asked_at, run_now(self._grants.lives(handle, user_id)))
+        return claims
 
     def revoke(self, token: str) -> bool:
         """End the login that a refresh token belongs to. Returns whether there was one."""
@@ -198,6 +276,17 @@ class AsyncTokens(_Service[C]):
     ) -> Pair:
         """The next pair. Raises InvalidToken: its `reason` is for the log, and `invalid_grant` for the client."""
         return await self._grants.refresh(token, client_id=client_id, scope=scope, claims=claims)
+
+    async def authenticate(self, token: str) -> C:
+        """The claims of an access token whose session lives. Asks the store only where the feed is not sure: always, without
+        `listen()`. Raises InvalidToken, or StoreError if the store had to be asked and cannot be.
+        """
+        claims = self.verifier.verify(token)
+        doubt = self._doubted(claims)
+        if doubt is not None:
+            handle, user_id, asked_at = doubt
+            self._answered(handle, asked_at, await self._grants.lives(handle, user_id))
+        return claims
 
     async def revoke(self, token: str) -> bool:
         """End the login that a refresh token belongs to. Returns whether there was one."""
