@@ -3,8 +3,12 @@
 The order of things: read our cookie; load the session if a genuine one came; run the application; when it starts its response,
 commit, and only then let the headers go. So a browser never sees a response whose session is not saved, and nothing of a
 streaming response is held back but its headers.
+
+A WebSocket goes on when its handshake is done: it is closed when its session is over (`vigil.py`).
 """
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from functools import partial
 from typing import Any, Final
@@ -26,8 +30,11 @@ from coatcheck.exchange import Arrival, Exchange, holds_data
 from coatcheck.faces import AsyncSession
 from coatcheck.flows import begun, shielded
 from coatcheck.manager import AsyncSessionManager
+from coatcheck.vigil import Vigil
 
 __all__ = ["SessionMiddleware", "get_session"]
+
+_logger: Final = logging.getLogger("coatcheck")
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -49,6 +56,9 @@ _USUAL: Final = frozenset({
 """Fields of most responses: one look tells that they are none of ours."""
 _TOLD: Final = frozenset({b"cookie", b"host", b"x-forwarded-proto"})
 """Fields of a request that decide what its cookie is worth."""
+_POLICY: Final = 1008
+"""The close code (RFC 6455 section 7.4.1) that Starlette and FastAPI use where credentials are not good, or no longer."""
+_REASON: Final = "the session is over"
 _BEFORE_2_4: Final = frozenset({"2.0", "2.1", "2.2", "2.3"})
 _STARTS: Final = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 _ENDS: Final = frozenset({
@@ -64,6 +74,7 @@ class SessionMiddleware:
     secret      the signing secret, or several: the first signs, all verify
     scope_key   where in the scope the session is; a second middleware with another key and `name` gives a second session
     lazy        do not load until `await get_session(…)`, even if a genuine cookie came
+    close_websockets  close a WebSocket (code 1008) when the session it was opened with is over
     options     the fields of `coatcheck.Options`, and `cookie`, `name`, `proxy`, `insecure_dev`, `outage`,
                 `startup_check`
 
@@ -80,6 +91,7 @@ class SessionMiddleware:
         secret: Secret | None = None,
         scope_key: str = "session",
         lazy: bool = False,
+        close_websockets: bool = True,
         **options: Any,
     ) -> None:
         configured = configure(secret, options)
@@ -94,6 +106,7 @@ class SessionMiddleware:
         self.exchange: Exchange = configured.exchange
         self._startup_check = configured.startup_check
         self._key = scope_key
+        self._vigil = Vigil(self.sessions) if close_websockets else None
         self._bind()
         if lazy and self._every_request:
             raise ConfigurationError(
@@ -128,12 +141,12 @@ class SessionMiddleware:
                 await self._open(session, session._ticket, session._at)
             except StoreError as error:
                 session._failed(error)
-        passage = _Passage(self, session, scope, receive, send)
+        passage = _Passage(self, session, scope, send)
         try:
-            if kind == "http" and _never_raises(scope):
-                await self.app(scope, receive, passage.send)
+            if kind == "http":
+                await self.app(scope, receive, passage.send if _never_raises(scope) else passage.guarded)
             else:
-                await self.app(scope, passage.receive, passage.guarded)
+                await _Socket(passage, receive, self._vigil).run(self.app, scope)
         except BaseException as error:
             await passage.fail(error)
         else:
@@ -170,18 +183,17 @@ class SessionMiddleware:
 class _Passage:
     """One request on its way through: its session, and how far the response is."""
 
-    __slots__ = ("_gone", "_middleware", "_receive", "_scope", "_send", "_started", "session")
+    __slots__ = ("_middleware", "_scope", "_send", "_started", "gone", "session")
 
     def __init__(
         self,
         middleware: SessionMiddleware,
         session: AsyncSession[Any],
         scope: Scope,
-        receive: Receive,
         send: Send,
     ) -> None:
-        self._middleware, self._scope, self._receive, self._send = middleware, scope, receive, send
-        self._started = self._gone = False
+        self._middleware, self._scope, self._send = middleware, scope, send
+        self._started = self.gone = False
         self.session = session
 
     def send(self, message: Message) -> Awaitable[None]:
@@ -220,15 +232,12 @@ class _Passage:
         try:
             await self.send(message)
         except OSError:
-            self._gone = True
+            self.gone = True
             raise
 
-    async def receive(self) -> Message:
-        """Take note that a WebSocket's client has left: what the application raises when it hears of that is no failure."""
-        message = await self._receive()
-        if message["type"] == "websocket.disconnect":
-            self._gone = True
-        return message
+    async def close(self, code: int, reason: str) -> None:
+        """Close a WebSocket in the application's place."""
+        await self._send({"type": "websocket.close", "code": code, "reason": reason})
 
     def _is_due(self) -> bool:
         session, key = self.session, self._middleware._key
@@ -301,7 +310,7 @@ class _Passage:
     async def fail(self, error: BaseException) -> None:
         """The application failed: of all it meant to do, only a logout is carried out. To lose the client is no failure."""
         session = self.session
-        if self._started and self._gone:
+        if self._started and self.gone:
             await self.leave()
             raise error
         await self._log_out()
@@ -333,6 +342,67 @@ class _Passage:
             _dress(message, self.session, self.session._owed)
         await self._send(message)
         await self._send({"type": f"{prefix}.response.body", "body": refusal.body})
+
+
+class _Socket:
+    """A WebSocket's messages, until one side closes, or its session is over: then both the client and the application hear that
+    the other has gone.
+    """
+
+    __slots__ = ("_closing", "_is_open", "_is_over", "_passage", "_receive", "_stop", "_vigil")
+
+    def __init__(self, passage: _Passage, receive: Receive, vigil: Vigil | None) -> None:
+        self._passage, self._receive, self._vigil = passage, receive, vigil
+        self._is_open = self._is_over = False
+        self._stop: Callable[[], None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    async def run(self, app: App, scope: Scope) -> None:
+        """Let the application answer."""
+        try:
+            await app(scope, self.receive, self.send)
+        finally:
+            self._is_open = False
+            if self._stop is not None:
+                self._stop()
+
+    async def receive(self) -> Message:
+        """Take note that the client has left: what the application raises when it hears of that is no failure."""
+        self._keep()
+        message = await self._receive()
+        if self._is_over:  # whatever came, it is from nobody we know any more
+            return {"type": "websocket.disconnect", "code": _POLICY, "reason": _REASON}
+        if message["type"] == "websocket.disconnect":
+            self._passage.gone, self._is_open = True, False
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send; OSError if the session is over, as if the client had gone (ASGI specification 2.4)."""
+        if self._is_over:
+            raise OSError("the session of this WebSocket is over, and so the WebSocket was closed")
+        kind = message["type"]
+        if kind == "websocket.close":
+            self._is_open = False
+        await self._passage.guarded(message)
+        if kind == "websocket.accept":
+            self._is_open = True
+        self._keep()
+
+    def _keep(self) -> None:
+        """Hold the connection to its session, once there is one that was looked at."""
+        if self._stop is None and self._is_open and self._vigil is not None:
+            self._stop = self._vigil.keep(self._passage.session, self._over)
+
+    def _over(self) -> None:
+        if self._is_open:
+            self._is_over = self._passage.gone = True
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+
+    async def _close(self) -> None:
+        try:
+            await self._passage.close(_POLICY, _REASON)
+        except Exception:  # the client was faster; nothing goes to it any more in any case
+            _logger.debug("a WebSocket whose session is over was closed already", exc_info=True)
 
 
 def _never_raises(scope: Scope) -> bool:

@@ -34,6 +34,8 @@ class Clock(NamedTuple):
 
     time: Callable[[], float] = system.time
     monotonic: Callable[[], float] = system.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    """How an event loop waits so many seconds: for what is done now and then, never for a request."""
 
 
 class Device(msgspec.Struct, frozen=True):

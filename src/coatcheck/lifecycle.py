@@ -545,6 +545,14 @@ class Lifecycle:
         self._rejoin(session, record, found)
         session._reload(found)
 
+    async def stored(self, key: str, now: float) -> Record | None:
+        """The session that lives under a handle now, whatever the store may remember of it; None if it is gone."""
+        try:
+            found = await self._commands.load(key, now)
+        except CorruptRecord:  # nobody can be let in by it
+            return None
+        return found if isinstance(found, Record) else None
+
     async def end_user(self, user_id: str, now: float, *, keep: str | None = None) -> EndedAll:
         """End every session of a user, and every login of theirs under way; `keep` is the handle of one to spare."""
         ended = await self._commands.end_user(user_id, now, self._ids.version(), keep)

@@ -1,6 +1,7 @@
 """What tests of single adapters share: a store that counts, one that fails on demand, a clock, and ASGI spoken by hand."""
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -25,7 +26,7 @@ class Counted:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.inner, name)
-        if name.startswith("_") or not callable(method):
+        if name.startswith("_") or not inspect.iscoroutinefunction(method):
             return method
 
         async def command(*args: Any, **kwargs: Any) -> Any:
@@ -43,11 +44,27 @@ class Counted:
 
 
 class Time:
-    """A clock to move: `clock=time.clock`."""
+    """A clock to move: `clock=time.clock`. Set `now`, or let time pass for those who wait on it too."""
 
     def __init__(self) -> None:
         self.now = START
-        self.clock = Clock(lambda: self.now, lambda: self.now)
+        self.clock = Clock(lambda: self.now, lambda: self.now, self._sleep)
+        self._asleep: list[tuple[float, asyncio.Future[None]]] = []
+
+    async def _sleep(self, seconds: float) -> None:
+        future = asyncio.get_running_loop().create_future()
+        self._asleep.append((self.now + seconds, future))
+        await future
+
+    async def passes(self, seconds: float) -> None:
+        """Let time pass, and whoever waited for it come to their next rest."""
+        self.now += seconds
+        due = [future for until, future in self._asleep if until <= self.now]
+        self._asleep = [(until, future) for until, future in self._asleep if until > self.now]
+        for future in due:
+            if not future.done():
+                future.set_result(None)
+        await settled()
 
 
 class Ears:
@@ -63,6 +80,12 @@ class Ears:
 def run(main: Coroutine[Any, Any, Any]) -> Any:
     """Run this to its end in an event loop of its own."""
     return asyncio.run(main)
+
+
+async def settled() -> None:
+    """Let every task that can go on do so, until each waits for something that is yet to come."""
+    for _ in range(50):
+        await asyncio.sleep(0)
 
 
 def http_scope(path: str = "/", **fields: str) -> dict[str, Any]:

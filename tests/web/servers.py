@@ -71,6 +71,17 @@ def gunicorn(
 
 
 @contextmanager
+def hypercorn(
+    app: str, *, folder: Path, env: Mapping[str, str] | None = None, options: Sequence[str] = ()
+) -> Iterator[Server]:
+    """Serve an ASGI application, given as `module:name`, with one process."""
+    with _listening() as listener:
+        command = ["hypercorn", app, "--bind", f"fd://{listener.fileno()}", "--workers", "0", *options]
+        with _running(command, listener, folder, env) as server:
+            yield server
+
+
+@contextmanager
 def _listening() -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
         listener.set_inheritable(True)

@@ -1,11 +1,29 @@
-"""Server-sent events and a WebSocket over real sockets: what the client has when, and what is kept when it leaves."""
+"""Server-sent events and WebSockets over real sockets: what the client has when, and what is kept when it leaves."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from tests.web.servers import Browser, Server, Wire, gunicorn, uvicorn
+from tests.web.servers import Browser, Server, Wire, gunicorn, hypercorn, uvicorn
+
+
+HANDSHAKE = {
+    "Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13",
+    "Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}  # fmt: skip
+# Each in all the ways it has to speak WebSocket that are installed here.
+SPEAKERS = [
+    ("uvicorn", "--ws", "wsproto"),
+    *(("uvicorn", "--ws", way) for way in ("websockets", "websockets-sansio") if find_spec("websockets")),
+    ("hypercorn",),
+]
+
+
+def text_frame(text: bytes) -> bytes:
+    """A client's frame of text, masked with zeros (RFC 6455 section 5.2)."""
+    return b"\x81" + bytes([0x80 | len(text)]) + b"\0\0\0\0" + text
 
 
 @pytest.fixture(params=["asgi", "wsgi"])
@@ -37,17 +55,44 @@ def test_a_stream_is_not_held_back_and_keeps_its_changes_when_the_client_leaves(
 def test_a_websocket_brings_its_cookie_with_the_handshake(tmp_path: Path) -> None:
     with uvicorn("tests.web.live:asgi", folder=tmp_path) as server:
         visitor = Browser(server)
-        handshake = {
-            "Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13",
-            "Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ==",
-        }  # fmt: skip
         with Wire(server) as wire:
-            wire.send(visitor.request("/ws", **handshake))
+            wire.send(visitor.request("/ws", **HANDSHAKE))
             head = wire.head()
             visitor.remember(head)
             assert (head.status, visitor.visit("/read").text) == (101, "handshake")
-            wire.send(b"\x81\x84\0\0\0\0told")  # one text frame, masked with zeros (RFC 6455 section 5.2)
+            wire.send(text_frame(b"told"))
             assert (
                 wire.exactly(1) == b"\x88"
             )  # its answer is the close frame, which is not sent before the commit
             assert visitor.visit("/read").text == "told"
+
+
+@pytest.mark.parametrize("store", ["memory", "sqlite"])
+@pytest.mark.parametrize("speaker", SPEAKERS, ids=lambda speaker: "-".join(speaker[::2]))
+def test_a_websocket_is_closed_when_its_user_logs_out(
+    speaker: tuple[str, ...], store: str, tmp_path: Path
+) -> None:
+    """Told by the store in memory, and found by a look at the one in SQLite."""
+    url = f"sqlite:///{tmp_path}/sessions.db" if store == "sqlite" else "memory:"
+    start = uvicorn if speaker[0] == "uvicorn" else hypercorn
+    with start("tests.web.sockets:app", folder=tmp_path, env={"STORE": url}, options=speaker[1:]) as server:
+        visitor, other = Browser(server), Browser(server)
+        visitor.visit("/login")
+        other.visit("/login")
+        with Wire(server) as wire, Wire(server) as theirs:
+            for browser, line in ((visitor, wire), (other, theirs)):
+                line.send(browser.request("/ws", **HANDSHAKE))
+                assert line.head().status == 101
+                line.send(text_frame(b"hello"))
+                assert line.exactly(12) == b"\x81\x0aada: hello"
+            visitor.visit("/logout")
+            if store == "sqlite":
+                visitor.visit("/time-passes")
+            reason = b"the session is over"
+            assert wire.exactly(4) == bytes([0x88, 2 + len(reason)]) + (1008).to_bytes(2, "big")
+            assert wire.exactly(len(reason)) == reason
+            wire.send(b"\x88\x82\0\0\0\0\x03\xf0")  # the client's answer
+            assert wire.to_the_end() == b""
+            assert visitor.visit("/heard").text in ("1008", "1000")  # hypercorn forgets the code
+            theirs.send(text_frame(b"still"))
+            assert theirs.exactly(12) == b"\x81\x0aada: still"
