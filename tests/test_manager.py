@@ -58,7 +58,7 @@ def test_both_faces_have_the_same_methods_with_the_same_arguments(sync: type, aw
             str(inspect.signature(function)).replace("Async", "") for function in (ours[name], theirs[name])
         )
         assert one == other, name
-        assert inspect.iscoroutinefunction(theirs[name]) is (name not in NEVER_AWAITED), name
+        assert inspect.iscoroutinefunction(inspect.unwrap(theirs[name])) is (name not in NEVER_AWAITED), name
         assert not inspect.iscoroutinefunction(ours[name]), name
 
 

@@ -1,7 +1,9 @@
 """The session of a request as its handler meets it, sync and async: what needs the store is one line a verb."""
 
+import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, Self
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from coatcheck.core.events import Event
 from coatcheck.core.ids import Ticket
@@ -13,15 +15,41 @@ from coatcheck.exchange import Arrival, Channel, Exchange
 from coatcheck.flows import Device, Flows, shielded
 
 if TYPE_CHECKING:
-    from typing_extensions import TypeVar
+    from typing_extensions import TypeVar as TypingTypeVar
 
-    Model = TypeVar("Model", default=Any)
+    Model = TypingTypeVar("Model", default=Any)
 else:
-    from typing import TypeVar
-
     Model = TypeVar("Model")
 
 __all__ = ["AsyncSession", "Session"]
+
+Verb = TypeVar("Verb", bound=Callable[..., Any])
+
+
+def _awaited(verb: Verb) -> Verb:
+    """Refuse a verb that has to be awaited where nobody can, such as a route that runs in a thread: Python would only warn, and
+    the logout would not take place. A session outside a request belongs to no event loop yet.
+    """
+    name = verb.__name__
+
+    @wraps(verb)
+    def call(session: "AsyncSession[Any]", *args: Any, **kwargs: Any) -> Any:
+        if session._exchange is not None and not _is_in_a_loop():
+            raise UsageError(
+                f"session.{name}() has to be awaited, and there is no event loop in this thread: make the route `async def`, or "
+                f"say `anyio.from_thread.run(session.{name})` in a `def` one"
+            )
+        return verb(session, *args, **kwargs)
+
+    return cast(Verb, call)
+
+
+def _is_in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 class _Served(BaseSession, Generic[Model]):
@@ -181,38 +209,46 @@ class AsyncSession(_Served[Model]):
                     raise
         return self
 
+    @_awaited
     async def save(self) -> None:
         """Commit now. Raises SessionGone, LoginRefused, SessionConflict, StoreError; changes made later are committed
         later.
         """
         await shielded(self._flows.save(self))
 
+    @_awaited
     async def reload(self) -> None:
         """Forget this request's changes and read what is stored now. Raises SessionGone if the session has ended."""
         await self._flows.reload(self)
 
+    @_awaited
     async def destroy(self) -> None:
         """End the session now, on the server; the response clears the cookie."""
         await shielded(self._flows.destroy(self))
 
+    @_awaited
     async def take(self, key: str, default: Any = None) -> Any:
         """Remove a one-time value and return it: of all requests that try, at most one gets it."""
         return await shielded(self._flows.take(self, key, default))
 
+    @_awaited
     async def devices(self) -> list[Device]:
         """The sessions of this user, newest login first; this one has the same `handle`. Raises UsageError without a
         login.
         """
         return await self._flows.own_devices(self)
 
+    @_awaited
     async def end_device(self, handle: str) -> bool:
         """End one of this user's sessions, now. Returns whether it was there; another user's is not."""
         return await shielded(self._flows.end_device(self, handle))
 
+    @_awaited
     async def end_others(self) -> int:
         """End every other session of this user, now. Returns how many."""
         return await shielded(self._flows.end_all(self, None, others_only=True))
 
+    @_awaited
     async def end_all(self, user_id: UserId | None = None) -> int:
         """End every session of this user (or of `user_id`), this one too; `login()` afterwards begins a new one.
         Returns how many.
