@@ -32,7 +32,7 @@ from coatcheck.flows import begun, shielded
 from coatcheck.manager import AsyncSessionManager
 from coatcheck.vigil import Vigil
 
-__all__ = ["SessionMiddleware", "get_session"]
+__all__ = ["POLICY_VIOLATION", "SessionMiddleware", "get_session"]
 
 _logger: Final = logging.getLogger("coatcheck")
 
@@ -56,7 +56,7 @@ _USUAL: Final = frozenset({
 """Fields of most responses: one look tells that they are none of ours."""
 _TOLD: Final = frozenset({b"cookie", b"host", b"x-forwarded-proto"})
 """Fields of a request that decide what its cookie is worth."""
-_POLICY: Final = 1008
+POLICY_VIOLATION: Final = 1008
 """The close code (RFC 6455 section 7.4.1) that Starlette and FastAPI use where credentials are not good, or no longer."""
 _REASON: Final = "the session is over"
 _BEFORE_2_4: Final = frozenset({"2.0", "2.1", "2.2", "2.3"})
@@ -104,6 +104,7 @@ class SessionMiddleware:
             ids=configured.ids,
         )
         self.exchange: Exchange = configured.exchange
+        self._refuse_twin(app)
         self._startup_check = configured.startup_check
         self._key = scope_key
         self._vigil = Vigil(self.sessions) if close_websockets else None
@@ -154,7 +155,33 @@ class SessionMiddleware:
                 await passage.leave()
 
     def _is_ours(self, outer: object) -> bool:
-        return isinstance(outer, AsyncSession) and outer._exchange is self.exchange
+        """Whether the session that is there already is this middleware's. Raises ConfigurationError if the two would fight."""
+        if isinstance(outer, AsyncSession):
+            if outer._exchange is not None and outer._exchange is not self.exchange:
+                self._refuse_fight(outer._exchange)
+            return outer._exchange is self.exchange
+        if isinstance(outer, MutableMapping):
+            kind = type(outer).__name__
+            raise ConfigurationError(
+                f"scope[{self._key!r}] is taken by another session middleware, which made a {kind}: remove that one, or give"
+                " this one a scope_key of its own"
+            )
+        return False
+
+    def _refuse_twin(self, app: object) -> None:
+        """Look at what is inside, through the middlewares that stand between: as far as they show what they wrap."""
+        for _ in range(100):
+            if isinstance(app, SessionMiddleware):
+                self._refuse_fight(app.exchange)
+            app = getattr(app, "app", None)
+
+    def _refuse_fight(self, other: Exchange) -> None:
+        shared = self.exchange.names & other.names
+        if shared:
+            raise ConfigurationError(
+                f"two SessionMiddlewares, one inside the other, with the same cookie {min(shared)!r}: remove one, since a mounted"
+                " application shares the session around it; or give one a name and a scope_key of its own"
+            )
 
     def _arrive(self, scope: Scope) -> AsyncSession[Any]:
         exchange, cookie, host = self.exchange, b"", b""
@@ -371,7 +398,7 @@ class _Socket:
         self._keep()
         message = await self._receive()
         if self._is_over:  # whatever came, it is from nobody we know any more
-            return {"type": "websocket.disconnect", "code": _POLICY, "reason": _REASON}
+            return {"type": "websocket.disconnect", "code": POLICY_VIOLATION, "reason": _REASON}
         if message["type"] == "websocket.disconnect":
             self._passage.gone, self._is_open = True, False
         return message
@@ -400,7 +427,7 @@ class _Socket:
 
     async def _close(self) -> None:
         try:
-            await self._passage.close(_POLICY, _REASON)
+            await self._passage.close(POLICY_VIOLATION, _REASON)
         except Exception:  # the client was faster; nothing goes to it any more in any case
             _logger.debug("a WebSocket whose session is over was closed already", exc_info=True)
 
@@ -457,9 +484,16 @@ def get_session(where: Any, *, key: str = "session") -> Awaitable[AsyncSession[A
     """
     scope = getattr(where, "scope", where)
     session = scope.get(key) if isinstance(scope, MutableMapping) else None
-    if not isinstance(session, AsyncSession):
-        raise OutsideRequest("there is no session here: add coatcheck's SessionMiddleware to the application")
-    return session.load()
+    if isinstance(session, AsyncSession):
+        return session.load()
+    if session is not None:
+        raise OutsideRequest(
+            f"the session here is a {type(session).__name__} of another session middleware: put coatcheck's in its place"
+        )
+    raise OutsideRequest(
+        "there is no session here: add coatcheck's SessionMiddleware to the application, around whatever asks for the session"
+        " (in Starlette and FastAPI the middleware that is added last is the outermost)"
+    )
 
 
 def _arrival(scope: Scope) -> Arrival:

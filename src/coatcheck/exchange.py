@@ -123,6 +123,11 @@ class Exchange:
         self.scoped = settings.path != "/"
         self._prefix = unquote(settings.path)  # as applications see paths
 
+    @property
+    def names(self) -> frozenset[str]:
+        """What our cookie is called, over HTTPS and over plain HTTP on the loopback interface."""
+        return frozenset(name.decode("ascii") for name in self._names.values())
+
     # ---- the request
 
     def covers(self, path: str) -> bool:

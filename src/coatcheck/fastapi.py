@@ -1,25 +1,27 @@
 """Sessions for FastAPI: the middleware, and dependencies that say what a route needs.
 
-`SessionDep` and `CurrentUser` load the session where they are declared, whether the middleware is eager or lazy, work
-in WebSocket routes too, and are shown in OpenAPI as a cookie security scheme.
+`SessionDep`, `Session[Cart]` and `CurrentUser` load the session where they are declared, whether the middleware is eager or lazy,
+work in WebSocket routes too, and are shown in OpenAPI as a cookie security scheme.
 """
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from fastapi import Depends, HTTPException, Security
+from fastapi import Depends, FastAPI, HTTPException, Security, WebSocketException
 from fastapi.requests import HTTPConnection
 from fastapi.security import APIKeyCookie
 
 from coatcheck import asgi
-from coatcheck.core.cookies import SECURE_NAME
+from coatcheck._versions import need
+from coatcheck.asgi import App, Receive, Scope, Send
+from coatcheck.core.cookies import SECURE_NAME, names
 from coatcheck.errors import ConfigurationError
-from coatcheck.faces import AsyncSession
-from coatcheck.faces import AsyncSession as Session
-from coatcheck.starlette import SessionMiddleware
+from coatcheck.faces import AsyncSession, Model
+from coatcheck.starlette import SessionMiddleware as StarletteSessions
 
 __all__ = [
+    "AsyncSession",
     "CurrentUser",
     "RecentLogin",
     "Session",
@@ -29,7 +31,52 @@ __all__ = [
     "require_session",
 ]
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+need("fastapi", "0.116")
+
+_SCHEME: Final = "session"
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class SessionMiddleware(StarletteSessions):
+    """`request.session`, kept on the server, as in `coatcheck.starlette`; and OpenAPI calls the cookie by its name.
+
+    Raises ConfigurationError, WeakSecret or WrongFace when it is built.
+    """
+
+    def _bind(self) -> None:
+        super()._bind()
+        if self._key == "session" and not isinstance(self.app, _Introduction):
+            self.app = _Introduction(self, self.app)
+
+
+class _Introduction:
+    """What is inside a middleware, until the first message comes by: that one says which FastAPI application it is in."""
+
+    def __init__(self, middleware: SessionMiddleware, app: App) -> None:
+        self._middleware, self.app = middleware, app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app, middleware = scope.get("app"), self._middleware
+        if middleware.app is self and isinstance(app, FastAPI):
+            _describe(app, *names(middleware.exchange.settings))
+        middleware.app = self.app
+        await self.app(scope, receive, send)
+
+
+def _describe(app: FastAPI, name: str, on_loopback: str) -> None:
+    """Have OpenAPI say what the cookie is called, in FastAPI's own way to add to it: another function in its place."""
+    made = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = made()
+        scheme = schema.get("components", {}).get("securitySchemes", {}).get(_SCHEME)
+        if scheme is not None:
+            scheme["name"] = name
+            if on_loopback != name:
+                scheme["description"] = f"The session cookie; over plain HTTP on localhost `{on_loopback}`"
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 class _SessionCookie(APIKeyCookie):
@@ -37,7 +84,7 @@ class _SessionCookie(APIKeyCookie):
 
     def __init__(self) -> None:
         super().__init__(
-            name=SECURE_NAME, scheme_name="session", description="The session cookie", auto_error=False
+            name=SECURE_NAME, scheme_name=_SCHEME, description="The session cookie", auto_error=False
         )
 
     async def __call__(self, connection: HTTPConnection) -> AsyncSession[Any]:  # type: ignore[override]  # also for WebSockets
@@ -48,41 +95,45 @@ get_session = _SessionCookie()
 """`await get_session(request)`: the request's session, loaded. A dependency too."""
 
 SessionDep = Annotated[AsyncSession[Any], Security(get_session)]
-"""The request's session. For a typed one: `Annotated[Session[Cart], Depends(get_session)]`."""
+"""The request's session, as the annotation of a parameter."""
+
+Session = Annotated[AsyncSession[Model], Security(get_session)]
+"""The same for typed sessions: `session: Session[Cart]`, where the middleware was given `schema=Cart`."""
 
 
-async def require_session(session: SessionDep) -> AsyncSession[Any]:
-    """The session, if something is stored for it; 401 otherwise."""
+async def require_session(connection: HTTPConnection, session: SessionDep) -> AsyncSession[Any]:
+    """The session, if something is stored for it; 401 otherwise, and for a WebSocket a handshake that is refused."""
     if session.is_new:
-        raise _unauthorized()
+        raise _refusal(connection, 401, "not logged in")
     return session
 
 
-async def _current_user(session: SessionDep) -> str:
+async def _current_user(connection: HTTPConnection, session: SessionDep) -> str:
     if session.user_id is None:
-        raise _unauthorized()
+        raise _refusal(connection, 401, "not logged in")
     return session.user_id
 
 
 CurrentUser = Annotated[str, Depends(_current_user)]
-"""The user id of the login, as text; 401 without one."""
+"""The user id of the login, as text; 401 without one, and for a WebSocket a handshake that is refused."""
 
 
 def RecentLogin(within: str | timedelta) -> Any:
     """A dependency for sensitive acts (ASVS 7.5.3): who the user is must have been proved within this time, "10m" or
     a timedelta.
 
-    401 without a login; 403 with `{"error": "reauth_required"}` if it was longer ago, or only remembered. Raises
-    ConfigurationError at start-up for a time it cannot read.
+    401 without a login; 403 with `{"error": "reauth_required"}` if it was longer ago, or only remembered; a WebSocket's handshake
+    is refused. Raises ConfigurationError at start-up for a time it cannot read.
     """
     limit = _duration(within)
 
-    async def recent(session: SessionDep) -> None:
+    async def recent(connection: HTTPConnection, session: SessionDep) -> None:
         if session.user_id is None:
-            raise _unauthorized()
+            raise _refusal(connection, 401, "not logged in")
         now, proved = datetime.fromtimestamp(session._flows.clock.time(), UTC), session.authenticated_at
         if proved is None or now - proved > limit:
-            raise HTTPException(403, {"error": "reauth_required", "max_age": int(limit.total_seconds())})
+            detail = {"error": "reauth_required", "max_age": int(limit.total_seconds())}
+            raise _refusal(connection, 403, detail)
 
     return Depends(recent)
 
@@ -98,5 +149,11 @@ def _duration(within: str | timedelta) -> timedelta:
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
-def _unauthorized() -> HTTPException:
-    return HTTPException(401, "not logged in", {"WWW-Authenticate": "APIKey"})
+def _refusal(
+    connection: HTTPConnection, status: int, detail: str | dict[str, Any]
+) -> HTTPException | WebSocketException:
+    """A WebSocket's handshake is answered like a request, where the server can say more than no."""
+    scope = connection.scope
+    if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", ()):
+        return WebSocketException(asgi.POLICY_VIOLATION)
+    return HTTPException(status, detail, {"WWW-Authenticate": "APIKey"} if status == 401 else None)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from starlette.datastructures import Secret as StarletteSecret
 
+from coatcheck._versions import need
 from coatcheck.asgi import App, get_session
 from coatcheck.asgi import SessionMiddleware as AsgiSessionMiddleware
 from coatcheck.core.cookies import CookieSettings
@@ -20,13 +21,15 @@ from coatcheck.faces import AsyncSession
 
 __all__ = ["AsyncSession", "SessionMiddleware", "get_session"]
 
+need("starlette", "0.46")
+
 
 class SessionMiddleware(AsgiSessionMiddleware):
     """`request.session`, kept on the server.
 
     Takes everything `coatcheck.asgi.SessionMiddleware` takes, and Starlette's own names: `secret_key`,
-    `session_cookie`, `max_age` (seconds), `path`, `same_site`, `https_only`, `domain`. Raises ConfigurationError if
-    both spellings of one setting are given.
+    `session_cookie`, `max_age` (seconds), `path`, `same_site`, `https_only`, `domain`, `partitioned`, in its order.
+    Raises ConfigurationError if both spellings of one setting are given.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class SessionMiddleware(AsgiSessionMiddleware):
         same_site: Literal["lax", "strict", "none"] | None = None,
         https_only: bool | None = None,
         domain: str | None = None,
+        partitioned: bool | None = None,
         *,
         store: str | Backend | Store = "memory:",
         secret: Secret | None = None,
@@ -54,6 +58,7 @@ class SessionMiddleware(AsgiSessionMiddleware):
             "path": path,
             "same_site": same_site,
             "domain": domain,
+            "partitioned": partitioned,
             "secure": {None: None, True: True, False: "auto"}[https_only],
         }
         given: dict[str, Any] = {word: value for word, value in words.items() if value is not None}

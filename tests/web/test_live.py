@@ -8,7 +8,6 @@ import pytest
 
 from tests.web.servers import Browser, Server, Wire, gunicorn, hypercorn, uvicorn
 
-
 HANDSHAKE = {
     "Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13",
     "Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ==",
