@@ -98,7 +98,10 @@ def is_kept(session: Served, present: object, place: str) -> bool:
     if present is session or isinstance(present, BaseSession):
         return True
     if present is not None:
-        raise UsageError(f"{place} was replaced by a {type(present).__name__}: change its keys instead")
+        raise UsageError(
+            f"{place} was replaced by a {type(present).__name__}: change its keys instead, and remove any other session"
+            " middleware that stands inside ours"
+        )
     if session._flows.options.unset == "destroy" and session._failure is None:
         session.logout()
         return True

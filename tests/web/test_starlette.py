@@ -7,10 +7,19 @@ from typing import Any
 
 import pytest
 from starlette.applications import Starlette
+from starlette.authentication import (
+    AuthCredentials,
+    AuthenticationBackend,
+    BaseUser,
+    SimpleUser,
+    requires,
+)
 from starlette.background import BackgroundTask
 from starlette.middleware import Middleware
+from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.middleware.base import BaseHTTPMiddleware
-from starlette.requests import Request
+from starlette.middleware.sessions import SessionMiddleware as StarlettesOwn
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.testclient import TestClient
@@ -19,10 +28,12 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from coatcheck import (
     ConfigurationError,
     CookieSettings,
+    OutsideRequest,
     SessionConflict,
     StoreUnavailable,
     TooLate,
     UsageError,
+    UserKey,
 )
 from coatcheck.core.stepping import run_now
 from coatcheck.starlette import SessionMiddleware, get_session
@@ -320,3 +331,133 @@ def test_without_a_proxy_the_servers_own_tls_counts() -> None:
         "/", headers={"X-Forwarded-Proto": "https"}
     )
     assert "set-cookie" not in said_to_be.headers
+
+
+# ------------------------------------------------------------------------------------- Starlette's authentication
+
+
+class FromSession(AuthenticationBackend):
+    """Whoever the session says, asked in the way that is asked for."""
+
+    def __init__(self, ask: Callable[[HTTPConnection], Awaitable[str | None]]) -> None:
+        self._ask = ask
+
+    async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, BaseUser] | None:
+        user_id = await self._ask(conn)
+        return None if user_id is None else (AuthCredentials(["authenticated"]), SimpleUser(user_id))
+
+
+async def by_user_id(conn: HTTPConnection) -> str | None:
+    return (await get_session(conn)).user_id
+
+
+async def by_key(conn: HTTPConnection) -> str | None:
+    return conn.session.get("user")
+
+
+@requires("authenticated")
+async def who(request: Request) -> Response:
+    return PlainTextResponse(request.user.display_name)
+
+
+async def sign_in(request: Request) -> Response:
+    session: Any = request.session
+    if "by_key" in request.query_params:
+        session["user"] = "ada"
+    else:
+        session.login("ada")
+    return PlainTextResponse("welcome")
+
+
+async def sign_out(request: Request) -> Response:
+    session: Any = request.session
+    session.logout()
+    return PlainTextResponse("bye")
+
+
+AUTH_ROUTES = [Route("/who", who), Route("/in", sign_in), Route("/out", sign_out)]
+
+
+@pytest.mark.parametrize(
+    ("ask", "options"),
+    [
+        (by_user_id, {}),
+        (by_user_id, {"lazy": True}),
+        (by_key, {}),
+        (by_key, {"identity": UserKey("user")}),
+    ],
+)
+def test_starlettes_authentication_reads_the_session(ask: Any, options: dict[str, Any]) -> None:
+    guard = Middleware(AuthenticationMiddleware, backend=FromSession(ask))
+    browser = client(*AUTH_ROUTES, middleware=[guard], **options)
+    assert browser.get("/who").status_code == 403
+    browser.get("/in" if ask is by_user_id else "/in?by_key")
+    assert browser.get("/who").text == "ada"
+    browser.get("/out")
+    assert browser.get("/who").status_code == 403
+
+
+def test_authentication_around_the_sessions_says_what_to_change() -> None:
+    app = Starlette(routes=[Route("/who", who)])
+    app.add_middleware(SessionMiddleware, secret=SECRET)
+    app.add_middleware(AuthenticationMiddleware, backend=FromSession(by_user_id))
+    with pytest.raises(
+        OutsideRequest, match=r"around whatever asks for the session .* added last is the outermost"
+    ):
+        TestClient(app).get("/who")
+
+
+# ------------------------------------------------------------------------------------------------- one of them too many
+
+
+@pytest.mark.parametrize("between", [[], [Middleware(Between)]])
+def test_the_middleware_twice_is_refused_when_the_application_starts(between: list[Any]) -> None:
+    app = Starlette(middleware=between)
+    app.add_middleware(SessionMiddleware, secret=SECRET)
+    app.user_middleware += [Middleware(SessionMiddleware, secret=SECRET)]
+    with pytest.raises(ConfigurationError, match="two SessionMiddlewares"), TestClient(app):
+        pass
+
+
+def test_a_mounted_application_with_the_same_middleware_says_what_to_change() -> None:
+    inner = Starlette(routes=[Route("/", count)])
+    inner.add_middleware(SessionMiddleware, secret=SECRET)
+    browser = client(Mount("/inner", inner))
+    with pytest.raises(ConfigurationError, match="a mounted application shares the session"):
+        browser.get("/inner/")
+
+
+@pytest.mark.parametrize("outermost", [True, False])
+def test_starlettes_own_middleware_beside_ours_is_refused(outermost: bool) -> None:
+    own = Middleware(StarlettesOwn, secret_key=SECRET)
+    app = Starlette(routes=[Route("/", visits_of_starlettes_manual)], middleware=[] if outermost else [own])
+    app.add_middleware(SessionMiddleware, secret=SECRET)
+    if outermost:
+        app.add_middleware(StarlettesOwn, secret_key=SECRET)
+    with pytest.raises((ConfigurationError, UsageError), match=r"another session middleware|other session"):
+        TestClient(app).get("/")
+
+
+def test_a_websocket_handler_hears_that_its_session_is_over() -> None:
+    left: list[int] = []
+
+    async def chat(websocket: WebSocket) -> None:
+        assert await by_user_id(websocket) == "ada"
+        await websocket.accept()
+        try:
+            async for text in websocket.iter_text():
+                await websocket.send_text(text)
+            await websocket.send_text("the client has gone")
+        except WebSocketDisconnect as gone:
+            left.append(gone.code)
+
+    with client(*AUTH_ROUTES, WebSocketRoute("/ws", chat)) as browser:
+        browser.get("/in")
+        cookie = {"cookie": f"session={browser.cookies['session']}"}
+        with browser.websocket_connect("/ws", headers=cookie) as socket:
+            socket.send_text("hello")
+            assert socket.receive_text() == "hello"
+            browser.get("/out")
+            with pytest.raises(WebSocketDisconnect) as closed:
+                socket.receive_text()
+    assert (closed.value.code, closed.value.reason, left) == (1008, "the session is over", [1006])
