@@ -1,7 +1,9 @@
-"""A chat over WebSockets for real servers, whose sessions are looked at when the test says that time has passed."""
+"""A chat over WebSockets for real servers, whose sessions are looked at only when the test says that time has passed."""
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -9,12 +11,14 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from coatcheck import Clock
+from coatcheck import Clock, ConfigurationError, Notice, Outage
 from coatcheck.starlette import SessionMiddleware, get_session
 from tests.web.apps import SECRET
 
 _heard: asyncio.Queue[str] = asyncio.Queue()
 _passed = asyncio.Event()
+_told = asyncio.Event()
+STORE = os.environ.get("STORE", "memory:")
 
 
 async def sleep(_: float) -> None:
@@ -51,18 +55,42 @@ async def chat(websocket: WebSocket) -> None:
         _heard.put_nowait(f"{left.code}")
 
 
-app = Starlette(
-    routes=[
-        Route("/login", login),
-        Route("/logout", logout),
-        Route("/time-passes", time_passes),
-        Route("/heard", heard),
-        WebSocketRoute("/ws", chat),
-    ]
-)
-app.add_middleware(
-    SessionMiddleware,
+async def watching(request: Request) -> Response:
+    """Answers when the store tells of ends, to this process too."""
+    await asyncio.wait_for(_told.wait(), 30)
+    return PlainTextResponse("watching")
+
+
+def hear(notice: Notice) -> None:
+    if notice.kind == "watching":
+        _told.set()
+
+
+@asynccontextmanager
+async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    try:
+        stop = app.sessions.watch(hear)
+    except ConfigurationError:  # this store does not tell
+        yield
+    else:
+        yield
+        stop()
+
+
+app = SessionMiddleware(
+    Starlette(
+        routes=[
+            Route("/login", login),
+            Route("/logout", logout),
+            Route("/time-passes", time_passes),
+            Route("/heard", heard),
+            Route("/watching", watching),
+            WebSocketRoute("/ws", chat),
+        ],
+        lifespan=lifespan,
+    ),
     secret=SECRET,
-    store=os.environ.get("STORE", "memory:"),
+    store=STORE,
+    outage=None if STORE == "memory:" else Outage(connect_timeout=20, command_timeout=20),
     clock=Clock(sleep=sleep),
 )

@@ -1,11 +1,14 @@
 """Server-sent events and WebSockets over real sockets: what the client has when, and what is kept when it leaves."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from coatcheck import SessionManager
+from tests.web.places import STORES
 from tests.web.servers import Browser, Server, Wire, gunicorn, hypercorn, uvicorn
 
 HANDSHAKE = {
@@ -18,6 +21,8 @@ SPEAKERS = [
     *(("uvicorn", "--ws", way) for way in ("websockets", "websockets-sansio") if find_spec("websockets")),
     ("hypercorn",),
 ]
+_REASON = b"the session is over"
+CLOSED = bytes([0x88, 2 + len(_REASON)]) + (1008).to_bytes(2, "big") + _REASON
 
 
 def text_frame(text: bytes) -> bytes:
@@ -87,11 +92,35 @@ def test_a_websocket_is_closed_when_its_user_logs_out(
             visitor.visit("/logout")
             if store == "sqlite":
                 visitor.visit("/time-passes")
-            reason = b"the session is over"
-            assert wire.exactly(4) == bytes([0x88, 2 + len(reason)]) + (1008).to_bytes(2, "big")
-            assert wire.exactly(len(reason)) == reason
+            assert wire.exactly(len(CLOSED)) == CLOSED
             wire.send(b"\x88\x82\0\0\0\0\x03\xf0")  # the client's answer
             assert wire.to_the_end() == b""
             assert visitor.visit("/heard").text in ("1008", "1000")  # hypercorn forgets the code
             theirs.send(text_frame(b"still"))
             assert theirs.exactly(12) == b"\x81\x0aada: still"
+
+
+@pytest.mark.parametrize(
+    "store", ["redis", *(pytest.param(name, marks=pytest.mark.slow) for name in ("postgres", "mongo"))]
+)
+def test_a_logout_at_one_server_closes_the_websocket_at_another(
+    store: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    url = STORES[store](request, tmp_path)
+    with SessionManager(url) as sessions:
+        sessions.setup()
+    with ExitStack() as stack:
+        here, there = (
+            stack.enter_context(uvicorn("tests.web.sockets:app", folder=tmp_path, env={"STORE": url}))
+            for _ in range(2)
+        )
+        visitor = Browser(here)
+        visitor.visit("/login")
+        assert visitor.visit("/watching").text == "watching"
+        with Wire(here) as wire:
+            wire.send(visitor.request("/ws", **HANDSHAKE))
+            assert wire.head().status == 101
+            wire.send(text_frame(b"hello"))
+            assert wire.exactly(12) == b"\x81\x0aada: hello"
+            Browser(there, cookies=visitor.cookies).visit("/logout")
+            assert wire.exactly(len(CLOSED)) == CLOSED
