@@ -11,6 +11,7 @@ task an event loop does that for all its sockets, and only while there are any.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any, Final
@@ -29,6 +30,7 @@ EVERY: Final = 30.0
 AT_ONCE: Final = 64
 """How many sessions are asked for together: enough to fill a pipeline, too few to stand in a request's way."""
 
+_logger: Final = logging.getLogger("coatcheck")
 Over = Callable[[], None]
 
 
@@ -117,12 +119,18 @@ class _Watch:
     async def _look_now_and_then(self) -> None:
         while True:
             await self._sessions.flows.clock.sleep(EVERY)
-            outages: list[Exception] = []
-            keys = list(self._kept)
-            for first in range(0, len(keys), AT_ONCE):
-                await asyncio.gather(*(self._look(key, outages) for key in keys[first : first + AT_ONCE]))
-            if outages:
-                self._say(outages[0])
+            try:
+                await self._look_at_all()
+            except Exception:  # of a listener to events: the sockets are held to their sessions all the same
+                _logger.exception("looking at the sessions of open WebSockets failed; it is tried again")
+
+    async def _look_at_all(self) -> None:
+        outages: list[Exception] = []
+        keys = list(self._kept)
+        for first in range(0, len(keys), AT_ONCE):
+            await asyncio.gather(*(self._look(key, outages) for key in keys[first : first + AT_ONCE]))
+        if outages:
+            self._say(outages[0])
 
     async def _look(self, key: str, outages: list[Exception]) -> None:
         flows = self._sessions.flows

@@ -336,6 +336,27 @@ def test_while_the_store_is_down_it_goes_on_until_what_was_known_to_be_the_end()
     run(main())
 
 
+def test_a_listener_that_raises_ends_no_vigil(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        def deaf(event: Any) -> None:
+            if event.name == "store.down":
+                raise LookupError
+
+        site = Site(Silent(), on_event=deaf)
+        cookie = await site.login()
+        line = await site.open(cookie)
+        site.store.down = True
+        await site.time.passes(EVERY)
+        site.store.down = False
+        await site.visit(end, cookie)
+        await site.time.passes(EVERY)
+        assert line.closed
+        await line.task
+
+    run(main())
+    assert [record.message[:29] for record in caplog.records] == ["looking at the sessions of op"]
+
+
 def test_what_cannot_be_read_is_no_session() -> None:
     async def main() -> None:
         site = Site(Silent())
