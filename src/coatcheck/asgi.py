@@ -82,6 +82,9 @@ class SessionMiddleware:
     answered 503, a conflict under on_conflict="raise" 409; other requests go on.
     """
 
+    kind: type[AsyncSession[Any]] = AsyncSession
+    """The class of its sessions, where a framework has one of its own."""
+
     def __init__(
         self,
         app: App,
@@ -102,6 +105,7 @@ class SessionMiddleware:
             outage=configured.outage,
             clock=configured.clock,
             ids=configured.ids,
+            kind=self.kind,
         )
         self.exchange: Exchange = configured.exchange
         self._refuse_twin(app)

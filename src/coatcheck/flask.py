@@ -8,7 +8,7 @@ What Flask documents goes on as documented: `session.permanent`, `new`, `modifie
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from flask import Flask, Request, Response, current_app, got_request_exception, has_request_context, request
 from flask.sessions import SessionInterface, SessionMixin
@@ -18,7 +18,6 @@ from coatcheck._flasklike import Words, dress, refresh, settings, store_of
 from coatcheck._flasklogin import LoginKeys
 from coatcheck._versions import need
 from coatcheck.configure import configure
-from coatcheck.core.identity import identified
 from coatcheck.core.ports import Backend, Store
 from coatcheck.core.session import CookieAction, Phase, UserId
 from coatcheck.errors import ConfigurationError, SessionError
@@ -76,6 +75,7 @@ class CoatCheck:
             outage=configured.outage,
             clock=configured.clock,
             ids=configured.ids,
+            kind=FlaskSession,
         )
         if configured.startup_check:
             startup.announce(sessions)
@@ -125,18 +125,17 @@ class _Interface(SessionInterface):
 
     def __init__(self, sessions: SessionManager, exchange: Exchange) -> None:
         self.sessions, self.exchange = sessions, exchange
-        self._kind = identified(FlaskSession, sessions.flows.options.identity)
 
     def open_session(self, app: Flask, request: Request) -> FlaskSession:
         environ = request.environ
         session = visit.arrive(
-            lambda ticket: self.sessions.prepared(self._kind(), ticket),
+            self.sessions.session,
             self.exchange,
             partial(arrival_of, environ),
             self.sessions.flows.clock.time(),
         )
         environ[KEY] = session
-        return session
+        return cast(FlaskSession, session)
 
     def save_session(self, app: Flask, session: FlaskSession, response: Response) -> None:  # type: ignore[override]  # as above
         """Commit before the headers leave. Flask calls this last of all, for error pages too."""

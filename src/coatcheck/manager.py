@@ -6,7 +6,7 @@ serve a face says so when the face is built (`WrongFace`).
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, cast
 
 from coatcheck.core.identity import identified
 from coatcheck.core.ids import IdSource, Ticket
@@ -22,8 +22,6 @@ from coatcheck.stores import open_store
 from coatcheck.watching import Watching
 
 __all__ = ["AsyncSessionManager", "AsyncUserSessions", "SessionManager", "UserSessions"]
-
-S = TypeVar("S", bound=Session[Any])
 
 
 def _backend_of(store: str | Backend | Store, outage: Outage | None) -> Backend | Store:
@@ -86,7 +84,7 @@ class AsyncUserSessions:
 
 class SessionManager:
     """Sessions outside a request, in sync code. `store` is a URL or a store; `outage` says what one that is opened from a URL
-    does when its server is slow or away.
+    does when its server is slow or away; `kind` is the class of the sessions it makes, where a framework has one of its own.
 
     Raises ConfigurationError or WrongFace when it is built.
     """
@@ -99,20 +97,18 @@ class SessionManager:
         outage: Outage | None = None,
         clock: Clock | None = None,
         ids: IdSource | None = None,
+        kind: type[Session[Any]] = Session,
     ) -> None:
         self._url, self._outage = store if isinstance(store, str) else None, outage
         self._backend = _backend_of(store, outage)
         face = cast(Store, self._backend.blocking() if hasattr(self._backend, "blocking") else self._backend)
         self.flows = Flows(face, options or Options(), clock or Clock(), ids)
-        self._kind = identified(Session, self.flows.options.identity)
+        self._kind = identified(kind, self.flows.options.identity)
         self._watching = Watching(face)
 
     def session(self, ticket: Ticket | None = None) -> Session[Any]:
         """A session for one request, from the ticket of its cookie; loaded on first access."""
-        return self.prepared(self._kind(), ticket)
-
-    def prepared(self, session: S, ticket: Ticket | None) -> S:
-        """The same for a framework's own kind of session."""
+        session = self._kind()
         session._flows, session._ticket, session._began = self.flows, ticket, self.flows.clock.monotonic()
         if ticket is None:
             session._standing = Standing.NEW
@@ -173,7 +169,7 @@ class SessionManager:
 
 class AsyncSessionManager:
     """Sessions outside a request, in async code. `store` is a URL or a store; `outage` says what one that is opened from a URL
-    does when its server is slow or away.
+    does when its server is slow or away; `kind` is the class of the sessions it makes, where a framework has one of its own.
 
     Raises ConfigurationError or WrongFace when it is built.
     """
@@ -186,22 +182,23 @@ class AsyncSessionManager:
         outage: Outage | None = None,
         clock: Clock | None = None,
         ids: IdSource | None = None,
+        kind: type[AsyncSession[Any]] = AsyncSession,
     ) -> None:
         self._store, self._url, self._outage = store, store if isinstance(store, str) else None, outage
         self._settings = (options or Options(), clock or Clock(), ids)
+        self._kind = identified(kind, self._settings[0].identity)
         self._begin()
 
     def _begin(self) -> None:
         self._backend, self._closed = _backend_of(self._store, self._outage), False
         face = cast(Store, self._backend.awaiting() if hasattr(self._backend, "awaiting") else self._backend)
         self.flows = Flows(face, *self._settings)
-        self._kind = identified(AsyncSession, self.flows.options.identity)
         self._monotonic = self.flows.clock.monotonic
         self._watching = Watching(face)
 
     def session(self, ticket: Ticket | None = None) -> AsyncSession[Any]:
         """A session for one request, from the ticket of its cookie; `await session.load()` loads it."""
-        session: AsyncSession[Any] = self._kind()
+        session = self._kind()
         session._ready()
         session._flows, session._ticket, session._began = self.flows, ticket, self._monotonic()
         if ticket is None:
