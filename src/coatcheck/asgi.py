@@ -326,14 +326,14 @@ class _Passage:
 
     async def _reject(self) -> None:
         """A WebSocket is closed before it was accepted: the browser gets no headers of ours, so no cookie either."""
-        await self._log_out()
+        await log_out(self._middleware.sessions, self.session)
         visit.started(self.session)
         await self._commit_rest()
 
     async def leave(self) -> None:
         """The application is done."""
         if not self._started:
-            await self._log_out()
+            await log_out(self._middleware.sessions, self.session)
         elif self.session._phase is not Phase.DONE:
             await self._commit_rest()
         visit.depart(self.session)
@@ -344,20 +344,13 @@ class _Passage:
         if self._started and self.gone:
             await self.leave()
             raise error
-        await self._log_out()
+        await log_out(self._middleware.sessions, self.session)
         visit.depart(session)
         # Starlette wraps an error for which the application has a handler, but which came too late for it.
         reason = error.__cause__ if error.__cause__ is session._failure is not None else error
         if self._started or not isinstance(reason, visit.REFUSED):
             raise error
         await self._refuse(reason, error)
-
-    async def _log_out(self) -> None:
-        if visit.wants_logout(self.session):
-            try:
-                await self._middleware.sessions.commit(self.session, only_logout=True)
-            except StoreError as error:
-                self.session._failed(error)  # told, and not raised in place of what went wrong first
 
     async def _refuse(self, reason: StoreUnavailable | SessionConflict, error: BaseException) -> None:
         refusal = visit.refuse(self.session, reason)
@@ -434,6 +427,15 @@ class _Socket:
             await self._passage.close(POLICY_VIOLATION, _REASON)
         except Exception:  # the client was faster; nothing goes to it any more in any case
             _logger.debug("a WebSocket whose session is over was closed already", exc_info=True)
+
+
+async def log_out(sessions: AsyncSessionManager, session: AsyncSession[Any]) -> None:
+    """Carry out the logout of a request that failed. An outage is told, and not raised in place of what went wrong first."""
+    if visit.wants_logout(session):
+        try:
+            await sessions.commit(session, only_logout=True)
+        except StoreError as error:
+            session._failed(error)
 
 
 def _never_raises(scope: Scope) -> bool:

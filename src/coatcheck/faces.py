@@ -66,6 +66,8 @@ class _Served(BaseSession, Generic[Model]):
     """Why there is no session here, or none to commit: told to whoever uses it, and to nobody else (checklist
     117).
     """
+    _given_up = False
+    """The request failed, and its application answers with an error page: of it all, only a logout is committed any more."""
 
     @property
     def _schema(self) -> Schema | None:

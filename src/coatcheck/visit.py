@@ -110,7 +110,9 @@ def is_kept(session: Served, present: object, place: str) -> bool:
 
 def is_due(session: Served) -> bool:
     """Whether there is something to commit before the headers leave."""
-    if session._flows.lifecycle.rules.idle(session, session._at) or session._failure is not None:
+    if session._flows.lifecycle.rules.idle(session, session._at):
+        return False
+    if session._failure is not None or session._given_up:
         return False
     if session._channel is _PLAIN:
         _complain(session)
@@ -145,6 +147,7 @@ def is_due_again(session: Served) -> bool:
         session._accessed
         and session._phase is Phase.STREAMING
         and session._failure is None
+        and not session._given_up
         and session._channel is not Channel.PLAIN
         and session._has_changes()
     )
