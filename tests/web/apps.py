@@ -1,11 +1,11 @@
-"""One small application, four times: bare ASGI, Starlette, bare WSGI, Flask. What it does is written once, in `answer`.
+"""One small application for each face: bare ASGI, Starlette, Quart, bare WSGI, Flask. What it does is written once, in `answer`.
 
 Three of them run side by side, by the first part of the path: `/` keeps its sessions in `STORE` (from the environment, or in
 memory), `/down` has a store that cannot be reached, `/limited` has a cookie of that path only.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -14,6 +14,10 @@ from flask import Flask
 from flask import Response as FlaskResponse
 from flask import request as flask_request
 from flask import session as flask_session
+from quart import Quart
+from quart import Response as QuartResponse
+from quart import request as quart_request
+from quart import session as quart_session
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -24,6 +28,7 @@ from coatcheck.asgi import App, Receive, Scope, Send
 from coatcheck.asgi import SessionMiddleware as AsgiSessions
 from coatcheck.core.session import BaseSession
 from coatcheck.flask import CoatCheck
+from coatcheck.quart import CoatCheck as QuartCoatCheck
 from coatcheck.starlette import SessionMiddleware as StarletteSessions
 from coatcheck.wsgi import SessionMiddleware as WsgiSessions
 
@@ -290,6 +295,36 @@ def make_starlette(store: Any = STORE, **options: Any) -> App:
     )
 
 
+def make_quart(store: Any = STORE, **options: Any) -> App:
+    """The same in Quart."""
+
+    async def page(page: str) -> QuartResponse:
+        session: BaseSession = quart_session._get_current_object()  # type: ignore[attr-defined]  # the object behind the proxy
+        status, headers, body = answer(page, quart_request.args.to_dict(), session)
+        response = QuartResponse(body if isinstance(body, str) else _as_async(body), status)
+        for name, value in headers:
+            response.headers.add(name, value)
+        return response
+
+    def sessions(store: Any, prefix: str = "", **more: Any) -> App:
+        app = Quart(__name__)
+        app.config["SECRET_KEY"] = SECRET
+        app.add_url_rule(f"{prefix}/<page>", view_func=page)
+        QuartCoatCheck(app, store=store, **options, **more)
+        return app  # type: ignore[return-value]  # its types are hypercorn's
+
+    return by_path(
+        sessions(store),
+        down=sessions(DownStore(), "/down"),
+        limited=sessions(store, "/limited", cookie=CookieSettings(path="/limited")),
+    )
+
+
+async def _as_async(pieces: Iterator[str]) -> AsyncIterator[str]:
+    for piece in pieces:
+        yield piece
+
+
 # ------------------------------------------------------------------------------------------------------------- WSGI
 
 
@@ -355,4 +390,5 @@ def _last(path: str) -> str:
     return path.rpartition("/")[2]
 
 
-asgi, starlette, wsgi, flask = (make() for make in (make_asgi, make_starlette, make_wsgi, make_flask))
+asgi, starlette, quart = (make() for make in (make_asgi, make_starlette, make_quart))
+wsgi, flask = (make() for make in (make_wsgi, make_flask))

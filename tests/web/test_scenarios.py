@@ -1,5 +1,5 @@
-"""One table of what a visitor sees, for every face alike: ASGI, Starlette, WSGI and Flask, each through a test client and through
-a real server on a real socket."""
+"""One table of what a visitor sees, for every face alike: ASGI, Starlette, Quart, WSGI and Flask, each through a test client and
+through a real server on a real socket."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -11,19 +11,20 @@ from tests.web import apps
 from tests.web.servers import Browser, Seen, Server, exchange, gunicorn, uvicorn
 from tests.web.visitors import AsgiVisitor, WsgiVisitor
 
-FACES = ("asgi", "starlette", "wsgi", "flask")
+ASYNC, SYNC = ("asgi", "starlette", "quart"), ("wsgi", "flask")
+FACES = (*ASYNC, *SYNC)
 Visitor = Any
 NewVisitor = Callable[..., Visitor]
 
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Server]]:
-    """The four applications, each served when it is first asked for."""
+    """The applications, each served when it is first asked for."""
     running: dict[str, tuple[Any, Server]] = {}
 
     def serve(face: str) -> Server:
         if face not in running:
-            start = uvicorn if face in ("asgi", "starlette") else gunicorn
+            start = uvicorn if face in ASYNC else gunicorn
             context = start(f"tests.web.apps:{face}", folder=tmp_path_factory.mktemp(face))
             running[face] = (context, context.__enter__())
         return running[face][1]
@@ -41,7 +42,7 @@ def new(request: pytest.FixtureRequest, servers: Callable[[str], Server]) -> New
         server = servers(face)
         return lambda **given: Browser(server, **given)
     app = getattr(apps, f"make_{face}")()
-    kind = AsgiVisitor if face in ("asgi", "starlette") else WsgiVisitor
+    kind = AsgiVisitor if face in ASYNC else WsgiVisitor
     return lambda host="localhost": kind(app, f"http://{host}")
 
 
@@ -279,7 +280,7 @@ def test_a_genuine_cookie_is_found_among_rubbish(new: NewVisitor) -> None:
 
 
 @pytest.mark.parametrize(
-    "face", ["asgi", "starlette"]
+    "face", ASYNC
 )  # gunicorn joins two fields with a comma, so nobody behind it can tell
 def test_a_cookie_in_either_of_two_fields_is_found(servers: Callable[[str], Server], face: str) -> None:
     visitor = Browser(servers(face))
