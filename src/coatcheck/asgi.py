@@ -189,7 +189,11 @@ class SessionMiddleware:
 
     def _arrive(self, scope: Scope) -> AsyncSession[Any]:
         exchange, cookie, host = self.exchange, b"", b""
-        for name, value in scope["headers"]:
+        headers = scope["headers"]
+        if type(headers) is not list:
+            # The specification allows what can be gone through only once, each field too.
+            headers = scope["headers"] = [(name, value) for name, value in headers]
+        for name, value in headers:
             if name in _TOLD:
                 if name == b"cookie" and not cookie:
                     cookie = value

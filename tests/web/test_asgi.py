@@ -74,6 +74,23 @@ def test_a_request_costs_as_many_commands_as_the_design_says() -> None:
     assert told(middleware) == ["load"]
 
 
+def test_a_requests_headers_may_be_what_can_be_gone_through_only_once() -> None:
+    """As Falcon's test client gives them; the specification says "iterable"."""
+    seen = list[Any]()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(dict(scope["headers"]))
+        await page(count)(scope, receive, send)
+
+    middleware = sessions(app)
+    cookie = talk(middleware).cookie
+    for headers in ([(b"host", b"localhost"), (b"cookie", cookie.encode())], [(b"cookie", cookie.encode())] * 2):
+        scope = {**http_scope(), "headers": map(iter, [*headers, (b"host", b"localhost")])}
+        talk(middleware, scope)
+        assert seen.pop()[b"cookie"] == cookie.encode()
+    assert talk(middleware, http_scope(cookie=cookie)).body == b"4"
+
+
 def test_a_lazy_session_is_loaded_where_it_is_awaited() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/wait":
