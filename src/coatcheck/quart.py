@@ -82,8 +82,7 @@ class CoatCheck:
         _check(app)
         secret, options = settings(app.config, Quart.default_config, self._options)
         store = self._store if self._store is not None else store_of(app.config)
-        inner = cast(asgi.App, app.asgi_app)
-        sessions = _Sessions(inner, store=store, secret=secret, lazy=self._lazy, **options)
+        sessions = _Sessions(app.asgi_app, store=store, secret=secret, lazy=self._lazy, **options)
         app.asgi_app = sessions  # type: ignore[method-assign,assignment]  # as Quart's manual says
         app.session_interface = _Interface(sessions)  # type: ignore[assignment]  # declared as Quart's own kind of one
         app.extensions[_NAME] = sessions.sessions
