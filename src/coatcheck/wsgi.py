@@ -45,6 +45,9 @@ class SessionMiddleware:
     answered 503, a conflict under on_conflict="raise" 409; other requests go on.
     """
 
+    kind: type[Session[Any]] = Session
+    """The class of its sessions, where a framework has one of its own."""
+
     def __init__(
         self,
         app: WSGIApplication,
@@ -62,6 +65,7 @@ class SessionMiddleware:
             outage=configured.outage,
             clock=configured.clock,
             ids=configured.ids,
+            kind=self.kind,
         )
         if configured.startup_check:
             startup.announce(self.sessions)

@@ -311,7 +311,7 @@ def make_quart(store: Any = STORE, **options: Any) -> App:
         app.config["SECRET_KEY"] = SECRET
         app.add_url_rule(f"{prefix}/<page>", view_func=page)
         QuartCoatCheck(app, store=store, **options, **more)
-        return app  # type: ignore[return-value]  # its types are hypercorn's
+        return app
 
     return by_path(
         sessions(store),
