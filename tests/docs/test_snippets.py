@@ -92,6 +92,7 @@ def test_an_example_of_the_docs_runs(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SESSION_SECRET", SECRET)
     monkeypatch.setenv("FLASK_SECRET_KEY", SECRET)
+    monkeypatch.setenv("QUART_SECRET_KEY", SECRET)
     monkeypatch.setenv("FLASK_SESSION_STORE", "sqlite:///sessions.db")
     snippet.run()
 

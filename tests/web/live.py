@@ -5,12 +5,14 @@ import threading
 from collections.abc import AsyncIterator, Iterable, Iterator
 from wsgiref.types import StartResponse, WSGIEnvironment
 
+import quart as quart_package
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from coatcheck.quart import CoatCheck
 from coatcheck.starlette import SessionMiddleware
 from coatcheck.wsgi import SessionMiddleware as WsgiSessions
 from tests.web.apps import SECRET
@@ -58,6 +60,54 @@ asgi = Starlette(
     ]
 )
 asgi.add_middleware(SessionMiddleware, secret=SECRET)
+
+
+quart = quart_package.Quart(__name__)
+CoatCheck(quart, secret=SECRET)
+
+
+@quart.get("/stream")
+async def quart_stream() -> quart_package.Response:
+    session = quart_package.session
+    session["state"] = "begun"
+
+    @quart_package.stream_with_context
+    async def body() -> AsyncIterator[str]:
+        yield "data: begun\n\n"
+        await _gate.wait()
+        session["state"] = "opened"
+        while True:
+            await asyncio.sleep(0)
+            yield "data: more\n\n"
+
+    response = quart_package.Response(body(), mimetype="text/event-stream")
+    response.timeout = None
+    return response
+
+
+@quart.get("/open")
+async def quart_open() -> str:
+    _gate.set()
+    return ""
+
+
+@quart.get("/read")
+async def quart_read() -> str:
+    return str(quart_package.session.get("state"))
+
+
+@quart.websocket("/ws")
+async def quart_echo() -> None:
+    session = quart_package.session
+    session["state"] = "handshake"
+    await quart_package.websocket.accept()
+    session["state"] = await quart_package.websocket.receive()
+
+
+@quart.websocket("/refused")
+async def quart_refused() -> tuple[str, int]:
+    quart_package.session["state"] = "refused"
+    return "not for you", 403
 
 
 def _pages(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -84,7 +84,10 @@ def test_a_requests_headers_may_be_what_can_be_gone_through_only_once() -> None:
 
     middleware = sessions(app)
     cookie = talk(middleware).cookie
-    for headers in ([(b"host", b"localhost"), (b"cookie", cookie.encode())], [(b"cookie", cookie.encode())] * 2):
+    for headers in (
+        [(b"host", b"localhost"), (b"cookie", cookie.encode())],
+        [(b"cookie", cookie.encode())] * 2,
+    ):
         scope = {**http_scope(), "headers": map(iter, [*headers, (b"host", b"localhost")])}
         talk(middleware, scope)
         assert seen.pop()[b"cookie"] == cookie.encode()

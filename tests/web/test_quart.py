@@ -29,6 +29,7 @@ from functools import wraps
 from typing import Any
 from uuid import UUID
 
+import flask
 import pytest
 from flask import Flask
 from markupsafe import Markup
@@ -62,6 +63,7 @@ from coatcheck import (
     WeakSecret,
 )
 from coatcheck import quart as adapter
+from coatcheck.flask import CoatCheck as FlaskCoatCheck
 from coatcheck.quart import CoatCheck, QuartSession, get_session
 from tests.web.apps import SECRET
 from tests.web.rig import Counted, Ears, Talk, Time, http_scope, websocket_scope
@@ -550,6 +552,38 @@ async def test_a_key_may_stand_for_the_login() -> None:
     await visitor.get("/login")
     assert await visitor.text("/who") == "42 '42'"
     assert await planted.text("/who") == "None None"
+
+
+@in_a_loop
+async def test_an_application_of_flasks_with_the_same_configuration_shares_its_sessions() -> None:
+    store = Counted()
+    flask_app = Flask("shop")
+    flask_app.config["SECRET_KEY"] = SECRET
+    FlaskCoatCheck(flask_app, store=store)
+    flask_app.add_url_rule("/who", view_func=lambda: str(flask.session.user_id))  # type: ignore[attr-defined]
+
+    @flask_app.get("/login")
+    def login() -> str:
+        flask.session["n"] = 7
+        flask.session.login("ada")  # type: ignore[attr-defined]  # ours has more
+        return ""
+
+    browser = flask_app.test_client()
+    browser.get("/login")
+    cookie = browser.get_cookie("session")
+    assert cookie is not None
+    app = make(store=store)
+
+    @app.get("/leave")
+    async def leave() -> str:
+        user = ours().user_id
+        ours().logout()
+        return str(user)
+
+    visitor = Visitor(app)
+    visitor.client.set_cookie("localhost", "session", cookie.value)
+    assert [await visitor.text(path) for path in ("/read", "/leave", "/read")] == ["7", "ada", "None"]
+    assert browser.get("/who").text == "None"
 
 
 @in_a_loop
@@ -1047,11 +1081,11 @@ async def shake(
     scope = websocket_scope(path, **({"cookie": cookie} if cookie else {}))
     if extensions:
         scope["extensions"] = {"websocket.http.response": {}}
-    return await Talk(app, scope, {"type": "websocket.connect"}, *hears).run()  # type: ignore[arg-type]  # hypercorn's types
+    return await Talk(app, scope, {"type": "websocket.connect"}, *hears).run()
 
 
 async def read(app: Quart, cookie: str) -> str:
-    talk = await Talk(app, http_scope("/read", cookie=cookie), {"type": "http.request"}).run()  # type: ignore[arg-type]
+    talk = await Talk(app, http_scope("/read", cookie=cookie), {"type": "http.request"}).run()
     return talk.body.decode()
 
 
