@@ -17,7 +17,7 @@ from coatcheck.errors import ConfigurationError
 from coatcheck.faces import AsyncSession, Session
 from coatcheck.flows import Flows
 
-__all__ = ["Words", "dress", "refresh", "settings", "store_of"]
+__all__ = ["Words", "alone", "dress", "refresh", "settings", "still_alone", "store_of"]
 
 _SAYS: Final = {"SESSION_COOKIE_HTTPONLY": "http_only", "SESSION_COOKIE_PARTITIONED": "partitioned"}
 _REFRESH: Final = "SESSION_REFRESH_EACH_REQUEST"
@@ -96,6 +96,38 @@ def _timeouts(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> Timeout
     if not isinstance(given, timedelta) or given <= timedelta(0):
         raise ConfigurationError(f"{name}={given!r}: give seconds or a timedelta, more than 0")
     return Timeouts(idle=given, remember=given, absolute=max(given, timedelta(seconds=30 * DAY)))
+
+
+# ---------------------------------------------------------------------------------------------- one kind of sessions
+
+
+def alone(extensions: Mapping[str, Any], present: object, default: object) -> None:
+    """Raise ConfigurationError if the application has sessions of another kind, or ours, already.
+
+    present   its `session_interface`
+    default   the one that the framework has by itself
+    """
+    if "coatcheck" in extensions:
+        raise ConfigurationError(
+            "CoatCheck(app) was called twice for this application: its sessions are there, remove one call"
+        )
+    if present is not default:
+        raise ConfigurationError(
+            f"app.session_interface is {_name(present)} already: remove the extension that put it there"
+            " (Flask-Session's `Session(app)`, say), or leave CoatCheck out"
+        )
+
+
+def still_alone(present: object, ours: object) -> None:
+    """Raise ConfigurationError if another extension was installed over ours."""
+    if present is not ours:
+        raise ConfigurationError(
+            f"app.session_interface was replaced by {_name(present)} after CoatCheck(app): remove one of the two"
+        )
+
+
+def _name(interface: object) -> str:
+    return f"{type(interface).__module__}.{type(interface).__qualname__}"
 
 
 # ------------------------------------------------------------------------------------------------------ the session

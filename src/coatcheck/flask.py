@@ -14,13 +14,13 @@ from flask import Flask, Request, Response, current_app, got_request_exception, 
 from flask.sessions import SessionInterface, SessionMixin
 
 from coatcheck import startup, visit
-from coatcheck._flasklike import Words, dress, refresh, settings, store_of
+from coatcheck._flasklike import Words, alone, dress, refresh, settings, still_alone, store_of
 from coatcheck._flasklogin import LoginKeys
 from coatcheck._versions import need
 from coatcheck.configure import configure
 from coatcheck.core.ports import Backend, Store
 from coatcheck.core.session import CookieAction, Phase, UserId
-from coatcheck.errors import ConfigurationError, SessionError
+from coatcheck.errors import SessionError
 from coatcheck.exchange import Exchange
 from coatcheck.faces import Session
 from coatcheck.manager import SessionManager
@@ -63,7 +63,7 @@ class CoatCheck:
 
     def init_app(self, app: Flask) -> None:
         """Give this application its sessions."""
-        _alone(app)
+        alone(app.extensions, app.session_interface, Flask.session_interface)
         options: dict[str, Any] = {"identity": FlaskLogin(), **self._options}
         config = {**app.config, "SECRET_KEY": app.secret_key}  # which a subclass may keep elsewhere
         secret, options = settings(config, Flask.default_config, options)
@@ -168,34 +168,14 @@ class _Interface(SessionInterface):
         response.response = Body(pieces, lambda: finish(self.sessions, session), fail)
 
 
-def _alone(app: Flask) -> None:
-    """Refuse an application that has sessions of another kind, or ours, already."""
-    if "coatcheck" in app.extensions:
-        raise ConfigurationError(
-            "CoatCheck(app) was called twice for this application: its sessions are there, remove one call"
-        )
-    if app.session_interface is not Flask.session_interface:
-        raise ConfigurationError(
-            f"app.session_interface is {_name(app.session_interface)} already: remove the extension that put it there"
-            " (Flask-Session's `Session(app)`, say), or leave CoatCheck out"
-        )
-
-
 def _still_alone(app: Flask, interface: SessionInterface) -> None:
     """At the first request: raise if another extension was installed over ours. Then step aside."""
-    if app.session_interface is not interface:
-        raise ConfigurationError(
-            f"app.session_interface was replaced by {_name(app.session_interface)} after CoatCheck(app): remove one of the two"
-        )
+    still_alone(app.session_interface, interface)
     before = app.before_request_funcs[None]
     # Another list: this request is on its way through the one there was.
     app.before_request_funcs[None] = [
         function for function in before if getattr(function, "func", None) is not _still_alone
     ]
-
-
-def _name(interface: SessionInterface) -> str:
-    return f"{type(interface).__module__}.{type(interface).__qualname__}"
 
 
 def _goes_on(app: Flask, environ: Mapping[str, Any]) -> bool:
