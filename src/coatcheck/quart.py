@@ -8,7 +8,7 @@ where a commit fails.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import wraps
 from inspect import isawaitable
 from typing import Any, Final, TypeVar, cast
@@ -27,17 +27,22 @@ from quart.sessions import SessionInterface, SessionMixin
 from quart.wrappers import BaseRequestWebsocket
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from coatcheck import asgi, startup, visit
-from coatcheck._flasklike import Words, dress, refresh, settings, store_of
+from coatcheck import asgi, visit
+from coatcheck._flasklike import Words, alone, dress, refresh, settings, still_alone, store_of
+from coatcheck._versions import need
 from coatcheck.core.ports import Backend, Store
+from coatcheck.core.session import Phase
 from coatcheck.errors import ConfigurationError, OutsideRequest, SessionError, UsageError
 from coatcheck.exchange import Channel
 from coatcheck.faces import AsyncSession
 
+need("quart", "0.20")
+
 __all__ = ["CoatCheck", "QuartSession", "get_session"]
 
 _NAME: Final = "coatcheck"
-_OLDEST: Final = "0.20"
+_PRESERVED: Final = "_quart._preserve_context"
+"""What Quart's test client writes into the scope of a request that goes on (`async with client:`)."""
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 AnyResponse = Response | WerkzeugResponse
@@ -60,9 +65,9 @@ class CoatCheck:
     lazy         do not load before `await get_session()`, even if a genuine cookie came
     options      in place of the configuration: as for `coatcheck.asgi.SessionMiddleware`, `secret`, `cookie`, `proxy`…
 
-    Raises ConfigurationError or WeakSecret in `init_app`. Whoever uses `quart.session` while the store cannot be reached is
-    answered 503; a conflict under on_conflict="raise" is 409. `@app.errorhandler(StoreUnavailable)` and
-    `@app.errorhandler(SessionConflict)` say it in your words.
+    Raises ConfigurationError or WeakSecret in `init_app`, and keeps the application from starting if another extension has taken the
+    sessions over since. Whoever uses `quart.session` while the store cannot be reached is answered 503; a conflict under
+    on_conflict="raise" is 409. `@app.errorhandler(StoreUnavailable)` and `@app.errorhandler(SessionConflict)` say it in your words.
     """
 
     def __init__(
@@ -79,12 +84,16 @@ class CoatCheck:
 
     def init_app(self, app: Quart) -> None:
         """Give this application its sessions."""
-        _check(app)
-        secret, options = settings(app.config, Quart.default_config, self._options)
+        _is_quart(app)
+        alone(app.extensions, app.session_interface, Quart.session_interface)
+        config = {**app.config, "SECRET_KEY": app.secret_key}  # which a subclass may keep elsewhere
+        secret, options = settings(config, Quart.default_config, self._options)
         store = self._store if self._store is not None else store_of(app.config)
         sessions = _Sessions(app.asgi_app, store=store, secret=secret, lazy=self._lazy, **options)
         app.asgi_app = sessions  # type: ignore[method-assign,assignment]  # as Quart's manual says
-        app.session_interface = _Interface(sessions)  # type: ignore[assignment]  # declared as Quart's own kind of one
+        interface = _Interface(sessions)
+        app.session_interface = interface  # type: ignore[assignment]  # declared as Quart's own kind of one
+        app.before_serving(lambda: still_alone(app.session_interface, interface))
         app.extensions[_NAME] = sessions.sessions
         for error in visit.REFUSED:
             if error not in app.error_handler_spec[None][None]:
@@ -93,8 +102,7 @@ class CoatCheck:
         got_websocket_exception.connect(_give_up, app)
 
 
-def _check(app: object) -> None:
-    startup.require("quart", _OLDEST)
+def _is_quart(app: object) -> None:
     if not isinstance(app, Quart):
         kind = type(app)
         hint = (
@@ -102,10 +110,6 @@ def _check(app: object) -> None:
         )
         raise ConfigurationError(
             f"CoatCheck({kind.__module__}.{kind.__name__}): not a Quart application; {hint}"
-        )
-    if _NAME in app.extensions:
-        raise ConfigurationError(
-            "CoatCheck is installed twice in one application: leave out `CoatCheck(app)` or `init_app(app)`"
         )
 
 
@@ -151,6 +155,18 @@ class QuartSession(Words, AsyncSession[Any], SessionMixin):  # type: ignore[over
 
 class _Sessions(asgi.SessionMiddleware):
     kind = QuartSession
+
+    def __call__(
+        self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send
+    ) -> Coroutine[Any, Any, None]:
+        handled = super().__call__(scope, receive, send)
+        return _going_on(handled, scope, self._key) if scope.get(_PRESERVED) else handled
+
+
+async def _going_on(handled: Awaitable[None], scope: asgi.Scope, key: str) -> None:
+    """A test keeps the request open, to look at its session and take messages from it. What it changes is not kept."""
+    await handled
+    scope[key]._phase = Phase.OPEN
 
 
 class _Interface(SessionInterface):

@@ -47,7 +47,9 @@ from quart import (
     stream_with_context,
     websocket,
 )
+from quart.sessions import SessionInterface
 from quart.testing import WebsocketResponseError
+from quart.testing.app import LifespanError
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from coatcheck import (
@@ -62,7 +64,6 @@ from coatcheck import (
     UserKey,
     WeakSecret,
 )
-from coatcheck import quart as adapter
 from coatcheck.flask import CoatCheck as FlaskCoatCheck
 from coatcheck.quart import CoatCheck, QuartSession, get_session
 from tests.web.apps import SECRET
@@ -252,10 +253,24 @@ def test_another_kind_of_application_is_sent_to_its_own_extension() -> None:
         CoatCheck(make().asgi_app)  # type: ignore[arg-type]
 
 
-def test_a_quart_that_is_too_old_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapter, "_OLDEST", "9999")
-    with pytest.raises(ConfigurationError, match="'quart>=9999'"):
-        make()
+class Another(SessionInterface):
+    """Another extension's."""
+
+
+def test_another_extension_was_there_first() -> None:
+    app = Quart("app")
+    app.session_interface = Another()  # type: ignore[assignment]
+    with pytest.raises(ConfigurationError, match=r"Another already: remove"):
+        CoatCheck(app, secret=SECRET)
+
+
+@in_a_loop
+async def test_another_extension_over_ours_is_said_when_the_application_starts() -> None:
+    app = make()
+    app.session_interface = Another()  # type: ignore[assignment]
+    with pytest.raises(LifespanError, match=r"replaced by .*Another after"):
+        async with app.test_app():
+            pass
 
 
 @in_a_loop
@@ -491,11 +506,19 @@ async def test_a_session_transaction_says_what_failed() -> None:
 @in_a_loop
 async def test_a_test_that_keeps_the_context_sees_the_session_after_the_response() -> None:
     app = make()
+
+    @app.get("/flash")
+    async def leave() -> str:
+        await flash("Saved")
+        return ""
+
     async with app.test_client() as client:
         await client.get("/")
         assert (request.method, session["n"]) == ("GET", 1)
-        with pytest.raises(TooLate):
-            session["n"] = 2
+        await client.get("/flash")
+        assert [get_flashed_messages(), get_flashed_messages()] == [["Saved"], ["Saved"]]
+        session["n"] = "a test's own"
+    assert await (await client.get("/read")).get_data(as_text=True) == "1"
 
 
 @in_a_loop
