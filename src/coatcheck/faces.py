@@ -36,8 +36,8 @@ def _awaited(verb: Verb) -> Verb:
     def call(session: "AsyncSession[Any]", *args: Any, **kwargs: Any) -> Any:
         if session._exchange is not None and not _is_in_a_loop():
             raise UsageError(
-                f"session.{name}() has to be awaited, and there is no event loop in this thread: make the route `async def`, or "
-                f"say `anyio.from_thread.run(session.{name})` in a `def` one"
+                f"session.{name}() has to be awaited, and there is no event loop in this thread: make the route `async def`"
+                + session._from_thread.format(name=name)
             )
         return verb(session, *args, **kwargs)
 
@@ -193,6 +193,9 @@ class Session(_Served[Model]):
 
 class AsyncSession(_Served[Model]):
     """A request's session in async code: what needs the store is awaited."""
+
+    _from_thread = ", or say `anyio.from_thread.run(session.{name})` in a `def` one"
+    """What else helps, where the framework's threads are AnyIO's."""
 
     def _load(self) -> None:
         if self._failure is not None:

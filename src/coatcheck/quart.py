@@ -7,11 +7,9 @@ headers of a response or of a WebSocket's handshake leave. Quart is handed that 
 where a commit fails.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from functools import wraps
+from collections.abc import Awaitable, Coroutine
 from inspect import isawaitable
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, cast
 
 from quart import (
     Quart,
@@ -44,7 +42,6 @@ _NAME: Final = "coatcheck"
 _PRESERVED: Final = "_quart._preserve_context"
 """What Quart's test client writes into the scope of a request that goes on (`async with client:`)."""
 
-Verb = TypeVar("Verb", bound=Callable[..., Any])
 AnyResponse = Response | WerkzeugResponse
 
 
@@ -65,9 +62,10 @@ class CoatCheck:
     lazy         do not load before `await get_session()`, even if a genuine cookie came
     options      in place of the configuration: as for `coatcheck.asgi.SessionMiddleware`, `secret`, `cookie`, `proxy`…
 
-    Raises ConfigurationError or WeakSecret in `init_app`, and keeps the application from starting if another extension has taken the
-    sessions over since. Whoever uses `quart.session` while the store cannot be reached is answered 503; a conflict under
-    on_conflict="raise" is 409. `@app.errorhandler(StoreUnavailable)` and `@app.errorhandler(SessionConflict)` say it in your words.
+    Raises ConfigurationError or WeakSecret in `init_app`, and keeps the application from starting if another extension has taken
+    the sessions over since. Whoever uses `quart.session` while the store cannot be reached is answered 503; a conflict under
+    on_conflict="raise" is 409. `@app.errorhandler(StoreUnavailable)` and `@app.errorhandler(SessionConflict)` say it in your
+    words.
     """
 
     def __init__(
@@ -113,36 +111,13 @@ def _is_quart(app: object) -> None:
         )
 
 
-def _awaited(verb: Verb) -> Verb:
-    """A verb that refuses to be called where nobody can await it: it would do nothing, and say so nowhere."""
-
-    @wraps(verb)
-    def checked(self: "QuartSession", *args: Any, **kwargs: Any) -> Any:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            raise UsageError(
-                f"session.{verb.__name__}() waits for the store, and a sync view cannot: make it `async def`, and await this"
-            ) from None
-        return verb(self, *args, **kwargs)
-
-    return cast(Verb, checked)
-
-
 class QuartSession(Words, AsyncSession[Any], SessionMixin):  # type: ignore[override]  # Quart has a constant for `new`
     """`quart.session`: everything `coatcheck.AsyncSession` has, with the words of Quart."""
 
     _alone = False
     """No request came through the middleware for it: made for `session_transaction()` or `test_request_context()`."""
 
-    save = _awaited(AsyncSession.save)
-    reload = _awaited(AsyncSession.reload)
-    destroy = _awaited(AsyncSession.destroy)
-    take = _awaited(AsyncSession.take)
-    devices = _awaited(AsyncSession.devices)
-    end_device = _awaited(AsyncSession.end_device)
-    end_others = _awaited(AsyncSession.end_others)
-    end_all = _awaited(AsyncSession.end_all)
+    _from_thread = ""  # Quart's threads are asyncio's
 
     def _load(self) -> None:
         if self._failure is not None:
