@@ -22,7 +22,7 @@ from coatcheck.asgi import SessionMiddleware as AsgiSessions
 from coatcheck.quart import CoatCheck
 from coatcheck.wsgi import SessionMiddleware as WsgiSessions
 from tests.docs.test_snippets import ROOT, snippets
-from tests.web.apps import SECRET, answer
+from tests.web.apps import SECRET, STORE, answer
 from tests.web.rig import Time
 
 TOGETHER = 5
@@ -50,7 +50,7 @@ class Place:
     @property
     def options(self) -> dict[str, Any]:
         """For the middleware."""
-        return {"secret": SECRET, "clock": self.time.clock}
+        return {"store": STORE, "secret": SECRET, "clock": self.time.clock}
 
     def later(self, s: str) -> str:
         """Let time pass."""

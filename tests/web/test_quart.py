@@ -633,6 +633,56 @@ async def test_parallel_requests_lose_nothing() -> None:
         assert (transaction["n"], [transaction[key] for key in keys]) == (21, ["kept"] * 20)
 
 
+class Waiting(Counted):
+    """A store that has to be waited for, and that holds `held` back until the gate is opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held, self.arrived, self.gate = "", asyncio.Event(), asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        command = super().__getattr__(name)
+        if not callable(command):
+            return command
+
+        async def waiting(*args: Any, **kwargs: Any) -> Any:
+            await asyncio.sleep(0)
+            if name == self.held:
+                self.arrived.set()
+                await self.gate.wait()
+            return await command(*args, **kwargs)
+
+        return waiting
+
+
+@in_a_loop
+async def test_a_client_that_leaves_while_its_session_is_committed_stops_nothing() -> None:
+    store = Waiting()
+    visitor = Visitor(make(store=store))
+    await visitor.get("/")
+    store.held = "replace"
+    async with visitor.client.request("/") as connection:
+        await connection.send_complete()
+        await store.arrived.wait()
+        await connection.disconnect()
+    store.held = ""
+    assert await visitor.text("/read") == "1"
+    store.gate.set()
+    for _ in range(10):  # turns of the event loop, for what is left to do
+        await asyncio.sleep(0)
+    assert await visitor.text("/read") == "2"
+
+
+@in_a_loop
+async def test_a_websocket_waits_for_a_store_that_has_to_be_waited_for() -> None:
+    store = Waiting()
+    app = with_sockets(store=store)
+    talk = await shake(app, "/echo", {"type": "websocket.receive", "text": "told"})
+    assert await read(app, talk.cookie) == "told"
+    async with Visitor(app).client.session_transaction() as transaction:
+        transaction["n"] = 1
+
+
 @in_a_loop
 async def test_a_session_that_was_ended_from_another_device_is_over() -> None:
     app = make()

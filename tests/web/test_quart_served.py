@@ -6,14 +6,22 @@ from typing import Any
 import pytest
 
 from tests.web import others
+from tests.web.places import redis_url
 from tests.web.servers import Browser, Server, hypercorn, uvicorn
 from tests.web.stories import STORIES
 from tests.web.visitors import AsgiVisitor
 
+SERVERS: dict[str, tuple[Any, Any]] = {
+    "hypercorn": (hypercorn, None), "uvicorn": (uvicorn, None), "hypercorn-redis": (hypercorn, redis_url),
+}  # fmt: skip
 
-@pytest.fixture(scope="module", params=[hypercorn, uvicorn], ids=lambda start: start.__name__)
+
+@pytest.fixture(scope="module", params=SERVERS)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with request.param("tests.web.others:quart", folder=tmp_path_factory.mktemp("quart")) as server:
+    start, url = SERVERS[request.param]
+    folder = tmp_path_factory.mktemp("quart")
+    env = {"STORE": url(request, folder)} if url else {}
+    with start("tests.web.others:quart", folder=folder, env=env) as server:
         yield server
 
 
