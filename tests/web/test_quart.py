@@ -26,6 +26,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import wraps
+from inspect import iscoroutinefunction
 from typing import Any
 from uuid import UUID
 
@@ -642,7 +643,7 @@ class Waiting(Counted):
 
     def __getattr__(self, name: str) -> Any:
         command = super().__getattr__(name)
-        if not callable(command):
+        if not iscoroutinefunction(command):
             return command
 
         async def waiting(*args: Any, **kwargs: Any) -> Any:
