@@ -406,10 +406,12 @@ class _Socket:
         return message
 
     async def send(self, message: Message) -> None:
-        """Send; OSError if the session is over, as if the client had gone (ASGI specification 2.4)."""
-        if self._is_over:
-            raise OSError("the session of this WebSocket is over, and so the WebSocket was closed")
+        """Send; OSError if the session is over, as if the client had gone (ASGI specification 2.4). To close it again is well."""
         kind = message["type"]
+        if self._is_over:
+            if kind == "websocket.close":  # Quart closes what its handler has left, whyever
+                return
+            raise OSError("the session of this WebSocket is over, and so the WebSocket was closed")
         if kind == "websocket.close":
             self._is_open = False
         await self._passage.guarded(message)

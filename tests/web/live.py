@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import quart as quart_package
@@ -102,6 +103,28 @@ async def quart_echo() -> None:
     session["state"] = "handshake"
     await quart_package.websocket.accept()
     session["state"] = await quart_package.websocket.receive()
+
+
+@quart.get("/login")
+async def quart_login() -> str:
+    session: Any = quart_package.session
+    session.login("ada")
+    return ""
+
+
+@quart.get("/logout")
+async def quart_logout() -> str:
+    session: Any = quart_package.session
+    session.logout()
+    return ""
+
+
+@quart.websocket("/chat")
+async def quart_chat() -> None:
+    session: Any = quart_package.session
+    while True:
+        await quart_package.websocket.receive()
+        await quart_package.websocket.send(f"{session.user_id}: hello")
 
 
 @quart.websocket("/refused")

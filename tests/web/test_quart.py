@@ -51,6 +51,7 @@ from quart import (
 from quart.sessions import SessionInterface
 from quart.testing import WebsocketResponseError
 from quart.testing.app import LifespanError
+from quart.testing.connections import WebsocketDisconnectError
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from coatcheck import (
@@ -1280,6 +1281,56 @@ async def test_a_lazy_session_is_loaded_in_a_websocket_too() -> None:
         transaction["n"] = 7
     async with visitor.client.websocket("/lazy") as connection:
         assert await connection.receive() == "7"
+
+
+async def drained(connection: Any) -> None:
+    """Receive until it is closed, which raises."""
+    while True:
+        await connection.receive()
+
+
+@pytest.mark.parametrize("path", ["/chat", "/push"])
+@in_a_loop
+async def test_a_websocket_is_closed_when_its_session_is_over(path: str) -> None:
+    app, left = make(), asyncio.Event()
+
+    @app.get("/login")
+    async def login() -> str:
+        ours().login("ada")
+        return ""
+
+    @app.get("/logout")
+    async def logout() -> str:
+        ours().logout()
+        return ""
+
+    @app.websocket("/chat")
+    async def chat() -> None:
+        while True:
+            await websocket.receive()
+            await websocket.send(f"{ours().user_id}: hello")
+
+    @app.websocket("/push")
+    async def push() -> None:
+        try:
+            while True:
+                await websocket.send(f"{ours().user_id}: hello")
+                await asyncio.sleep(0)
+        except OSError:
+            left.set()
+            raise
+
+    visitor = Visitor(app)
+    await visitor.get("/login")
+    async with visitor.client.websocket(path) as connection:
+        await connection.send("hello")
+        assert await connection.receive() == "ada: hello"
+        await Visitor(app, like=visitor).get("/logout")
+        with pytest.raises(WebsocketDisconnectError) as closed:
+            await drained(connection)
+        if path == "/push":
+            await left.wait()
+    assert closed.value.args == (1008,)
 
 
 # --------------------------------------------------------------------------------------------------------- no session

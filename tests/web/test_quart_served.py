@@ -89,3 +89,19 @@ def test_a_handshake_that_is_answered_with_a_page_brings_its_cookie_too(live: Se
         head = wire.head()
     visitor.remember(head)
     assert (head.status, visitor.visit("/read").text) == (403, "refused")
+
+
+def test_a_websocket_is_closed_when_its_session_is_over(live: Server) -> None:
+    visitor = Browser(live)
+    visitor.visit("/login")
+    elsewhere = Browser(live, cookies=dict(visitor.cookies))
+    with Wire(live) as wire:
+        wire.send(visitor.request("/chat", **HANDSHAKE))
+        assert wire.head().status == 101
+        wire.send(b"\x81\x85\0\0\0\0hello")
+        assert wire.exactly(12) == b"\x81\x0aada: hello"
+        elsewhere.visit("/logout")
+        assert wire.exactly(23) == b"\x88\x15" + (1008).to_bytes(2, "big") + b"the session is over"
+        wire.send(b"\x88\x82\0\0\0\0\x03\xf0")  # the client agrees to close
+        assert wire.to_the_end() == b""
+    assert "Exception" not in live.log.read_text()
