@@ -15,12 +15,14 @@ from urllib.parse import quote
 import pytest
 
 import coatcheck
-from coatcheck import BadSignature, Event, SessionError, errors
+from coatcheck import BadSignature, Event, InvalidToken, SessionError, errors
 from coatcheck.core.cookies import find_in
 from coatcheck.core.events import EVENTS
 from coatcheck.core.secret import check_secret
 from coatcheck.core.signing import KeyRing, Verified, normalise
 from coatcheck.stores import open_store
+from coatcheck.tokens import Key, Tokens
+from coatcheck.tokens import KeyRing as TokenKeys
 from tests.security import timing
 from tests.security.canaries import CANARIES
 from tests.security.conftest import Make
@@ -151,6 +153,25 @@ def kept(site: Site) -> None:
     site.get("/me", stranger())
 
 
+def tokens(site: Site) -> Tokens[Any]:
+    return Tokens(site.admin, keys=TokenKeys([Key.generate("HS256")]), issuer="i", audience="a")
+
+
+def refreshed(site: Site) -> None:
+    made = tokens(site)
+    made.refresh(made.issue("ada").refresh_token)
+
+
+def reused(site: Site) -> None:
+    made = tokens(site)
+    first = made.issue("ada").refresh_token
+    site.time += 60
+    made.refresh(first)
+    site.time += 60
+    with pytest.raises(InvalidToken):
+        made.refresh(first)
+
+
 EVENT_TRIGGERS: dict[str, Callable[[Site], object]] = {
     "session.created": lambda site: site.post("/set"),
     "session.rotated": lambda site: visitor(site).post("/elevate"),
@@ -165,6 +186,9 @@ EVENT_TRIGGERS: dict[str, Callable[[Site], object]] = {
     "login": lambda site: site.post("/login?user=ada"),
     "login.revoked": revoked,
     "login.refused": refused,
+    "tokens.issued": lambda site: tokens(site).issue("ada"),
+    "tokens.refreshed": refreshed,
+    "tokens.reused": reused,
     "cookie.forged": lambda site: site.get("/me", f"{NAME}={'A' * 101}".encode()),
     "cookie.duplicate": twice,
     "cookie.insecure": lambda site: site.post("/set", scheme="http"),
