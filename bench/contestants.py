@@ -59,6 +59,9 @@ CONTESTANTS: tuple[Contestant, ...] = (
     Contestant("starlette coatcheck mongo", "starlette_coatcheck", database="mongo"),
     Contestant("litestar bare", "litestar_bare", keeps="nothing"),
     Contestant("litestar builtin redis", "litestar_builtin", database="redis"),
+    Contestant("flask bare", "flask_bare", keeps="nothing", server="gunicorn"),
+    Contestant("flask flask-session redis", "flask_flask_session", database="redis", server="gunicorn"),
+    Contestant("flask coatcheck redis", "flask_coatcheck", database="redis", server="gunicorn"),
     Contestant("express bare", "bare", keeps="nothing", server="node"),
     # connect-redis and connect-pg-simple
     Contestant("express express-session redis", "connect_redis", database="redis", server="node"),
@@ -66,7 +69,7 @@ CONTESTANTS: tuple[Contestant, ...] = (
 )
 
 # The library each framework's rows are compared with.
-REFERENCES = {"starlette": "starsessions"}
+REFERENCES = {"starlette": "starsessions", "flask": "flask-session"}
 
 # Whom our rows are compared with besides, on the same kind of store: the libraries of other frameworks.
 ELSEWHERE = (("litestar", "builtin"), ("express", "express-session"))
@@ -82,6 +85,8 @@ BARS: dict[tuple[str, str, str], float] = {
     ("starlette coatcheck sqlite", "starlette starsessions memory", "read"): 0.30,
     ("starlette coatcheck redis", "express express-session redis", "write"): 0.41,
     ("starlette coatcheck redis", "express express-session redis", "read"): 0.38,
+    ("flask coatcheck redis", "flask flask-session redis", "write"): 0.50,
+    ("flask coatcheck redis", "flask flask-session redis", "read"): 0.30,
 }
 
 
