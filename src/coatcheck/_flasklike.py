@@ -3,7 +3,7 @@
 Quart took all of it over from Flask, down to the defaults. No framework is imported here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Final, Protocol
 
@@ -182,7 +182,7 @@ def refresh(session: Words, config: Mapping[str, Any]) -> None:
 class Headers(Protocol):
     """Werkzeug's `Headers`, as far as we need them."""
 
-    def getlist(self, key: str, /) -> list[str]: ...
+    def __iter__(self) -> Iterator[tuple[str, str]]: ...
     def set(self, key: str, value: str, /) -> object: ...
     def add(self, key: str, value: str, /) -> object: ...
 
@@ -191,11 +191,17 @@ def dress(headers: Headers, session: Session[Any] | AsyncSession[Any], cookie: C
     """Put what must be said about the session into the response's headers."""
     if cookie is CookieAction.NONE and not session._accessed:
         return
-    vary, cache = ", ".join(headers.getlist("Vary")), ", ".join(headers.getlist("Cache-Control"))
+    vary = cache = None
+    for name, value in headers:  # one look, where `getlist` and `set` look again and again
+        field = name.lower()
+        if field == "vary":
+            vary = value if vary is None else f"{vary}, {value}"
+        elif field == "cache-control":
+            cache = value if cache is None else f"{cache}, {value}"
     reply = visit.reply(session, cookie, vary=vary or None, cache_control=cache or None)
     if reply.vary is not None:
-        headers.set("Vary", reply.vary)
+        (headers.add if vary is None else headers.set)("Vary", reply.vary)
     if reply.cache_control is not None:
-        headers.set("Cache-Control", reply.cache_control)
+        (headers.add if cache is None else headers.set)("Cache-Control", reply.cache_control)
     if reply.set_cookie is not None:
         headers.add("Set-Cookie", reply.set_cookie)

@@ -24,7 +24,7 @@ from coatcheck.errors import SessionError
 from coatcheck.exchange import Exchange
 from coatcheck.faces import Session
 from coatcheck.manager import SessionManager
-from coatcheck.wsgi import KEY, Body, arrival_of, commit, finish, get_session, log_out
+from coatcheck.wsgi import KEY, Body, arrive, commit, finish, get_session, log_out
 
 need("flask", "3.0")
 
@@ -127,13 +127,8 @@ class _Interface(SessionInterface):
         self.sessions, self.exchange = sessions, exchange
 
     def open_session(self, app: Flask, request: Request) -> FlaskSession:
-        environ = request.environ
-        session = visit.arrive(
-            self.sessions.session,
-            self.exchange,
-            partial(arrival_of, environ),
-            self.sessions.flows.clock.time(),
-        )
+        environ, sessions = request.environ, self.sessions
+        session = arrive(sessions.session, self.exchange, environ, sessions.flows.clock.time())
         environ[KEY] = session
         return cast(FlaskSession, session)
 

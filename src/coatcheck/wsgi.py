@@ -9,11 +9,12 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from coatcheck import startup, visit
 from coatcheck.configure import configure
+from coatcheck.core.ids import Ticket
 from coatcheck.core.ports import Backend, Store
 from coatcheck.core.session import CookieAction, Phase, Standing
 from coatcheck.core.signing import Secret
@@ -29,6 +30,7 @@ KEY = "coatcheck.session"
 Headers = list[tuple[str, str]]
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 Write = Callable[[bytes], object]
+S = TypeVar("S", bound=Session[Any])
 
 
 class SessionMiddleware:
@@ -96,9 +98,8 @@ class _Passage:
         self._environ, self._start_response, self._key = environ, start_response, middleware._key
         self._sessions = sessions = middleware.sessions
         self._cookie, self._started = CookieAction.NONE, False
-        self.session: Session[Any] = visit.arrive(
-            sessions.session, middleware.exchange, partial(arrival_of, environ), sessions.flows.clock.time()
-        )
+        now = sessions.flows.clock.time()
+        self.session: Session[Any] = arrive(sessions.session, middleware.exchange, environ, now)
 
     def start_response(self, status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Write:
         """Commit, and tell the server. Called again (with exc_info, PEP 3333), it says the same of what is committed already."""
@@ -211,6 +212,23 @@ def get_session(environ: WSGIEnvironment, *, key: str = KEY) -> Session[Any]:
             f"there is no session at environ[{key!r}]: wrap the application in coatcheck.wsgi.SessionMiddleware"
         )
     return session
+
+
+def arrive(make: Callable[[Ticket | None], S], exchange: Exchange, environ: WSGIEnvironment, now: float) -> S:
+    """The session of a request, as `visit.arrive`. Most cookies have come before: what one is worth takes one look."""
+    cookie = environ.get("HTTP_COOKIE")
+    if cookie and "HTTP_X_FORWARDED_PROTO" not in environ:
+        host = environ.get("HTTP_HOST", "").encode("latin-1")
+        reading = exchange.recent.get((cookie.encode("latin-1"), host, environ["wsgi.url_scheme"]))
+        if reading is not None:
+            channel, ticket, reissue = reading
+            session = make(ticket)
+            session._exchange, session._channel, session._at = exchange, channel, now
+            session._describe = partial(arrival_of, environ)
+            if reissue:
+                session._reissue = session._meant = True
+            return session
+    return visit.arrive(make, exchange, partial(arrival_of, environ), now)
 
 
 def arrival_of(environ: WSGIEnvironment) -> Arrival:
