@@ -14,9 +14,11 @@ import weakref
 from collections.abc import Callable, Sequence
 from contextvars import Context
 from copy import copy
+from select import POLLIN, poll
 from typing import Any, Final, cast
 
 import hiredis
+from redis import ConnectionPool
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from coatcheck.core.ports import Notice
@@ -65,7 +67,7 @@ Calls = Sequence[tuple[tuple[str, ...], tuple[Any, ...]]]
 class Settings:
     """What both clients go by."""
 
-    __slots__ = ("connect_timeout", "health", "name", "patience", "replicas", "retries", "wait")
+    __slots__ = ("connect_timeout", "health", "name", "owned", "patience", "replicas", "retries", "wait")
 
     def __init__(
         self,
@@ -76,8 +78,9 @@ class Settings:
         connect_timeout: float | None,
         patience: float | None,
         wait: tuple[int, float] | None = None,
+        owned: bool = False,
     ) -> None:
-        self.name, self.health, self.retries = name, health, retries
+        self.name, self.health, self.retries, self.owned = name, health, retries, owned
         self.connect_timeout, self.patience = connect_timeout, patience
         """Seconds, or None where the application's own client has its own."""
         self.replicas = wait[0] if wait else 0
@@ -87,6 +90,7 @@ class Settings:
     def of_node(self, node: str) -> "Settings":
         """The same for one node of a cluster, whose health is its own: one that is away breaks nothing for the others."""
         other = copy(self)
+        other.owned = False  # its pools are redis-py's, which gives them up when the cluster changes
         other.name = f"{self.name} ({node})"
         other.health = self.health.of(other.name)
         return other
@@ -106,6 +110,25 @@ class Settings:
 # ---------------------------------------------------------------------------------------------------------- blocking
 
 
+class _AtHand:
+    """A connection, and how to see that its server has not hung up."""
+
+    __slots__ = ("_poll", "_socket", "connection")
+
+    def __init__(self, connection: Any) -> None:
+        self.connection, self._socket, self._poll = connection, None, poll()
+
+    def is_quiet(self) -> bool:
+        """Whether nothing has come over it that nobody asked for: mostly that is the end."""
+        socket = self.connection._sock
+        if socket is None:
+            return False
+        if socket is not self._socket:
+            self._socket, self._poll = socket, poll()
+            self._poll.register(socket, POLLIN)
+        return not self._poll.poll(0)
+
+
 class Blocking:
     """Speaks from the calling thread, which waits. Never suspends."""
 
@@ -114,6 +137,10 @@ class Blocking:
         self._settings = settings
         self._health = settings.health
         self._greeted = False
+        self._keeps = settings.owned and _is_plain(self._pool)
+        self._at_hand: list[_AtHand] = []
+        """Connections that worked; the last one is taken first."""
+        tell_of_forks(self)
 
     async def run(self, script: Script, keys: tuple[str, ...], args: tuple[Any, ...] = ()) -> Any:
         return self._run(script, keys, args)
@@ -184,8 +211,31 @@ class Blocking:
                 return reply
             left -= 1
 
+    def _take(self, pool: Any) -> "_AtHand":
+        """A connection that the server has not closed. To lend one from redis-py's pool costs as much as the command."""
+        try:
+            held = self._at_hand.pop()
+        except IndexError:
+            return _AtHand(pool.get_connection())
+        if held.is_quiet():
+            return held
+        pool.release(held.connection)
+        return _AtHand(pool.get_connection())
+
+    def _give_back(self, pool: Any, held: "_AtHand", *, works: bool) -> None:
+        if works and self._keeps and not held.connection.should_reconnect():
+            self._at_hand.append(held)
+        else:
+            pool.release(held.connection)
+
+    def start_afresh(self) -> None:
+        """After a fork: the connections are the parent's."""
+        leave_behind(self._at_hand)
+        self._at_hand = []
+
     def _once(self, pool: Any, packed: bytes, sent: list[bool]) -> Any:
-        connection = pool.get_connection()
+        held, works = self._take(pool), False
+        connection = held.connection
         try:
             if not self._greeted:
                 self._greet(connection)
@@ -194,19 +244,22 @@ class Blocking:
             sent.append(True)
             reply = _read(connection)
             waited = _read(connection) if self._settings.wait else None
-            if isinstance(reply, ReadOnlyError):
-                connection.disconnect()
-        except BaseException:
-            connection.disconnect()  # whatever it still has to say is for nobody else
-            raise
+            works = not isinstance(reply, ReadOnlyError)
         finally:
-            pool.release(connection)
+            if not works:
+                connection.disconnect()  # whatever it still has to say is for nobody else
+            self._give_back(pool, held, works=works)
         return self._settings.judge(reply, waited)
 
     def _greet(self, connection: Any) -> None:
         connection.send_packed_command([HELLO], check_health=False)
         insist(_read(connection), self._settings.name)
         self._greeted = True
+
+
+def _is_plain(pool: Any) -> bool:
+    """Whether nothing has to be done with a connection between two commands: no Sentinel to ask, no credentials to renew."""
+    return type(pool) is ConnectionPool and not pool.connection_kwargs.get("credential_provider")
 
 
 def _read(connection: Any) -> Any:

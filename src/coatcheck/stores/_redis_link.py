@@ -66,6 +66,7 @@ class Link:
             connect_timeout=cast(float, outage.connect_timeout) if owned else None,
             patience=patience if owned else None,
             wait=wait,
+            owned=owned,
         )
         return kind(partial(make, patience), settings)
 
