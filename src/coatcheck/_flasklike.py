@@ -71,9 +71,10 @@ def _cookie(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> CookieSet
         value = config.get(name)
         return None if value == defaults.get(name) else value
 
+    domain = set_("SESSION_COOKIE_DOMAIN") or None  # False, in older manuals
     given: dict[str, Any] = {
         "name": set_("SESSION_COOKIE_NAME"),
-        "domain": set_("SESSION_COOKIE_DOMAIN") or None,  # False, in older manuals
+        "domain": domain.lstrip(".") if isinstance(domain, str) else domain,  # as Werkzeug does
         "path": set_("SESSION_COOKIE_PATH") or set_("APPLICATION_ROOT"),
         "secure": set_("SESSION_COOKIE_SECURE"),
         "same_site": set_("SESSION_COOKIE_SAMESITE"),
