@@ -8,6 +8,7 @@ from wsgiref.util import FileWrapper, setup_testing_defaults
 from wsgiref.validate import validator
 
 import pytest
+from werkzeug.test import Client
 
 from coatcheck import (
     ConfigurationError,
@@ -536,3 +537,20 @@ def test_what_is_wrong_with_the_settings_is_said_when_the_application_starts() -
     for options in ({"secret": None}, {"secret": "changeme"}, {"rollin": True}, {"store": "nosql://x"}):
         with pytest.raises(ConfigurationError):
             sessions(page(count), **options)
+
+
+def test_a_cookie_that_has_come_before_is_known_and_a_forwarded_request_is_looked_at_anew() -> None:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        text = str(environ["coatcheck.session"].increment("n"))
+        start_response("200 OK", [])
+        return [text.encode()]
+
+    middleware = SessionMiddleware(app, secret=SECRET, proxy=True)
+    client = Client(middleware)
+    https = {"base_url": "https://shop.example"}
+    assert [client.get("/", **https).text for _ in range(3)] == ["1", "2", "3"]
+    assert len(middleware.exchange.recent) == 1
+    assert (
+        client.get("/", headers={"X-Forwarded-Proto": "http"}, **https).text == "1"
+    )  # no session over plain HTTP
+    assert client.get("/", **https).text == "4"

@@ -15,11 +15,14 @@ from collections.abc import Callable, Sequence
 from contextvars import Context
 from copy import copy
 from select import POLLIN, poll
+from socket import socket
 from typing import Any, Final, cast
 
 import hiredis
 from redis import ConnectionPool
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeout
 
 from coatcheck.core.ports import Notice
 from coatcheck.errors import ReplyLost, StoreError, StoreUnavailable, UsageError
@@ -111,22 +114,57 @@ class Settings:
 
 
 class _AtHand:
-    """A connection, and how to see that its server has not hung up."""
+    """A connection, and the shortest way through it.
 
-    __slots__ = ("_poll", "_socket", "connection")
+    A socket with a time-out is a non-blocking one to the system. Python's own `send` and `recv` ask the system each time whether
+    they may, and each question gives other threads a turn; so where nothing but Python is in between (neither TLS nor gevent)
+    we write at once, and ask only for the answer.
+    """
+
+    __slots__ = ("_file", "_poll", "_socket", "connection")
 
     def __init__(self, connection: Any) -> None:
-        self.connection, self._socket, self._poll = connection, None, poll()
+        self.connection = connection
+        self._socket: Any = None
+        self._file, self._poll = -1, poll()
 
     def is_quiet(self) -> bool:
         """Whether nothing has come over it that nobody asked for: mostly that is the end."""
-        socket = self.connection._sock
-        if socket is None:
+        return self.is_known() and not self._poll.poll(0)
+
+    def is_known(self) -> bool:
+        """Whether it is connected; what there is to know of its socket is looked up once."""
+        current = self.connection._sock
+        if current is None:
             return False
-        if socket is not self._socket:
-            self._socket, self._poll = socket, poll()
-            self._poll.register(socket, POLLIN)
-        return not self._poll.poll(0)
+        if current is not self._socket:
+            self._socket, self._poll = current, poll()
+            self._file = current.fileno() if type(current) is socket and current.gettimeout() else -1
+            self._poll.register(current, POLLIN)
+        return True
+
+    def send(self, packed: bytes) -> None:
+        """Send all of it. What fails was not complete."""
+        if self._file < 0 or self.connection._sock is not self._socket:
+            self.connection.send_packed_command([packed], check_health=False)
+            return
+        try:
+            sent = os.write(self._file, packed)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(packed):
+            self._socket.sendall(packed[sent:])
+
+    def receive(self) -> Any:
+        """The reply; an error of the server's is one too."""
+        if self._file >= 0 and self.connection._sock is self._socket:
+            if not self._poll.poll(self._socket.gettimeout() * 1000):
+                raise RedisTimeout("Timeout reading from socket")
+            octets = os.read(self._file, 65_536)
+            if not octets:
+                raise RedisConnectionError("Connection closed by server")
+            self.connection._parser._reader.feed(octets)
+        return _read(self.connection)  # and the rest, if that was not all
 
 
 class Blocking:
@@ -197,7 +235,9 @@ class Blocking:
         while True:
             sent: list[bool] = []
             try:
-                reply = self._once(pool, packed, sent)
+                # A question may be asked again, so the first time it is asked without a look whether the server is there.
+                look = not reads or left < self._settings.retries or left == 0
+                reply = self._once(pool, packed, sent, look=look)
             except FAILURES as error:
                 if left > 0 and may_repeat(error, sent=bool(sent), reads=reads):
                     left -= 1
@@ -211,19 +251,19 @@ class Blocking:
                 return reply
             left -= 1
 
-    def _take(self, pool: Any) -> "_AtHand":
+    def _take(self, pool: Any, *, look: bool) -> _AtHand:
         """A connection that the server has not closed. To lend one from redis-py's pool costs as much as the command."""
         try:
             held = self._at_hand.pop()
         except IndexError:
             return _AtHand(pool.get_connection())
-        if held.is_quiet():
+        if not look or held.is_quiet():
             return held
         pool.release(held.connection)
         return _AtHand(pool.get_connection())
 
-    def _give_back(self, pool: Any, held: "_AtHand", *, works: bool) -> None:
-        if works and self._keeps and not held.connection.should_reconnect():
+    def _give_back(self, pool: Any, held: _AtHand, *, works: bool) -> None:
+        if works and self._keeps and not held.connection.should_reconnect() and held.is_known():
             self._at_hand.append(held)
         else:
             pool.release(held.connection)
@@ -233,16 +273,16 @@ class Blocking:
         leave_behind(self._at_hand)
         self._at_hand = []
 
-    def _once(self, pool: Any, packed: bytes, sent: list[bool]) -> Any:
-        held, works = self._take(pool), False
+    def _once(self, pool: Any, packed: bytes, sent: list[bool], *, look: bool) -> Any:
+        held, works = self._take(pool, look=look), False
         connection = held.connection
         try:
             if not self._greeted:
                 self._greet(connection)
             # A write that fails was not complete, and the server carries out nothing incomplete: so far nothing was sent.
-            connection.send_packed_command([packed + self._settings.wait], check_health=False)
+            held.send(packed + self._settings.wait)
             sent.append(True)
-            reply = _read(connection)
+            reply = held.receive()
             waited = _read(connection) if self._settings.wait else None
             works = not isinstance(reply, ReadOnlyError)
         finally:

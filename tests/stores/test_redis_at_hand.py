@@ -1,0 +1,118 @@
+"""Connections that the sync face of the Redis store keeps at hand."""
+
+import threading
+from typing import Any
+
+import pytest
+import redis
+
+from coatcheck import StoreUnavailable
+from coatcheck.core.outage import Outage
+from coatcheck.core.ports import SAVED
+from coatcheck.core.record import Record
+from coatcheck.core.stepping import run_now
+from coatcheck.stores.redis import RedisSessions, RedisStore
+from servers import Server
+from tests.stores.redis_help import NOW, after, fresh, raw, record
+
+
+def opened(server: Server, **options: Any) -> tuple[RedisStore, RedisSessions, Any]:
+    """A store, its sync face, and redis-py's pool under it."""
+    store = RedisStore.from_url(server.url, prefix=fresh(), **options)
+    face = store.blocking()
+    return store, face, face._client._pool  # type: ignore[attr-defined]  # the real client
+
+
+def load(face: RedisSessions, key: str) -> Any:
+    return run_now(face.load(key, now=NOW))
+
+
+def test_one_thread_needs_one_connection_and_lends_it_once(redis_server: Server) -> None:
+    store, face, pool = opened(redis_server)
+    lent, lend = list[Any](), pool.get_connection
+
+    def counted() -> Any:
+        lent.append(lend())
+        return lent[-1]
+
+    pool.get_connection = counted
+    with store:
+        there = record()
+        assert run_now(face.create(there, now=NOW)) is SAVED
+        for _ in range(5):
+            assert load(face, there.key) == there
+            new = after(there)
+            assert run_now(face.replace(new, expected=there.versions[0], now=NOW)) is SAVED
+            there = new
+        assert len(lent) == 1
+
+
+def test_what_is_larger_than_one_reading_comes_whole(redis_server: Server) -> None:
+    store, face, _ = opened(redis_server)
+    with store:
+        there = record(data=b'"' + b"x" * 900_000 + b'"')
+        for _ in range(3):
+            assert run_now(face.create(there, now=NOW)) is SAVED  # it is there already, and recognised
+            assert load(face, there.key) == there
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_connections_that_the_server_closed_are_no_failure(redis_server: Server, retries: int) -> None:
+    store, face, _ = opened(redis_server, outage=Outage(retries=retries))
+    with store:
+        there = record()
+        assert run_now(face.create(there, now=NOW)) is SAVED
+        for _ in range(2):
+            raw(redis_server).client_kill_filter(_type="normal", skipme=True)
+            assert load(face, there.key) == there
+            raw(redis_server).client_kill_filter(_type="normal", skipme=True)
+            new = after(there)
+            assert run_now(face.replace(new, expected=there.versions[0], now=NOW)) is SAVED
+            there = new
+
+
+def test_all_of_many_that_the_server_closed_are_found_out(redis_server: Server) -> None:
+    store, face, pool = opened(redis_server)
+    barrier = threading.Barrier(6)
+    found: list[Record] = []
+
+    def visit() -> None:
+        barrier.wait()
+        found.extend(load(face, there.key) for _ in range(5))
+
+    with store:
+        there = record()
+        assert run_now(face.create(there, now=NOW)) is SAVED
+        for _ in range(2):
+            threads = [threading.Thread(target=visit) for _ in range(6)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            raw(redis_server).client_kill_filter(_type="normal", skipme=True)
+        assert found == [there] * 60
+        assert all(load(face, there.key) == there for _ in range(8))
+        assert pool._created_connections <= 6
+
+
+def test_the_applications_own_pool_gets_its_connection_back_each_time(redis_server: Server) -> None:
+    client = redis.Redis.from_url(redis_server.url, max_connections=1)
+    face = RedisStore(client, prefix=fresh()).blocking()
+    there = record()
+    assert run_now(face.create(there, now=NOW)) is SAVED
+    assert client.ping()
+    assert load(face, there.key) == there
+    client.close()
+
+
+def test_a_server_that_does_not_answer_in_time_is_told(redis_server: Server) -> None:
+    store, face, _ = opened(redis_server, outage=Outage(command_timeout=0.2, retries=0))
+    with store:
+        there = record()
+        assert run_now(face.create(there, now=NOW)) is SAVED
+        assert load(face, there.key) == there
+        raw(redis_server).client_pause(600, all=True)
+        with pytest.raises(StoreUnavailable, match=r"did not answer"):
+            load(face, there.key)
+        raw(redis_server).client_unpause()
+        assert load(face, there.key) == there
