@@ -18,6 +18,7 @@ from coatcheck._flasklike import Words, alone, dress, refresh, settings, still_a
 from coatcheck._flasklogin import LoginKeys
 from coatcheck._versions import need
 from coatcheck.configure import configure
+from coatcheck.core.identity import identified
 from coatcheck.core.ports import Backend, Store
 from coatcheck.core.session import CookieAction, Phase, UserId
 from coatcheck.errors import SessionError
@@ -64,9 +65,8 @@ class CoatCheck:
     def init_app(self, app: Flask) -> None:
         """Give this application its sessions."""
         alone(app.extensions, app.session_interface, Flask.session_interface)
-        options: dict[str, Any] = {"identity": FlaskLogin(), **self._options}
         config = {**app.config, "SECRET_KEY": app.secret_key}  # which a subclass may keep elsewhere
-        secret, options = settings(config, Flask.default_config, options)
+        secret, options = settings(config, Flask.default_config, self._options)
         configured = configure(secret, options)
         store = self._store if self._store is not None else store_of(app.config)
         sessions = SessionManager(
@@ -79,7 +79,9 @@ class CoatCheck:
         )
         if configured.startup_check:
             startup.announce(sessions)
-        app.session_interface = interface = _Interface(sessions, configured.exchange)
+        app.session_interface = interface = _Interface(
+            sessions, configured.exchange, knows_login="identity" in self._options
+        )
         app.before_request(partial(_still_alone, app, interface))
         app.extensions["coatcheck"] = sessions
         for error in visit.REFUSED:
@@ -94,7 +96,8 @@ def FlaskLogin(
     from_user_id: Callable[[str], Any] | None = None,
     method: str = "pwd",
 ) -> LoginKeys:
-    """The identity of an application with Flask-Login: what `CoatCheck` takes unless `identity=` says otherwise.
+    """The identity of an application with Flask-Login: what `CoatCheck` takes where there is a login manager, unless
+    `identity=` says otherwise.
 
     to_user_id    makes the user id of what the user's `get_id()` returns; a str, an int or a UUID is one already
     from_user_id  makes what `user_loader` gets of the user id, which is text
@@ -123,10 +126,13 @@ class FlaskSession(Words, Session[Any], SessionMixin):  # type: ignore[override]
 class _Interface(SessionInterface):
     """Where Flask asks for a session, and gives it back with the response."""
 
-    def __init__(self, sessions: SessionManager, exchange: Exchange) -> None:
-        self.sessions, self.exchange = sessions, exchange
+    def __init__(self, sessions: SessionManager, exchange: Exchange, *, knows_login: bool) -> None:
+        self.sessions, self.exchange, self._knows_login = sessions, exchange, knows_login
 
     def open_session(self, app: Flask, request: Request) -> FlaskSession:
+        if not self._knows_login and hasattr(app, "login_manager"):
+            # Only now, since a login manager may be given to the application after us.
+            self.sessions._kind, self._knows_login = identified(FlaskSession, FlaskLogin()), True
         environ, sessions = request.environ, self.sessions
         session = arrive(sessions.session, self.exchange, environ, sessions.flows.clock.time())
         environ[KEY] = session

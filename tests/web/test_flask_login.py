@@ -446,3 +446,21 @@ def test_a_login_elsewhere_leaves_behind_what_was_said_of_the_one_before() -> No
     basic.flask.get("/stale")
     basic.post("/login")
     assert basic.flask.get("/secret").text == "secret"
+
+
+@pytest.mark.parametrize("managed", [False, True])
+def test_only_an_application_with_a_login_manager_sees_its_keys(managed: bool) -> None:
+    """One that does not know Flask-Login finds in its session what it put there, and nothing else."""
+    app = Flask(__name__)
+    CoatCheck(app, secret=SECRET)
+    if managed:
+        LoginManager(app)  # after its sessions, as many do
+
+    @app.get("/")
+    def page() -> dict[str, Any]:
+        session.login("ada")  # type: ignore[attr-defined]  # Flask declares its own kind
+        session["cart"] = [1]
+        return dict(session)
+
+    keys = {"_user_id", "_fresh", "_id"} if managed else set()
+    assert set(app.test_client().get("/").json or ()) == {"cart", *keys}
