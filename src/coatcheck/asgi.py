@@ -242,7 +242,7 @@ class _Passage:
             if not self._started:
                 if self._is_due() and (rest := self._commit()) is not None:
                     return self._begin_after(rest, message)
-                self._begin(message)
+                message = self._begin(message)
         elif kind in _ENDS and not message.get("more_body", False):
             session = self.session
             if kind != "http.response.body" or not self._started or not session._still():
@@ -256,8 +256,7 @@ class _Passage:
         except SessionError as error:
             if self.session._failed(error):
                 raise
-        self._begin(message)
-        await self._send(message)
+        await self._send(self._begin(message))
 
     async def _end(self, message: Message) -> None:
         await self._finish()
@@ -284,16 +283,21 @@ class _Passage:
             return False
         return visit.is_due(session)
 
-    def _begin(self, message: Message) -> None:
-        """The headers leave."""
+    def _begin(self, message: Message) -> Message:
+        """The headers leave. Returns the message to send.
+
+        It is another than the one that came, if anything is added to it: a cache inside of us keeps that, for everybody.
+        """
         session = self.session
         cookie = session._owed
         if session._accessed or cookie is not _NO_COOKIE:
+            message = dict(message)
             _dress(message, session, cookie)
         if session._phase is _OPEN:
             session._phase = _STREAMING
         session._view = None  # so that whoever looks at it from here on is noticed: `_still`
         self._started = True
+        return message
 
     def _commit(self) -> Awaitable[object] | None:
         """Commit; None if that is all, else what is to be awaited: the rest, where the store has to be waited for.

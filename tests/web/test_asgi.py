@@ -562,3 +562,23 @@ def test_a_conflict_that_a_framework_wrapped_is_409_all_the_same() -> None:
     strict = sessions(starlette, store=store, on_conflict="raise")
     cookie = talk(strict).cookie
     assert talk(strict, http_scope("/wait", cookie=cookie)).status == 409
+
+
+def test_a_cache_inside_the_middleware_keeps_nothing_of_a_visitors_session() -> None:
+    kept: list[Message] = []
+
+    async def cached(scope: Scope, receive: Receive, send: Send) -> None:
+        async def keeping(message: Message) -> None:
+            kept.append(message)
+            await send(message)
+
+        if kept:
+            for message in list(kept):
+                await send(message)
+        else:
+            await page(count)(scope, receive, keeping)
+
+    middleware = sessions(cached)
+    assert talk(middleware).cookie
+    assert [item for message in kept for item in message.get("headers", ())] == []
+    assert talk(middleware).cookie == ""
