@@ -18,7 +18,7 @@ from coatcheck.flows import Flows
 from coatcheck.manager import AsyncSessionManager, SessionManager
 from coatcheck.stores import has_server, hide_password
 
-__all__ = ["Lifespan", "announce"]
+__all__ = ["Lifespan", "announce", "ask", "close"]
 
 PATIENCE: Final = 10.0
 """Seconds an application's start is held up at most, where a client of its own has no time-outs."""
@@ -65,27 +65,29 @@ class Lifespan:
         kind = message["type"]
         if kind == "lifespan.startup.complete":
             if self._check:
-                await self._announce()
+                await ask(self._sessions)
         elif kind in ("lifespan.shutdown.complete", "lifespan.shutdown.failed", "lifespan.startup.failed"):
-            await self._close()
+            await close(self._sessions)
         await self._send(message)
 
-    async def _announce(self) -> None:
-        sessions = self._sessions
-        if not isinstance(sessions.flows.store, Checks):
-            return
-        try:
-            async with asyncio.timeout(PATIENCE):
-                await sessions.check()
-        except Exception as error:
-            _say(sessions.flows, _name(sessions), error)
 
-    async def _close(self) -> None:
-        """The application is told to end: what goes wrong now is said, and keeps nobody from ending."""
-        try:
-            await self._sessions.close()
-        except Exception as error:
-            _say(self._sessions.flows, _name(self._sessions), error)
+async def ask(sessions: AsyncSessionManager) -> None:
+    """Say it if the store cannot be reached, when the application has started. Never raises."""
+    if not isinstance(sessions.flows.store, Checks):
+        return
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await sessions.check()
+    except Exception as error:
+        _say(sessions.flows, _name(sessions), error)
+
+
+async def close(sessions: AsyncSessionManager) -> None:
+    """Close the store when the application ends: what goes wrong now is said, and keeps nobody from ending."""
+    try:
+        await sessions.close()
+    except Exception as error:
+        _say(sessions.flows, _name(sessions), error)
 
 
 def _name(sessions: SessionManager | AsyncSessionManager) -> str:
