@@ -4,7 +4,6 @@
 work in WebSocket routes too, and are shown in OpenAPI as a cookie security scheme.
 """
 
-import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 
@@ -16,9 +15,9 @@ from coatcheck import asgi
 from coatcheck._versions import need
 from coatcheck.asgi import App, Receive, Scope, Send
 from coatcheck.core.cookies import SECURE_NAME, names
-from coatcheck.errors import ConfigurationError
 from coatcheck.faces import AsyncSession, Model
 from coatcheck.starlette import SessionMiddleware as StarletteSessions
+from coatcheck.visit import duration
 
 __all__ = [
     "AsyncSession",
@@ -34,7 +33,6 @@ __all__ = [
 need("fastapi", "0.116")
 
 _SCHEME: Final = "session"
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class SessionMiddleware(StarletteSessions):
@@ -125,7 +123,7 @@ def RecentLogin(within: str | timedelta) -> Any:
     401 without a login; 403 with `{"error": "reauth_required"}` if it was longer ago, or only remembered; a WebSocket's handshake
     is refused. Raises ConfigurationError at start-up for a time it cannot read.
     """
-    limit = _duration(within)
+    limit = duration(within)
 
     async def recent(connection: HTTPConnection, session: SessionDep) -> None:
         if session.user_id is None:
@@ -136,17 +134,6 @@ def RecentLogin(within: str | timedelta) -> Any:
             raise _refusal(connection, 403, detail)
 
     return Depends(recent)
-
-
-def _duration(within: str | timedelta) -> timedelta:
-    if isinstance(within, timedelta) and within > timedelta(0):
-        return within
-    found = re.fullmatch(r"(\d{1,6})([smhd])", within) if isinstance(within, str) else None
-    if found is None or int(found[1]) == 0:
-        raise ConfigurationError(
-            f"RecentLogin({within!r}): give a number and s, m, h or d, such as '10m', or a timedelta"
-        )
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
 def _refusal(

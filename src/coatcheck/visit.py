@@ -5,13 +5,15 @@ An adapter calls `arrive` when the request comes. When the response starts it as
 lives in the session.
 """
 
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeVar
 
 from coatcheck.core.events import Event
 from coatcheck.core.ids import Ticket
 from coatcheck.core.session import BaseSession, CookieAction, Phase, Standing
-from coatcheck.errors import OutsideRequest, SessionConflict, StoreUnavailable, UsageError
+from coatcheck.errors import ConfigurationError, OutsideRequest, SessionConflict, StoreUnavailable, UsageError
 from coatcheck.exchange import Arrival, Channel, Exchange, Reply
 from coatcheck.faces import AsyncSession, Session
 
@@ -20,9 +22,11 @@ __all__ = [
     "Refusal",
     "arrive",
     "depart",
+    "duration",
     "is_due",
     "is_due_again",
     "is_kept",
+    "proved_within",
     "refuse",
     "reply",
     "started",
@@ -181,3 +185,27 @@ def refuse(session: Served, error: StoreUnavailable | SessionConflict) -> Refusa
         flows = session._flows
         flows.options.on_event(Event("store.down", detail=str(error), at=flows.clock.time()))
     return _UNAVAILABLE
+
+
+# ------------------------------------------------------------------------------------------------- recent logins
+
+
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def duration(within: str | timedelta) -> timedelta:
+    """How recent a login must be. Raises ConfigurationError for a time that cannot be read."""
+    if isinstance(within, timedelta) and within > timedelta(0):
+        return within
+    found = re.fullmatch(r"(\d{1,6})([smhd])", within) if isinstance(within, str) else None
+    if found is None or int(found[1]) == 0:
+        raise ConfigurationError(
+            f"RecentLogin({within!r}): give a number and s, m, h or d, such as '10m', or a timedelta"
+        )
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def proved_within(session: Served, limit: timedelta) -> bool:
+    """Whether the user has proved within this time who they are."""
+    proved = session.authenticated_at
+    return proved is not None and datetime.fromtimestamp(session._flows.clock.time(), UTC) - proved <= limit
