@@ -188,6 +188,10 @@ class SessionMiddleware:
                 " application shares the session around it; or give one a name and a scope_key of its own"
             )
 
+    def _is_kept(self, scope: Scope, session: AsyncSession[Any], present: object) -> bool:
+        """Whether the application left its session where it was, now that `present` is there."""
+        return visit.is_kept(session, present, f"scope[{self._key!r}]")
+
     def _arrive(self, scope: Scope) -> AsyncSession[Any]:
         exchange, cookie, host = self.exchange, b"", b""
         headers = scope["headers"]
@@ -275,9 +279,9 @@ class _Passage:
         await self._send({"type": "websocket.close", "code": code, "reason": reason})
 
     def _is_due(self) -> bool:
-        session, key = self.session, self._middleware._key
-        present = self._scope.get(key)
-        if present is not session and not visit.is_kept(session, present, f"scope[{key!r}]"):
+        session, middleware = self.session, self._middleware
+        present = self._scope.get(middleware._key)
+        if present is not session and not middleware._is_kept(self._scope, session, present):
             session._owed = _NO_COOKIE
             visit.depart(session)
             return False
