@@ -359,8 +359,7 @@ class _Passage:
             raise error
         await log_out(self._middleware.sessions, self.session)
         visit.depart(session)
-        # Starlette wraps an error for which the application has a handler, but which came too late for it.
-        reason = error.__cause__ if error.__cause__ is session._failure is not None else error
+        reason = _behind(error, session._failure)
         if self._started or not isinstance(reason, visit.REFUSED):
             raise error
         await self._refuse(reason, error)
@@ -451,6 +450,16 @@ async def log_out(sessions: AsyncSessionManager, session: AsyncSession[Any]) -> 
             await sessions.commit(session, only_logout=True)
         except StoreError as error:
             session._failed(error)
+
+
+def _behind(error: BaseException, failure: Exception | None) -> BaseException:
+    """The failure of the session, if that is what came up as this error. Starlette wraps one for which there is a handler, but
+    which came too late for it; Litestar wraps each in every layer that it passes.
+    """
+    cause: BaseException | None = error
+    while cause is not None and cause is not failure:
+        cause = cause.__cause__
+    return cause or error
 
 
 def _never_raises(scope: Scope) -> bool:

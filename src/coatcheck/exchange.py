@@ -324,7 +324,9 @@ def _is_loopback(host: bytes) -> bool:
     """
     name = host.decode("latin-1").strip().lower()
     name = name[1 : name.find("]")] if name.startswith("[") else name.partition(":")[0]
-    if name in ("localhost", "testserver", "test") or name.endswith((".localhost", ".test")):
+    if name in ("localhost", "testserver", "testserver.local", "test") or name.endswith(
+        (".localhost", ".test")
+    ):
         return True
     try:
         return ipaddress.ip_address(name).is_loopback

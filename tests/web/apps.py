@@ -1,4 +1,5 @@
-"""One small application for each face: bare ASGI, Starlette, Quart, bare WSGI, Flask. What it does is written once, in `answer`.
+"""One small application for each face: bare ASGI, Starlette, Litestar, Quart, bare WSGI, Flask. What it does is written once, in
+`answer`.
 
 Three of them run side by side, by the first part of the path: `/` keeps its sessions in `STORE` (from the environment, or in
 memory), `/down` has a store that cannot be reached, `/limited` has a cookie of that path only.
@@ -14,6 +15,11 @@ from flask import Flask
 from flask import Response as FlaskResponse
 from flask import request as flask_request
 from flask import session as flask_session
+from litestar import Litestar
+from litestar import Request as LitestarRequest
+from litestar import Response as LitestarResponse
+from litestar.handlers import HTTPRouteHandler
+from litestar.response import Stream
 from quart import Quart
 from quart import Response as QuartResponse
 from quart import request as quart_request
@@ -28,6 +34,7 @@ from coatcheck.asgi import App, Receive, Scope, Send
 from coatcheck.asgi import SessionMiddleware as AsgiSessions
 from coatcheck.core.session import BaseSession
 from coatcheck.flask import CoatCheck
+from coatcheck.litestar import CoatCheck as LitestarCoatCheck
 from coatcheck.quart import CoatCheck as QuartCoatCheck
 from coatcheck.starlette import SessionMiddleware as StarletteSessions
 from coatcheck.wsgi import SessionMiddleware as WsgiSessions
@@ -295,6 +302,32 @@ def make_starlette(store: Any = STORE, **options: Any) -> App:
     )
 
 
+def make_litestar(store: Any = STORE, **options: Any) -> App:
+    """The same in Litestar."""
+
+    async def page(request: LitestarRequest[Any, Any, Any]) -> LitestarResponse[Any]:
+        query: dict[str, str] = dict(request.query_params)
+        session: BaseSession = request.session  # type: ignore[assignment]  # says dict
+        status, fields, body = answer(_last(request.scope["path"]), query, session)
+        headers = {name: ", ".join(value for other, value in fields if other == name) for name, _ in fields}
+        if isinstance(body, str):
+            return LitestarResponse(
+                body or None, status_code=status, headers=headers, media_type="text/plain"
+            )
+        return Stream(body, status_code=status, headers=headers)
+
+    def sessions(store: Any, prefix: str = "", **more: Any) -> App:
+        route = HTTPRouteHandler(f"{prefix}/{{page:str}}", http_method=["GET", "HEAD"])(page)
+        plugin = LitestarCoatCheck(store=store, secret=SECRET, **options, **more)
+        return Litestar([route], plugins=[plugin], openapi_config=None)  # type: ignore[return-value]  # its types are narrower
+
+    return by_path(
+        sessions(store),
+        down=sessions(DownStore(), "/down"),
+        limited=sessions(store, "/limited", cookie=CookieSettings(path="/limited")),
+    )
+
+
 def make_quart(store: Any = STORE, **options: Any) -> App:
     """The same in Quart."""
 
@@ -390,5 +423,5 @@ def _last(path: str) -> str:
     return path.rpartition("/")[2]
 
 
-asgi, starlette, quart = (make() for make in (make_asgi, make_starlette, make_quart))
+asgi, starlette, litestar, quart = (make() for make in (make_asgi, make_starlette, make_litestar, make_quart))
 wsgi, flask = (make() for make in (make_wsgi, make_flask))

@@ -1,5 +1,5 @@
-"""One table of what a visitor sees, for every face alike: ASGI, Starlette, Quart, WSGI and Flask, each through a test client and
-through a real server on a real socket."""
+"""One table of what a visitor sees, for every face alike: ASGI, Starlette, Litestar, Quart, WSGI and Flask, each through a test
+client and through a real server on a real socket."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from tests.web import apps
 from tests.web.servers import Browser, Seen, Server, exchange, gunicorn, uvicorn
 from tests.web.visitors import AsgiVisitor, WsgiVisitor
 
-ASYNC, SYNC = ("asgi", "starlette", "quart"), ("wsgi", "flask")
+ASYNC, SYNC = ("asgi", "starlette", "litestar", "quart"), ("wsgi", "flask")
 FACES = (*ASYNC, *SYNC)
 Visitor = Any
 NewVisitor = Callable[..., Visitor]

@@ -129,6 +129,7 @@ def _inside(thing: Any) -> Iterator[Any]:
         yield _peek(thing, layer)
     for route in _several(_peek(thing, "routes")):
         yield _peek(route, "app")
+    yield from _several(_peek(thing, "plugins"))  # Litestar's
     mounts = _peek(thing, "mounts")  # Werkzeug's dispatcher
     yield from _several(mounts.values() if isinstance(mounts, dict) else None)
     for cell in _several(_peek(thing, "__closure__")):  # a middleware that is a function in a function
