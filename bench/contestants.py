@@ -59,6 +59,7 @@ CONTESTANTS: tuple[Contestant, ...] = (
     Contestant("starlette coatcheck mongo", "starlette_coatcheck", database="mongo"),
     Contestant("litestar bare", "litestar_bare", keeps="nothing"),
     Contestant("litestar builtin redis", "litestar_builtin", database="redis"),
+    Contestant("litestar coatcheck redis", "litestar_coatcheck", database="redis"),
     Contestant("flask bare", "flask_bare", keeps="nothing", server="gunicorn"),
     Contestant("flask flask-session redis", "flask_flask_session", database="redis", server="gunicorn"),
     Contestant("flask coatcheck redis", "flask_coatcheck", database="redis", server="gunicorn"),

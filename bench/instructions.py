@@ -17,10 +17,14 @@ import sys
 from typing import Any
 
 APPS = {
-    "bare": "starlette_bare",
-    "starsessions memory": "starlette_starsessions",
-    "coatcheck memory": "starlette_coatcheck",
+    "starlette bare": "starlette_bare",
+    "starlette starsessions memory": "starlette_starsessions",
+    "starlette coatcheck memory": "starlette_coatcheck",
+    "litestar bare": "litestar_bare",
+    "litestar coatcheck memory": "litestar_coatcheck",
 }
+OVER = {"starlette": "starlette starsessions memory", "litestar": "starlette coatcheck memory"}
+"""Framework -> over whose addition that of its rows is shown."""
 PATHS = ("/write", "/read")
 SESSIONS, WARM, SHORT, LONG = 64, 200, 500, 1_500
 HOST = (b"host", b"127.0.0.1:8000")
@@ -46,13 +50,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def table(counts: dict[tuple[str, str], float]) -> str:
-    """A line for each application and workload: all, what is added to the bare one, and over what starsessions adds."""
-    lines = [f"{'instructions a request':24}{'':8}{'all':>10}{'added':>10}{'ratio':>7}"]
+    """A line for each application and workload: all, what is added to the framework alone, and over what another adds."""
+    lines = [f"{'instructions a request':32}{'':8}{'all':>10}{'added':>10}{'ratio':>7}"]
     for path in PATHS:
-        added = {name: counts[name, path] - counts["bare", path] for name in APPS}
-        reference = added["starsessions memory"]
+        added = {name: counts[name, path] - counts[f"{name.split()[0]} bare", path] for name in APPS}
         lines += [
-            f"{name:24}{path[1:]:8}{counts[name, path]:10,.0f}{more:10,.0f}{more / reference:7.2f}"
+            f"{name:32}{path[1:]:8}{counts[name, path]:10,.0f}{more:10,.0f}"
+            f"{more / added[OVER[name.split()[0]]]:7.2f}"
             for name, more in added.items()
         ]
     return "\n".join(lines)

@@ -2,34 +2,14 @@
 
 import os
 
-from litestar import Litestar, MediaType, Request, get
+from litestar import Litestar
 from litestar.middleware.session.server_side import ServerSideSessionConfig
 from litestar.stores.redis import RedisStore
 
-
-@get("/login", media_type=MediaType.TEXT)
-async def login(request: Request) -> str:
-    """Put into the session what a small application keeps there."""
-    request.session["user"] = "7d1f2c4e"
-    request.session["n"] = 0
-    return "ok"
-
-
-@get("/write", media_type=MediaType.TEXT)
-async def write(request: Request) -> str:
-    """Load the session, change it, save it."""
-    request.session["n"] = request.session.get("n", 0) + 1
-    return "ok"
-
-
-@get("/read", media_type=MediaType.TEXT)
-async def read(request: Request) -> str:
-    """Load the session and read from it."""
-    return str(request.session.get("n"))
-
+from bench.apps.litestar_routes import ROUTES
 
 app = Litestar(
-    [login, write, read],
+    ROUTES,
     middleware=[ServerSideSessionConfig().middleware],
     stores={"sessions": RedisStore.with_client(os.environ["BENCH_STORE"])},
 )
