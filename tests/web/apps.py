@@ -1,5 +1,5 @@
-"""One small application for each face: bare ASGI, Starlette, Litestar, Quart, bare WSGI, Flask. What it does is written once, in
-`answer`.
+"""One small application for each face: bare ASGI, Starlette, Litestar, Quart, aiohttp, bare WSGI, Flask. What it does is written
+once, in `answer`.
 
 Three of them run side by side, by the first part of the path: `/` keeps its sessions in `STORE` (from the environment, or in
 memory), `/down` has a store that cannot be reached, `/limited` has a cookie of that path only.
@@ -7,10 +7,13 @@ memory), `/down` has a store that cannot be reached, `/limited` has a cookie of 
 
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator
+from functools import partial
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+from aiohttp import web
+from aiohttp.web_urldispatcher import Domain, MatchedSubAppResource
 from flask import Flask
 from flask import Response as FlaskResponse
 from flask import request as flask_request
@@ -20,6 +23,7 @@ from litestar import Request as LitestarRequest
 from litestar import Response as LitestarResponse
 from litestar.handlers import HTTPRouteHandler
 from litestar.response import Stream
+from multidict import CIMultiDict
 from quart import Quart
 from quart import Response as QuartResponse
 from quart import request as quart_request
@@ -30,6 +34,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Mount, Route
 
 from coatcheck import CookieSettings, StoreUnavailable, TooLate, UnstorableValue
+from coatcheck import aiohttp as aiohttp_sessions
 from coatcheck.asgi import App, Receive, Scope, Send
 from coatcheck.asgi import SessionMiddleware as AsgiSessions
 from coatcheck.core.session import BaseSession
@@ -353,6 +358,44 @@ def make_quart(store: Any = STORE, **options: Any) -> App:
     )
 
 
+def make_aiohttp(store: Any = STORE, **options: Any) -> web.Application:
+    """The same in aiohttp."""
+
+    async def page(request: web.Request) -> web.StreamResponse:
+        name = _last(request.path)
+        if name == "pub":
+            return web.Response(text="public")
+        session = await aiohttp_sessions.get_session(request)
+        status, headers, body = answer(name, dict(request.query), session)
+        fields = CIMultiDict(headers)
+        if isinstance(body, str):
+            return web.Response(text=body or None, status=status, headers=fields)
+        response = web.StreamResponse(status=status, headers=fields)
+        await response.prepare(request)
+        for piece in body:
+            await response.write(piece.encode())
+        return response
+
+    def sessions(store: Any, **more: Any) -> web.Application:
+        app = web.Application()
+        app.router.add_route("*", "/{page}", page)
+        aiohttp_sessions.setup(app, store=store, secret=SECRET, **options, **more)
+        return app
+
+    whole, main = web.Application(), sessions(store)
+    whole.add_subapp("/down", sessions(DownStore()))
+    whole.add_subapp("/limited", sessions(store, cookie=CookieSettings(path="/limited")))
+    whole._add_subapp(partial(MatchedSubAppResource, _Rest("localhost"), main), main)
+    return whole
+
+
+class _Rest(Domain):
+    """The rule of an application that answers whatever no other does."""
+
+    async def match(self, request: web.Request) -> bool:
+        return request.path.split("/")[1] not in ("down", "limited")
+
+
 async def _as_async(pieces: Iterator[str]) -> AsyncIterator[str]:
     for piece in pieces:
         yield piece
@@ -424,4 +467,5 @@ def _last(path: str) -> str:
 
 
 asgi, starlette, litestar, quart = (make() for make in (make_asgi, make_starlette, make_litestar, make_quart))
+aiohttp = make_aiohttp()
 wsgi, flask = (make() for make in (make_wsgi, make_flask))

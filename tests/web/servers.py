@@ -82,6 +82,15 @@ def hypercorn(
 
 
 @contextmanager
+def aiohttp(app: str, *, folder: Path, env: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """Serve an aiohttp application, given as `module:name`, with aiohttp's own runner."""
+    with _listening() as listener:
+        command = ["tests.web.run_aiohttp", app, str(listener.fileno())]
+        with _running(command, listener, folder, env) as server:
+            yield server
+
+
+@contextmanager
 def _listening() -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
         listener.set_inheritable(True)
@@ -241,9 +250,14 @@ class Browser:
 
     def remember(self, seen: Seen) -> None:
         """Keep, or throw away, the cookies a response sets."""
-        for line in seen.all("set-cookie"):
-            name, _, value = line.partition(";")[0].partition("=")
-            if "Max-Age=0" in line:
-                self.cookies.pop(name, None)
-            else:
-                self.cookies[name] = value
+        keep(seen, self.cookies)
+
+
+def keep(seen: Seen, cookies: dict[str, str]) -> None:
+    """Change what a browser holds as a response says."""
+    for line in seen.all("set-cookie"):
+        name, _, value = line.partition(";")[0].partition("=")
+        if "Max-Age=0" in line:
+            cookies.pop(name, None)
+        else:
+            cookies[name] = value

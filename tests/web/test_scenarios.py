@@ -1,18 +1,20 @@
-"""One table of what a visitor sees, for every face alike: ASGI, Starlette, Litestar, Quart, WSGI and Flask, each through a test
-client and through a real server on a real socket."""
+"""One table of what a visitor sees, for every face alike: ASGI, Starlette, Litestar, Quart, aiohttp, WSGI and Flask, each through
+a test client and through a real server on a real socket."""
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
+from coatcheck.stores.memory import MemoryStore
 from tests.web import apps
-from tests.web.servers import Browser, Seen, Server, exchange, gunicorn, uvicorn
-from tests.web.visitors import AsgiVisitor, WsgiVisitor
+from tests.web.servers import Browser, Seen, Server, aiohttp, exchange, gunicorn, uvicorn
+from tests.web.visitors import AiohttpVisitor, AsgiVisitor, WsgiVisitor
 
 ASYNC, SYNC = ("asgi", "starlette", "litestar", "quart"), ("wsgi", "flask")
-FACES = (*ASYNC, *SYNC)
+FACES = (*ASYNC, "aiohttp", *SYNC)
 Visitor = Any
 NewVisitor = Callable[..., Visitor]
 
@@ -24,7 +26,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
 
     def serve(face: str) -> Server:
         if face not in running:
-            start = uvicorn if face in ASYNC else gunicorn
+            start = uvicorn if face in ASYNC else aiohttp if face == "aiohttp" else gunicorn
             context = start(f"tests.web.apps:{face}", folder=tmp_path_factory.mktemp(face))
             running[face] = (context, context.__enter__())
         return running[face][1]
@@ -41,8 +43,10 @@ def new(request: pytest.FixtureRequest, servers: Callable[[str], Server]) -> New
     if way == "wire":
         server = servers(face)
         return lambda **given: Browser(server, **given)
-    app = getattr(apps, f"make_{face}")()
-    kind = AsgiVisitor if face in ASYNC else WsgiVisitor
+    make = partial(getattr(apps, f"make_{face}"), MemoryStore())
+    if face == "aiohttp":
+        return lambda host="localhost": AiohttpVisitor(make, f"http://{host}")
+    app, kind = make(), AsgiVisitor if face in ASYNC else WsgiVisitor
     return lambda host="localhost": kind(app, f"http://{host}")
 
 
@@ -280,7 +284,7 @@ def test_a_genuine_cookie_is_found_among_rubbish(new: NewVisitor) -> None:
 
 
 @pytest.mark.parametrize(
-    "face", ASYNC
+    "face", [*ASYNC, "aiohttp"]
 )  # gunicorn joins two fields with a comma, so nobody behind it can tell
 def test_a_cookie_in_either_of_two_fields_is_found(servers: Callable[[str], Server], face: str) -> None:
     visitor = Browser(servers(face))

@@ -1,14 +1,19 @@
 """Visitors of an application in this process, through the framework's own test client, in the shape of `servers.Browser`."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Callable, Iterable
 from typing import Any
+from urllib.parse import urlsplit
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+from aiohttp import DummyCookieJar, web
+from aiohttp.test_utils import TestClient as AiohttpClient
+from aiohttp.test_utils import TestServer
 from starlette.testclient import TestClient
 from werkzeug.test import Client
 
 from coatcheck.asgi import App
-from tests.web.servers import Seen
+from tests.web.servers import Seen, keep
 
 
 class AsgiVisitor:
@@ -33,6 +38,28 @@ class AsgiVisitor:
         self.client.cookies.clear()
         for name, value in cookies.items():
             self.client.cookies.set(name, value, domain="localhost.local")
+
+
+class AiohttpVisitor:
+    """Visits an aiohttp application with aiohttp's TestClient. It is made anew for each visit, over a store that stays."""
+
+    def __init__(self, make: Callable[[], web.Application], base: str = "http://localhost") -> None:
+        self._make, self._host, self.cookies = make, urlsplit(base).netloc, dict[str, str]()
+
+    def visit(self, path: str, method: str = "GET", **headers: str) -> Seen:
+        """Ask for a page; header names have `_` for `-`."""
+        fields = {"Host": self._host, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        if self.cookies:
+            fields.setdefault("Cookie", "; ".join(f"{name}={value}" for name, value in self.cookies.items()))
+        seen = asyncio.run(self._visit(path, method, fields))
+        keep(seen, self.cookies)
+        return seen
+
+    async def _visit(self, path: str, method: str, headers: dict[str, str]) -> Seen:
+        async with AiohttpClient(TestServer(self._make()), cookie_jar=DummyCookieJar()) as client:
+            response = await client.request(method, path, headers=headers, allow_redirects=False)
+            pairs = tuple((name.lower(), value) for name, value in response.headers.items())
+            return Seen(response.status, pairs, await response.read())
 
 
 class WsgiVisitor:

@@ -7,7 +7,7 @@ imports a web framework: clients and applications are told by what they have.
 
 import urllib.request
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import replace
 from email.message import Message
 from http.cookiejar import CookieJar
@@ -49,8 +49,8 @@ def login_as(
 ) -> str:
     """Log the client in as this user; returns the session's handle.
 
-    client    a Starlette, FastAPI or Litestar TestClient, an httpx client over ASGITransport or WSGITransport, or a Flask or
-              Werkzeug test client
+    client    a Starlette, FastAPI, Litestar or aiohttp TestClient, an httpx client over ASGITransport or WSGITransport, or a
+              Flask or Werkzeug test client
     age       how long ago the user logged in: seconds, a timedelta or "2h"; for pages that ask for a recent login
     data      what the session holds
     method    how the user is said to have logged in
@@ -130,6 +130,9 @@ def _inside(thing: Any) -> Iterator[Any]:
     for route in _several(_peek(thing, "routes")):
         yield _peek(route, "app")
     yield from _several(_peek(thing, "plugins"))  # Litestar's
+    yield from _several(_peek(thing, "_subapps"))  # aiohttp's, whose applications are mappings, too
+    if isinstance(thing, MutableMapping):
+        yield from thing.values()
     mounts = _peek(thing, "mounts")  # Werkzeug's dispatcher
     yield from _several(mounts.values() if isinstance(mounts, dict) else None)
     for cell in _several(_peek(thing, "__closure__")):  # a middleware that is a function in a function
@@ -215,6 +218,8 @@ def _base_of(client: Any) -> str:
     base = str(_peek(client, "base_url") or "")
     if base:
         return base
+    if callable(_peek(client, "make_url")):  # aiohttp's
+        return str(client.make_url("/"))
     context = _peek(_peek(client, "application"), "test_request_context")
     return str(context().request.host_url) if callable(context) else "http://localhost"
 
@@ -244,8 +249,10 @@ class _Response:
 
 def _give(client: Any, set_cookie: str, base: str) -> None:
     """Put the cookie where the client's next response would put it, so that it takes its place."""
-    jar = _peek(_peek(client, "cookies"), "jar")
-    if isinstance(jar, CookieJar):
+    jar, theirs = _peek(_peek(client, "cookies"), "jar"), _peek(_peek(client, "session"), "cookie_jar")
+    if callable(_peek(theirs, "update_cookies")):  # aiohttp's
+        theirs.update_cookies(SimpleCookie(set_cookie), client.make_url("/"))
+    elif isinstance(jar, CookieJar):
         jar.extract_cookies(_Response(set_cookie), urllib.request.Request(base))  # type: ignore[arg-type]  # all it reads
     elif callable(_peek(client, "set_cookie")):
         ((key, morsel),) = SimpleCookie(set_cookie).items()
