@@ -70,10 +70,10 @@ CONTESTANTS: tuple[Contestant, ...] = (
 )
 
 # The library each framework's rows are compared with.
-REFERENCES = {"starlette": "starsessions", "flask": "flask-session"}
+REFERENCES = {"starlette": "starsessions", "litestar": "builtin", "flask": "flask-session"}
 
-# Whom our rows are compared with besides, on the same kind of store: the libraries of other frameworks.
-ELSEWHERE = (("litestar", "builtin"), ("express", "express-session"))
+# Whom our rows are compared with besides, on the same kind of store: the libraries of other frameworks, and ours on Starlette.
+ELSEWHERE = (("litestar", "builtin"), ("express", "express-session"), ("starlette", "coatcheck"))
 OURS = "coatcheck"
 
 # The most a row may add, as a multiple of what another adds in the same run: by row, the other, workload. For SQLite, which
@@ -86,6 +86,8 @@ BARS: dict[tuple[str, str, str], float] = {
     ("starlette coatcheck sqlite", "starlette starsessions memory", "read"): 0.30,
     ("starlette coatcheck redis", "express express-session redis", "write"): 0.41,
     ("starlette coatcheck redis", "express express-session redis", "read"): 0.38,
+    ("litestar coatcheck redis", "starlette coatcheck redis", "write"): 1.15,
+    ("litestar coatcheck redis", "starlette coatcheck redis", "read"): 1.15,
     ("flask coatcheck redis", "flask flask-session redis", "write"): 0.50,
     ("flask coatcheck redis", "flask flask-session redis", "read"): 0.30,
 }
@@ -102,7 +104,10 @@ def references_of(contestant: Contestant, among: Sequence[Contestant]) -> list[C
     elsewhere = [
         c
         for c in among
-        if contestant.library == OURS and (c.framework, c.library) in ELSEWHERE and c.kind == contestant.kind
+        if contestant.library == OURS
+        and c.framework != contestant.framework
+        and (c.framework, c.library) in ELSEWHERE
+        and c.kind == contestant.kind
     ]
     return [*([nearest] if nearest else []), *elsewhere]
 

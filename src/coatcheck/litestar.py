@@ -29,6 +29,7 @@ from litestar.middleware.base import DefineMiddleware
 from litestar.middleware.session.base import BaseBackendConfig, BaseSessionBackend
 from litestar.middleware.session.base import SessionMiddleware as LitestarSessions
 from litestar.openapi.spec import Components, SecurityScheme
+from litestar.plugins.base import InitPluginProtocol, ReceiveRoutePlugin
 from litestar.routes import BaseRoute
 from litestar.security.session_auth.middleware import MiddlewareWrapper
 from litestar.serialization import decode_json, encode_json
@@ -36,6 +37,7 @@ from litestar.types import Empty, Guard, Scope
 from litestar.utils import get_serializer_from_scope
 
 from coatcheck import asgi, startup, visit
+from coatcheck._versions import need
 from coatcheck.core import cookies
 from coatcheck.core.ports import Backend, Store
 from coatcheck.core.session import BaseSession
@@ -44,13 +46,7 @@ from coatcheck.errors import ConfigurationError, UsageError
 from coatcheck.faces import AsyncSession
 from coatcheck.faces import AsyncSession as Session
 
-_OLDEST: Final = "2.12"
-
-try:
-    from litestar.plugins.base import InitPluginProtocol, ReceiveRoutePlugin
-except ImportError:
-    startup.require("litestar", _OLDEST)
-    raise
+need("litestar", "2.12")
 
 __all__ = [
     "CoatCheck",
@@ -94,7 +90,6 @@ class CoatCheck(InitPluginProtocol, ReceiveRoutePlugin):
         exclude_opt_key: str | None = "skip_session",
         **options: Any,
     ) -> None:
-        startup.require("litestar", _OLDEST)
         self._own = _Sessions(_nowhere, store=store, secret=secret, scope_key=scope_key, **options)
         self._routes: list[_Sessions] = []
         self._key, self._pattern, self._opt_key = scope_key, _pattern(exclude), exclude_opt_key

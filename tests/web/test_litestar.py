@@ -648,7 +648,7 @@ def test_a_websocket_brings_its_cookie_with_the_handshake() -> None:
     app = make(*PAGES, talk)
     hears = ({"type": "websocket.connect"}, {"type": "websocket.receive", "text": "hello"})
     scope = {name: value for name, value in websocket_scope("/ws").items() if name != "method"}
-    told = run(Talk(app, scope, *hears).run())  # type: ignore[arg-type]  # its types are narrower
+    told = run(Talk(app, scope, *hears).run())
     assert told.sent[0]["type"] == "websocket.accept"
     name, _, value = told.cookie.partition("=")
     with browser(app, cookies={name: value}) as client:
