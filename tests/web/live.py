@@ -7,12 +7,14 @@ from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import quart as quart_package
+from aiohttp import web
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from coatcheck.aiohttp import get_session, setup
 from coatcheck.quart import CoatCheck
 from coatcheck.starlette import SessionMiddleware
 from coatcheck.wsgi import SessionMiddleware as WsgiSessions
@@ -155,3 +157,46 @@ def _stream(session: dict[str, str], start_response: StartResponse) -> Iterator[
 
 
 wsgi = WsgiSessions(_pages, secret=SECRET)
+
+
+async def _aiohttp_stream(request: web.Request) -> web.StreamResponse:
+    session = await get_session(request)
+    session["state"] = "begun"
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await response.prepare(request)
+    await response.write(b"data: begun\n\n")
+    await _gate.wait()
+    session["state"] = "opened"
+    while True:  # until the server cancels it, or says that the client has gone
+        await response.write(b"data: more\n\n")
+        await asyncio.sleep(0)
+
+
+async def _aiohttp_open(request: web.Request) -> web.Response:
+    _gate.set()
+    return web.Response()
+
+
+async def _aiohttp_read(request: web.Request) -> web.Response:
+    return web.Response(text=str((await get_session(request)).get("state")))
+
+
+async def _aiohttp_echo(request: web.Request) -> web.StreamResponse:
+    session = await get_session(request)
+    session["state"] = "handshake"
+    socket = web.WebSocketResponse()
+    await socket.prepare(request)
+    session["state"] = await socket.receive_str()
+    return socket
+
+
+aiohttp = web.Application()
+setup(aiohttp, secret=SECRET)
+aiohttp.add_routes(
+    [
+        web.get("/stream", _aiohttp_stream),
+        web.get("/open", _aiohttp_open),
+        web.get("/read", _aiohttp_read),
+        web.get("/ws", _aiohttp_echo),
+    ]
+)

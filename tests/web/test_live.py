@@ -9,7 +9,7 @@ import pytest
 
 from coatcheck import SessionManager
 from tests.web.places import STORES
-from tests.web.servers import Browser, Server, Wire, gunicorn, hypercorn, uvicorn
+from tests.web.servers import Browser, Server, Wire, aiohttp, gunicorn, hypercorn, uvicorn
 
 HANDSHAKE = {
     "Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13",
@@ -30,9 +30,9 @@ def text_frame(text: bytes) -> bytes:
     return b"\x81" + bytes([0x80 | len(text)]) + b"\0\0\0\0" + text
 
 
-@pytest.fixture(params=["asgi", "wsgi"])
+@pytest.fixture(params=["asgi", "aiohttp", "wsgi"])
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
-    start = uvicorn if request.param == "asgi" else gunicorn
+    start = {"asgi": uvicorn, "aiohttp": aiohttp, "wsgi": gunicorn}[request.param]
     with start(f"tests.web.live:{request.param}", folder=tmp_path) as server:
         yield server
 
@@ -56,8 +56,9 @@ def test_a_stream_is_not_held_back_and_keeps_its_changes_when_the_client_leaves(
         pytest.fail("what the stream changed was not kept")
 
 
-def test_a_websocket_brings_its_cookie_with_the_handshake(tmp_path: Path) -> None:
-    with uvicorn("tests.web.live:asgi", folder=tmp_path) as server:
+@pytest.mark.parametrize("face", ["asgi", "aiohttp"])
+def test_a_websocket_brings_its_cookie_with_the_handshake(face: str, tmp_path: Path) -> None:
+    with {"asgi": uvicorn, "aiohttp": aiohttp}[face](f"tests.web.live:{face}", folder=tmp_path) as server:
         visitor = Browser(server)
         with Wire(server) as wire:
             wire.send(visitor.request("/ws", **HANDSHAKE))
