@@ -43,12 +43,12 @@ from coatcheck.core.ports import Backend, Store
 from coatcheck.core.session import BaseSession
 from coatcheck.core.signing import Secret
 from coatcheck.errors import ConfigurationError, UsageError
-from coatcheck.faces import AsyncSession
-from coatcheck.faces import AsyncSession as Session
+from coatcheck.faces import AsyncSession, Model
 
 need("litestar", "2.12")
 
 __all__ = [
+    "AsyncSession",
     "CoatCheck",
     "CurrentUser",
     "RecentLogin",
@@ -340,6 +340,9 @@ _DEPENDENCY: Final = _mark()
 
 SessionDep = Annotated[AsyncSession[Any], *_DEPENDENCY]
 """`session: SessionDep`: the session of the request or WebSocket."""
+
+Session = Annotated[AsyncSession[Model], *_DEPENDENCY]
+"""The same for typed sessions: `session: Session[Cart]`, where the plugin was given `schema=Cart`."""
 
 CurrentUser = Annotated[str, *_DEPENDENCY]
 """`current_user: CurrentUser`: the user id of the login, as text; 401 without one."""

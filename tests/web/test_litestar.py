@@ -19,7 +19,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import pytest
@@ -65,6 +65,7 @@ from coatcheck import (
     WeakSecret,
 )
 from coatcheck.litestar import (
+    AsyncSession,
     CoatCheck,
     CurrentUser,
     RecentLogin,
@@ -175,10 +176,8 @@ def test_a_sync_handler_uses_the_session_like_any_dict(in_a_thread: bool) -> Non
 
 
 def test_a_typed_session_is_an_object_of_the_schema() -> None:
-    Typed = Annotated[Session[CartStruct], *SessionDep.__metadata__]
-
     @post("/add")
-    async def add(request: AnyRequest, session: Typed) -> list[str]:
+    async def add(request: AnyRequest, session: Session[CartStruct]) -> list[str]:
         session.data.items.append(request.query_params["item"])
         items: list[str] = session.data.items
         return items
@@ -588,7 +587,7 @@ def test_a_cached_response_hands_nobody_anothers_cookie() -> None:
 def test_a_background_task_is_told_that_it_comes_too_late() -> None:
     told: list[str] = []
 
-    async def task(session: Session[Any]) -> None:
+    async def task(session: AsyncSession[Any]) -> None:
         try:
             session["k"] = "late"
         except TooLate as error:
