@@ -93,6 +93,8 @@ class CoatCheck(InitPluginProtocol, ReceiveRoutePlugin):
         self._own = _Sessions(_nowhere, store=store, secret=secret, scope_key=scope_key, **options)
         self._routes: list[_Sessions] = []
         self._key, self._pattern, self._opt_key = scope_key, _pattern(exclude), exclude_opt_key
+        self._excludes = self._pattern is not None
+        """Whether some requests have no session: only then is each asked."""
         self.sessions, self.exchange = self._own.sessions, self._own.exchange
 
     @property
@@ -122,13 +124,16 @@ class CoatCheck(InitPluginProtocol, ReceiveRoutePlugin):
         return app_config
 
     def receive_route(self, route: BaseRoute) -> None:
-        """Refuse Litestar's own sessions beside ours, wherever they were put, and show in OpenAPI which routes use the cookie."""
+        """Refuse Litestar's own sessions beside ours, wherever they were put; look for routes without a session; and show in
+        OpenAPI which use the cookie. Litestar builds the routes' stacks after this.
+        """
         for handler in getattr(route, "route_handlers", None) or (route.route_handler,):  # type: ignore[attr-defined]  # the others
             for middleware in handler.resolve_middleware():
                 if self._key == _KEY and (instead := _own_sessions(middleware)):
                     raise ConfigurationError(
                         f"Litestar's own sessions are installed beside CoatCheck, and both would be request.session: {instead}"
                     )
+            self._excludes = self._excludes or bool(handler.opt.get(self._opt_key))
             if hasattr(handler, "security") and _uses_the_cookie(handler):
                 handler.security = [*(handler.security or ()), {_SECURITY: []}]
 
@@ -173,7 +178,7 @@ class CoatCheck(InitPluginProtocol, ReceiveRoutePlugin):
         route = copy(self._own)
         route.app = app
         self._routes.append(route)
-        if self._pattern is None and self._opt_key is None:
+        if not self._excludes:
             return route
         return _Unless(route, app, self._pattern, self._opt_key)
 
@@ -222,11 +227,10 @@ class _Unless:
         self._sessions, self._app, self._pattern, self._opt_key = sessions, app, pattern, opt_key
 
     def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> Awaitable[None]:
-        if self._opt_key in scope["route_handler"].opt and scope["route_handler"].opt[self._opt_key]:
-            return self._app(scope, receive, send)
-        if self._pattern is not None and self._pattern.search(scope["path"]):
-            return self._app(scope, receive, send)
-        return self._sessions(scope, receive, send)
+        excluded = scope["route_handler"].opt.get(self._opt_key)
+        if not excluded and self._pattern is not None:
+            excluded = self._pattern.search(scope["path"])
+        return (self._app if excluded else self._sessions)(scope, receive, send)
 
 
 async def _nowhere(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
