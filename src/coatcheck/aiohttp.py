@@ -8,8 +8,8 @@ returned its response, or, if the handler prepares the response itself (a stream
 session has the words of aiohttp_session too, and `aiohttp_session.get_session(request)` returns it.
 """
 
+import asyncio
 import sys
-from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final, cast
@@ -28,6 +28,7 @@ from coatcheck.errors import ConfigurationError, OutsideRequest, SessionError, S
 from coatcheck.exchange import Arrival
 from coatcheck.faces import AsyncSession
 from coatcheck.manager import AsyncSessionManager
+from coatcheck.vigil import Vigil
 
 __all__ = ["AiohttpSession", "get_session", "new_session", "setup"]
 
@@ -54,6 +55,7 @@ def setup(
     store: str | Backend | Store = "memory:",
     secret: Secret | None = None,
     key: str = _KEY,
+    close_websockets: bool = True,
     **options: Any,
 ) -> AsyncSessionManager:
     """Give this application, and those added to it, their sessions. Returns the manager, for scripts and administration.
@@ -62,13 +64,14 @@ def setup(
     store    a URL or a store (default: in memory, for development)
     secret   the signing secret, or several: the first signs, all verify
     key      for a second session, which has another `name` too: `await get_session(request, key=…)`
+    close_websockets  close a WebSocket (code 1008) when the session that its handler asked for before the handshake is over
     options  the fields of `coatcheck.Options`, and `cookie`, `name`, `proxy`, `insecure_dev`, `outage`, `startup_check`
 
     Raises ConfigurationError, WeakSecret or WrongFace; when the application starts, ConfigurationError if aiohttp_session is set
     up there too. A request that needs a store which cannot be reached is answered by HTTPServiceUnavailable, a conflict under
     on_conflict="raise" by HTTPConflict: middlewares that were added before see them, and their `__cause__`.
     """
-    sessions = _Sessions(key, store, secret, options)
+    sessions = _Sessions(key, store, secret, options, close_websockets=close_websockets)
     installed = app.setdefault(_APP, {})
     for other in installed.values():
         if other.key == key or other.name == sessions.name:
@@ -160,7 +163,13 @@ class _Sessions:
     """The sessions of one application under one key."""
 
     def __init__(
-        self, key: str, store: str | Backend | Store, secret: Secret | None, options: dict[str, Any]
+        self,
+        key: str,
+        store: str | Backend | Store,
+        secret: Secret | None,
+        options: dict[str, Any],
+        *,
+        close_websockets: bool,
     ) -> None:
         configured = configure(secret, options)
         self.key, self.exchange = key, configured.exchange
@@ -174,6 +183,7 @@ class _Sessions:
             kind=AiohttpSession,
         )
         self._startup_check = configured.startup_check
+        self.vigil = Vigil(self.sessions) if close_websockets else None
 
     async def start(self, app: web.Application) -> None:
         """The application starts."""
@@ -199,7 +209,7 @@ class _Sessions:
         except web.HTTPException as answer:
             await passage.leave(answer, request)
             raise
-        except (Exception, CancelledError) as error:
+        except (Exception, asyncio.CancelledError) as error:
             await passage.fail(error, request)
             raise
         await passage.leave(response, request)
@@ -230,12 +240,14 @@ class _Sessions:
 class _Passage:
     """One request on its way through: its session, and how far the response is. For aiohttp_session, what loads its session."""
 
-    __slots__ = ("_left", "_told", "of", "session")
+    __slots__ = ("_closing", "_left", "_stop", "_told", "of", "session")
 
     def __init__(self, of: _Sessions, request: web.Request) -> None:
         self.of, self._left = of, False
         self._told: str | None = None
         """The Set-Cookie that was put into a response already."""
+        self._stop: Callable[[], None] | None = None
+        self._closing: asyncio.Task[None] | None = None
         now = of.sessions.flows.clock.time()
         session = visit.arrive(of.sessions.session, of.exchange, partial(_arrival, request), now)
         self.session = cast(AiohttpSession, session)
@@ -258,7 +270,7 @@ class _Passage:
 
     async def leave(self, response: object, request: web.Request) -> None:
         """The handler has returned its response, or raised it."""
-        self._left = True
+        self._end()
         session = self.session
         if not isinstance(response, web.StreamResponse):
             return  # aiohttp says so
@@ -282,12 +294,14 @@ class _Passage:
         self._dress(response)
         if self._left:
             visit.depart(session)
-        else:
-            visit.started(session)
+            return
+        visit.started(session)
+        if isinstance(response, web.WebSocketResponse) and self.of.vigil is not None:
+            self._stop = self.of.vigil.keep(session, partial(self._over, response))
 
     async def fail(self, error: BaseException, request: web.Request) -> None:
         """The handler failed: of all it meant to do, only a logout is carried out. To lose the client is no failure."""
-        self._left = True
+        self._end()
         session = self.session
         if session._phase is Phase.STREAMING and _is_gone(request):
             await self._commit_rest()
@@ -298,6 +312,15 @@ class _Passage:
         visit.depart(session)
         if isinstance(error, visit.REFUSED) and not started:
             raise _refusal(session, error, request) from error
+
+    def _end(self) -> None:
+        self._left = True
+        if self._stop is not None:
+            self._stop()
+
+    def _over(self, socket: web.WebSocketResponse) -> None:
+        """The session of this WebSocket is over."""
+        self._closing = asyncio.get_running_loop().create_task(_close(socket))
 
     async def _commit(self) -> None:
         session = self.session
@@ -363,6 +386,16 @@ def _refusal(session: AiohttpSession, error: Any, request: web.Request) -> web.H
     if getattr(request.writer, "chunked", False):  # a stream got as far as this before its commit failed
         answer.enable_chunked_encoding()
     return answer
+
+
+async def _close(socket: web.WebSocketResponse) -> None:
+    for _ in range(100):
+        try:
+            await socket.close(code=asgi.POLICY_VIOLATION, message=b"the session is over")
+        except RuntimeError:  # the answer to its handshake is still on its way
+            await asyncio.sleep(0)
+        else:
+            return
 
 
 def _is_gone(request: web.Request) -> bool:

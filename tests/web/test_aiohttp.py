@@ -23,7 +23,7 @@ from typing import Any
 
 import aiohttp_session
 import pytest
-from aiohttp import web
+from aiohttp import WSMsgType, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from coatcheck import (
@@ -415,6 +415,48 @@ def test_a_websocket_brings_its_cookie_with_the_handshake_and_keeps_what_it_chan
     visiting(make({"/ws": talk}), visit)
 
 
+async def listen(request: web.Request) -> web.StreamResponse:
+    session = await get_session(request)
+    socket = web.WebSocketResponse()
+    if session.user_id is None:
+        raise web.HTTPUnauthorized
+    await socket.prepare(request)
+    await socket.send_str("listening")
+    async for message in socket:
+        await socket.send_str(f"heard {message.data}")
+    return socket
+
+
+def test_a_websocket_is_closed_when_its_session_is_over_and_no_other() -> None:
+    async def visit(client: Client) -> None:
+        sockets = []
+        for _ in range(2):
+            client.session.cookie_jar.clear()
+            await text(client, "/login")
+            sockets.append(await client.ws_connect("/listen"))
+            assert await sockets[-1].receive_str() == "listening"
+        await text(client, "/logout")
+        closed = await sockets[1].receive()
+        assert (closed.type, closed.data, closed.extra) == (WSMsgType.CLOSE, 1008, "the session is over")
+        await sockets[0].send_str("still")
+        assert await sockets[0].receive_str() == "heard still"
+        await sockets[0].close()
+
+    visiting(make({"/listen": listen}, store=MemoryStore()), visit)
+
+
+def test_a_websocket_may_outlive_its_session() -> None:
+    async def visit(client: Client) -> None:
+        await text(client, "/login")
+        async with client.ws_connect("/listen") as socket:
+            await socket.receive_str()
+            await text(client, "/logout")
+            await socket.send_str("still")
+            assert await socket.receive_str() == "heard still"
+
+    visiting(make({"/listen": listen}, store=MemoryStore(), close_websockets=False), visit)
+
+
 # ---------------------------------------------------------------------------------- middlewares, and applications in others
 
 
@@ -547,7 +589,7 @@ def test_wrong_settings_are_refused_at_once() -> None:
 
 
 @pytest.mark.parametrize("second", [{}, {"key": "staff"}, {"name": "staff"}])
-def test_set_up_twice_is_refused(second: dict[str, str]) -> None:
+def test_set_up_twice_is_refused(second: dict[str, Any]) -> None:
     app = make()
     with pytest.raises(ConfigurationError, match="a key and a name of its own"):
         setup(app, secret=SECRET, **second)
