@@ -204,5 +204,5 @@ def dress(headers: Headers, session: Session[Any] | AsyncSession[Any], cookie: C
         (headers.add if vary is None else headers.set)("Vary", reply.vary)
     if reply.cache_control is not None:
         (headers.add if cache is None else headers.set)("Cache-Control", reply.cache_control)
-    if reply.set_cookie is not None:
-        headers.add("Set-Cookie", reply.set_cookie)
+    for value in reply.set_cookies:
+        headers.add("Set-Cookie", value)

@@ -502,8 +502,7 @@ def _dress(message: Message, session: AsyncSession[Any], cookie: CookieAction) -
         headers.append((b"vary", reply.vary.encode("latin-1")))
     if reply.cache_control is not None:
         headers.append((b"cache-control", reply.cache_control.encode("latin-1")))
-    if reply.set_cookie is not None:
-        headers.append((b"set-cookie", reply.set_cookie.encode("latin-1")))
+    headers += ((b"set-cookie", value.encode("latin-1")) for value in reply.set_cookies)
     message["headers"] = headers
 
 

@@ -62,6 +62,7 @@ def configure(secret: Secret | None, keywords: Mapping[str, Any]) -> Configured:
         proxy=keywords.get("proxy"),
         insecure_dev=_flag(keywords, "insecure_dev"),
         on_event=options.on_event,
+        olds=options.olds,
     )
     return Configured(
         options,

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 from coatcheck.core import cookies
+from coatcheck.core.adoption import Olds
 from coatcheck.core.cookies import CookieSettings, Writer
 from coatcheck.core.events import Event, Listener, log
 from coatcheck.core.ids import VERIFIER_CHARS, Ticket, Verifier, digest
@@ -84,6 +85,13 @@ class Reply(NamedTuple):
     set_cookie: str | None = None
     vary: str | None = None
     cache_control: str | None = None
+    clears: tuple[str, ...] = ()
+    """Further Set-Cookie values: of the library that was here before, whose sessions are adopted."""
+
+    @property
+    def set_cookies(self) -> tuple[str, ...]:
+        """Every Set-Cookie value, each to be a header of its own."""
+        return self.clears if self.set_cookie is None else (self.set_cookie, *self.clears)
 
 
 _NOTHING: Final = Reply()
@@ -103,13 +111,14 @@ class Exchange:
         proxy: bool | str | Iterable[str] | None = None,
         insecure_dev: bool = False,
         on_event: Listener = log,
+        olds: Olds | None = None,
     ) -> None:
         if not isinstance(settings, CookieSettings):
             raise ConfigurationError(f"cookie={settings!r}: give coatcheck.CookieSettings(…)")
         self.settings = settings
         self.recent = _Recent()
         """(cookies, host, scheme) of requests with a genuine cookie and nothing forwarded -> what they were found to be."""
-        self.on_event = on_event
+        self.on_event, self.olds = on_event, olds
         self._proxy = _trusted(proxy)
         secure_name, plain_name = cookies.names(settings)
         names = {Channel.HTTPS: secure_name, Channel.LOOPBACK: plain_name, Channel.PLAIN: plain_name}
@@ -120,6 +129,7 @@ class Exchange:
         self._rotates = any(isinstance(ring, RotatingKeyRing) for ring in rings.values())
         self._secure = settings.secure
         self._persistent = settings.max_age is not None or settings.expires is not None
+        self._clears = {channel: self._clearing(channel) for channel in names}
         self.scoped = settings.path != "/"
         self._prefix = unquote(settings.path)  # as applications see paths
 
@@ -186,14 +196,22 @@ class Exchange:
         if len(values) == 1:
             found = _open(values[0], ring)
             if found is None:
-                self._tell("cookie.forged", now)
+                self._forged(values, now)
                 return _NO_TICKET
             return found
         genuine = {opened for value in values if (opened := _open(value, ring)) is not None}
         if len(genuine) == 1:
             return genuine.pop()
-        self._tell("cookie.duplicate" if genuine else "cookie.forged", now)
+        if genuine:
+            self._tell("cookie.duplicate", now)
+        else:
+            self._forged(values, now)
         return _NO_TICKET
+
+    def _forged(self, values: list[bytes], now: float) -> None:
+        """None of these is a cookie of ours; one of the library that was here before may have the same name."""
+        if self.olds is None or not any(self.olds.recognise(value, now) for value in values):
+            self._tell("cookie.forged", now)
 
     def client(self, arrival: Arrival) -> tuple[str, str]:
         """(address, user agent) for the device list: the address cut to its network (/24, /48), so that it tells a
@@ -227,7 +245,26 @@ class Exchange:
                 return _VARY_PRIVATE if holds_data(session) else _VARY
         set_cookie = self._cookie(session, cookie, channel, now)
         sets, full = set_cookie is not None, holds_data(session)
-        return Reply(set_cookie, _vary(vary), _cache(cache_control, sets=sets, full=full))
+        clears = self._cleared(session, channel) if sets and self.olds is not None else ()
+        return Reply(set_cookie, _vary(vary), _cache(cache_control, sets=sets, full=full), clears)
+
+    def _clearing(self, channel: Channel) -> tuple[tuple[bytes, str], ...]:
+        """(name, Set-Cookie) that clears each old cookie, but for one that ours takes the place of."""
+        ours = (self._names[channel].decode("ascii"), self.settings.path, self.settings.domain)
+        old = {
+            (kind.cookie.name or "", kind.cookie.path, kind.cookie.domain): kind.cookie
+            for kind in (self.olds.kinds if self.olds is not None else ())
+        }
+        return tuple(
+            (place[0].encode("ascii"), _writer(cookie, place[0], channel).clear().decode("ascii"))
+            for place, cookie in old.items()
+            if place != ours
+        )
+
+    def _cleared(self, session: BaseSession, channel: Channel) -> tuple[str, ...]:
+        """A browser that is told of a session of ours, or of its end, needs no cookie of the library before any more."""
+        header = session._cookies()
+        return tuple(clear for name, clear in self._clears[channel] if cookies.find_in(header, name))
 
     def _cookie(self, session: BaseSession, cookie: CookieAction, channel: Channel, now: float) -> str | None:
         if cookie is CookieAction.NONE:

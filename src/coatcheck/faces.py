@@ -106,6 +106,9 @@ class _Served(BaseSession, Generic[Model]):
     def _client(self) -> tuple[str, str]:
         return self._exchange.client(self._describe()) if self._exchange and self._describe else ("", "")
 
+    def _cookies(self) -> bytes:
+        return self._describe().cookies if self._describe else b""
+
     def _failed(self, error: Exception) -> bool:
         """This request gets no session, or keeps nothing of it, from here on: a store that is down is asked once.
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time as system
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from types import coroutine
@@ -10,7 +10,9 @@ from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import msgspec
 
+from coatcheck.adopting import adopt_with
 from coatcheck.commands import asked
+from coatcheck.core.adoption import Archive
 from coatcheck.core.ids import IdSource, Ticket
 from coatcheck.core.options import Options
 from coatcheck.core.ports import ByUser, Checks, Counts, EndedAll, SetsUp, Store, Sweeps
@@ -72,9 +74,19 @@ def _device(record: Record) -> Device:
 class Flows:
     """What both faces do, as coroutines over one store and one clock."""
 
-    def __init__(self, store: Store, options: Options, clock: Clock, source: IdSource | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        options: Options,
+        clock: Clock,
+        source: IdSource | None,
+        archives: Sequence[Archive | None] = (),
+    ) -> None:
+        """`archives`: where the old sessions are that are to be adopted, as this face reaches them."""
         self.lifecycle = Lifecycle(store, options, source=source, monotonic=clock.monotonic)
-        self.store, self.options, self.clock = store, options, clock
+        self.store, self.options, self.clock, self._archives = store, options, clock, archives
+        if options.olds is not None:
+            adopt_with(self.lifecycle, options.olds, archives)
 
     async def open(self, session: BaseSession, ticket: Ticket | None) -> None:
         await self.lifecycle.open(session, ticket, self.clock.time())
@@ -158,6 +170,12 @@ class Flows:
     async def setup(self) -> None:
         if isinstance(self.store, SetsUp):
             await self.store.setup()
+
+    async def close(self) -> None:
+        """Close what was opened for old sessions."""
+        for archive in self._archives:
+            if archive is not None:
+                await archive.close()
 
     def _ability(self, ability: Any, what: str) -> Any:
         if not isinstance(self.store, ability):

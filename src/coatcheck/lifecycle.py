@@ -8,7 +8,7 @@ again, since a write is recognised by the version it would have left (PROTOCOL r
 """
 
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from hmac import compare_digest
 from typing import Any, Final, NamedTuple
 
@@ -48,6 +48,7 @@ ATTEMPTS: Final = 1000
 """How often a commit starts again because another writer was first. Each time somebody succeeded: it bounds a
 stampede.
 """
+Opens = Callable[[BaseSession, ids.Ticket | None, float], Coroutine[Any, Any, None]]
 _GENID: Final = re.compile(r"[A-Za-z0-9_-]{16,128}")
 
 
@@ -123,6 +124,10 @@ class Lifecycle:
         # What every request asks for, without a look-up.
         self._version, self._load, self._replace = self._ids.version, store.load, store.replace
         self._remembers = self._commands.remembers is not None
+        self.open: Opens = self.look_up
+        """What a request's cookies stand for: the session of ours or, where others are adopted, of theirs (`Adopting`)."""
+        self.revoking: Callable[[str, float], Awaitable[None]] | None = None
+        """What must be written down before all sessions of a user are ended, and when."""
 
     def new_locator(self) -> str:
         """A fresh locator, from `genid` if one is configured. Raises ConfigurationError for one that is none."""
@@ -137,7 +142,7 @@ class Lifecycle:
 
     # ---- open
 
-    async def open(self, session: BaseSession, ticket: ids.Ticket | None, now: float) -> None:
+    async def look_up(self, session: BaseSession, ticket: ids.Ticket | None, now: float) -> None:
         """Find out what the request's cookie stands for: one `load`, or none without a cookie."""
         if ticket is None:
             session._standing = Standing.NEW
@@ -555,6 +560,8 @@ class Lifecycle:
 
     async def end_user(self, user_id: str, now: float, *, keep: str | None = None) -> EndedAll:
         """End every session of a user, and every login of theirs under way; `keep` is the handle of one to spare."""
+        if self.revoking is not None:
+            await self.revoking(user_id, now)
         ended = await self._commands.end_user(user_id, now, self._ids.version(), keep)
         self._tell("session.ended", None, user_id, f"{ended.count} sessions of the user", now=now)
         return ended

@@ -102,7 +102,9 @@ class SessionManager:
         self._url, self._outage = store if isinstance(store, str) else None, outage
         self._backend = _backend_of(store, outage)
         face = cast(Store, self._backend.blocking() if hasattr(self._backend, "blocking") else self._backend)
-        self.flows = Flows(face, options or Options(), clock or Clock(), ids)
+        options = options or Options()
+        archives = options.olds.blocking() if options.olds is not None else ()
+        self.flows = Flows(face, options, clock or Clock(), ids, archives)
         self._kind = identified(kind, self.flows.options.identity)
         self._watching = Watching(face)
 
@@ -155,6 +157,7 @@ class SessionManager:
     def close(self) -> None:
         """Close a store that was opened from a URL; one that was handed in is its owner's to close."""
         self._watching.stop()
+        run_now(self.flows.close())
         if self._url is not None and hasattr(self._backend, "close"):
             self._backend.close()
 
@@ -192,7 +195,9 @@ class AsyncSessionManager:
     def _begin(self) -> None:
         self._backend, self._closed = _backend_of(self._store, self._outage), False
         face = cast(Store, self._backend.awaiting() if hasattr(self._backend, "awaiting") else self._backend)
-        self.flows = Flows(face, *self._settings)
+        options, clock, ids = self._settings
+        archives = options.olds.awaiting() if options.olds is not None else ()
+        self.flows = Flows(face, options, clock, ids, archives)
         self._monotonic = self.flows.clock.monotonic
         self._watching = Watching(face)
 
@@ -249,6 +254,7 @@ class AsyncSessionManager:
     async def close(self) -> None:
         """Close a store that was opened from a URL; one that was handed in is its owner's to close."""
         self._watching.stop()
+        await self.flows.close()
         if self._url is None:
             return
         if hasattr(self._backend, "aclose"):

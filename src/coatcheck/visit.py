@@ -84,6 +84,9 @@ def arrive(
     session._exchange, session._describe, session._channel, session._at = exchange, describe, channel, now
     if reissue:
         session._reissue = session._meant = True
+    olds = exchange.olds
+    if olds is not None and ticket is None and olds.are_present(arrival.cookies):
+        session._standing = Standing.UNLOADED  # there may be a session to adopt
     if channel is Channel.PLAIN:
         session._standing = Standing.DETACHED
     if not exchange.covers(arrival.path):

@@ -315,14 +315,10 @@ def _dressed(headers: Headers, session: Session[Any], cookie: CookieAction) -> H
     if reply.cache_control is not None:
         replaced.add("cache-control")
     dressed = [item for item in headers if item[0].lower() not in replaced] if replaced else list(headers)
-    for name, value in (
-        ("Vary", reply.vary),
-        ("Cache-Control", reply.cache_control),
-        ("Set-Cookie", reply.set_cookie),
-    ):
+    for name, value in (("Vary", reply.vary), ("Cache-Control", reply.cache_control)):
         if value is not None:
             dressed.append((name, value))
-    return dressed
+    return [*dressed, *(("Set-Cookie", value) for value in reply.set_cookies)]
 
 
 def _find(headers: Headers, name: str) -> str | None:

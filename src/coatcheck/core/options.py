@@ -1,10 +1,11 @@
 """What decides how sessions live, checked when it is made: express-session's words where they mean something here."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from coatcheck.core.adoption import Olds, OldSessions
 from coatcheck.core.events import Listener, log
 from coatcheck.core.identity import Identity
 from coatcheck.core.merge import Resolver
@@ -54,6 +55,8 @@ class Options:
     on_event: Listener = log
     identity: Identity | None = None
     """Keys that stand for the login, such as `UserKey("user")`: where the application, or its framework, keeps it under."""
+    adopt: OldSessions | Sequence[OldSessions] | None = None
+    """Sessions of the library that was here before, to go on with: one kind or several, of `coatcheck.adoption`."""
     on_store_error: Literal["fail", "anonymous"] = "fail"
     """When the store cannot be reached: HTTP 503, or go on without a session. docs/stores/outages.md has the small print."""
 
@@ -92,10 +95,29 @@ class Options:
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise ConfigurationError(f"{name}={value!r}: give a whole number from 1")
         object.__setattr__(self, "_schema", None if self.schema is None else Schema(self.schema))
+        object.__setattr__(self, "_olds", _olds(self.adopt))
 
     @property
     def typed(self) -> Schema | None:
         return self._schema  # type: ignore[attr-defined, no-any-return]  # set above; not a setting
+
+    @property
+    def olds(self) -> Olds | None:
+        """What is adopted; None: nothing."""
+        return self._olds  # type: ignore[attr-defined, no-any-return]  # set above; not a setting
+
+
+def _olds(adopt: object) -> Olds | None:
+    if adopt is None or adopt == [] or adopt == ():
+        return None
+    kinds: list[Any] = list(adopt) if isinstance(adopt, Sequence) and not isinstance(adopt, str) else [adopt]
+    for kind in kinds:
+        if isinstance(kind, type) or not isinstance(kind, OldSessions):
+            what = kind.__name__ if isinstance(kind, type) else repr(kind)
+            raise ConfigurationError(
+                f"adopt={what}: give one of coatcheck.adoption, such as FlaskCookie(secret_key=…), or a list of them"
+            )
+    return Olds(kinds)
 
 
 def _are_functions(value: object) -> bool:

@@ -161,6 +161,10 @@ class BaseSession(Tracked):
         """(address, user agent) of this request, for device lists."""
         return "", ""
 
+    def _cookies(self) -> bytes:
+        """The Cookie header of this request: another library's cookie may be in it."""
+        return b""
+
     def _corrupted(self, error: CorruptRecord) -> None:
         """Tell the operator that what is stored is no session."""
 
@@ -339,7 +343,9 @@ class BaseSession(Tracked):
 
     @property
     def authenticated_at(self) -> datetime | None:
-        """When the user last proved who they are; None without a login, and for one that was only remembered."""
+        """When the user last proved who they are; None without a login, and where nobody knows: it was only remembered, or
+        adopted.
+        """
         self._open()
         record = self._known()
         return _datetime(record.proved_at) if record else None

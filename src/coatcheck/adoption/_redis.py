@@ -1,0 +1,95 @@
+"""What lies under a key of a Redis: read with what is left of its life, and deleted. Over the store's own clients."""
+
+from typing import Any, Final, NamedTuple
+
+from coatcheck.core.adoption import Archive, Found, Refused
+from coatcheck.core.outage import Outage
+from coatcheck.errors import ConfigurationError
+from coatcheck.stores import hide_password
+
+__all__ = ["Place", "archive"]
+
+
+class Place(NamedTuple):
+    """Where old sessions are: a URL, or the application's own client of redis-py."""
+
+    server: Any
+    prefix: str
+    outage: Outage
+
+    def __repr__(self) -> str:
+        server = self.server
+        return hide_password(server) if isinstance(server, str) else type(server).__name__
+
+
+class Format:
+    """What makes a session of the bytes under a key."""
+
+    def read(self, value: bytes) -> Found | Refused:
+        """The session, or why it is none."""
+        raise NotImplementedError
+
+
+class _Archive:
+    def __init__(self, client: Any, prefix: str, form: Format, store: Any, *, awaiting: bool) -> None:
+        self._client, self._prefix, self._form = client, prefix, form
+        self._store, self._is_awaiting = store, awaiting
+
+    async def fetch(self, key: str, now: float) -> Found | Refused | None:
+        """The session; None if there is none. Raises StoreUnavailable."""
+        scripts = _scripts()
+        where = (self._prefix + key,)
+        value = await self._client.run(scripts.value, where)
+        if value is None:
+            return None
+        found = self._form.read(bytes(value))
+        if isinstance(found, Refused):
+            return found
+        left = await self._client.run(scripts.left, where)
+        return found._replace(expires_at=now + left / 1000) if left >= 0 else found
+
+    async def end(self, key: str) -> None:
+        """Delete it."""
+        await self._client.run(_scripts().delete, (self._prefix + key,))
+
+    async def close(self) -> None:
+        """Close what was opened for this; the application's own client stays open."""
+        if self._is_awaiting:
+            await self._store.aclose()
+        else:
+            self._store.close()
+
+
+class _Scripts(NamedTuple):
+    value: Any
+    left: Any
+    delete: Any
+
+
+_made: Final[list[_Scripts]] = []
+
+
+def _scripts() -> _Scripts:
+    if not _made:
+        from coatcheck.stores._redis_scripts import Script
+
+        _made.append(_Scripts(Script("GET", reads=True), Script("PTTL", reads=True), Script("DEL")))
+    return _made[0]
+
+
+def archive(place: Place, form: Format, *, awaiting: bool) -> Archive:
+    """The archive of one face. Raises WrongFace for a client of the application's that suits the other, and ConfigurationError."""
+    try:
+        from coatcheck.stores.redis import RedisStore
+    except ImportError as error:
+        raise ConfigurationError(
+            'old sessions in Redis need its driver: pip install "coatcheck[redis]"'
+        ) from error
+    server = place.server
+    store = (
+        RedisStore.from_url(server, outage=place.outage)
+        if isinstance(server, str)
+        else RedisStore(server, outage=place.outage)
+    )
+    sessions = store.awaiting() if awaiting else store.blocking()
+    return _Archive(sessions._client, place.prefix, form, store, awaiting=awaiting)
