@@ -143,7 +143,7 @@ class _Adopting:
         await self._mark_as_used(kind, claim, found, record, outcome, now)
         return True
 
-    def _user_of(self, kind: OldSessions, data: Mapping[str, Any]) -> str | None | Refused:
+    def _user_of(self, kind: OldSessions, data: Mapping[str, Any]) -> str | Refused | None:
         key, make = kind.user_key, kind.to_user_id
         identity = self._options.identity
         if key is None and isinstance(identity, UserKey):

@@ -255,6 +255,7 @@ class AsyncSessionManager:
         """Close a store that was opened from a URL; one that was handed in is its owner's to close."""
         self._watching.stop()
         await self.flows.close()
+        self._closed = self.flows.options.olds is not None
         if self._url is None:
             return
         if hasattr(self._backend, "aclose"):

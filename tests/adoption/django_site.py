@@ -56,7 +56,7 @@ urlpatterns: list[Any] = []
 def somebody(name: str = "ada") -> Any:
     from django.contrib.auth import get_user_model
 
-    users = get_user_model().objects
+    users: Any = get_user_model().objects
     return users.filter(username=name).first() or users.create_user(name, password="pw")
 
 

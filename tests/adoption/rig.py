@@ -3,10 +3,12 @@
 import asyncio
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
-from coatcheck import Clock, Event, Session, SessionManager
+from coatcheck import Clock, Event, SessionManager
 from coatcheck.asgi import Receive, Scope, Send
 from coatcheck.asgi import SessionMiddleware as AsgiSessions
 from coatcheck.core.session import BaseSession
@@ -85,10 +87,11 @@ class Site:
             "startup_check": False,
             **options,
         }
-        self.app: Any = AsgiSessions(asgi_app, **given) if face == "asgi" else WsgiSessions(wsgi_app, **given)
+        kind: Any = partial(AsgiSessions, asgi_app) if face == "asgi" else partial(WsgiSessions, wsgi_app)
+        self.app: Any = kind(**given)
         self.face, self.sessions = face, self.app.sessions
         self.loop = asyncio.Runner() if face == "asgi" else None
-        self._visitor = WsgiVisitor(self.app) if face == "wsgi" else None
+        self._visitor: Any = WsgiVisitor(self.app) if face == "wsgi" else None
 
     def answer(self, path: str, scheme: str, cookie: str) -> Seen:
         """What the application answers to a request with this Cookie header."""
@@ -96,19 +99,33 @@ class Site:
             self._visitor._base = f"{scheme}://localhost"
             return self._visitor.visit(path, Cookie=cookie)
         assert self.loop is not None
+        return self.loop.run(self._ask(path, scheme, cookie))
+
+    async def _ask(self, path: str, scheme: str, cookie: str) -> Seen:
         path, _, query = path.partition("?")
         scope = http_scope(path, cookie=cookie) | {"scheme": scheme, "query_string": query.encode()}
-        talk = self.loop.run(Talk(self.app, scope).run())
+        talk = await Talk(self.app, scope).run()
         headers = ((name.decode(), value.decode()) for name, value in talk.sent[0]["headers"])
         return Seen(talk.status, tuple(headers), talk.body)
+
+    def answers(self, count: int, path: str, cookie: str) -> list[Seen]:
+        """What it answers to as many such requests at once."""
+        if self.loop is None:
+            with ThreadPoolExecutor(count) as pool:
+                return list(pool.map(lambda _: self.answer(path, "http", cookie), range(count)))
+
+        async def all_of_them() -> list[Seen]:
+            return await asyncio.gather(*(self._ask(path, "http", cookie) for _ in range(count)))
+
+        return self.loop.run(all_of_them())
 
     def close(self) -> None:
         """Close what it opened."""
         if self.loop is None:
-            self.sessions.close()
+            self.app.sessions.close()
         else:
             with self.loop as loop:
-                loop.run(self.sessions.close())
+                loop.run(self.app.sessions.close())
 
     def browser(self, scheme: str = "http", **cookies: str) -> "Browser":
         """Somebody who holds these cookies."""
@@ -148,14 +165,3 @@ class Browser:
 
 
 NOTHING: dict[str, Any] = {"user": None, "data": {}}
-
-
-def opened(sessions: SessionManager, header: bytes) -> Session[Any]:
-    """A session of a request that came with this Cookie header and nothing of ours: not loaded yet."""
-    from coatcheck.core.session import Standing
-    from coatcheck.exchange import Arrival
-
-    session = sessions.session(None)
-    session._standing = Standing.UNLOADED
-    session._describe = lambda: Arrival("http", header)
-    return session

@@ -2,7 +2,6 @@
 
 import pickle
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,7 +37,7 @@ class Place:
     folder: Path
 
     @property
-    def client(self) -> "redis.Redis[bytes]":
+    def client(self) -> Any:
         return redis.Redis.from_url(self.redis)
 
 
@@ -55,11 +54,11 @@ class Case:
 
 
 @pytest.fixture
-def place(redis_server: Server, tmp_path: Path) -> Iterator[Place]:
+def place(redis_server: Server, tmp_path: Path) -> Place:
     url = f"redis://127.0.0.1:{redis_server.port}/9"
     with redis.Redis.from_url(url) as client:
         client.flushdb()
-    yield Place(url, tmp_path)
+    return Place(url, tmp_path)
 
 
 def starlette(place: Place) -> Case:

@@ -9,13 +9,14 @@ from contextlib import suppress
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 import pytest
 
 import coatcheck
-from coatcheck import BadSignature, Event, InvalidToken, SessionError, errors
+from coatcheck import BadSignature, CookieSettings, Event, InvalidToken, SessionError, errors
+from coatcheck.core.adoption import Claim, Found, Refused
 from coatcheck.core.cookies import find_in
 from coatcheck.core.events import EVENTS
 from coatcheck.core.secret import check_secret
@@ -172,6 +173,26 @@ def reused(site: Site) -> None:
         made.refresh(first)
 
 
+class Old:
+    """Sessions of another library: what the cookie says it holds."""
+
+    kind, user_key, to_user_id, accept, until = "Old", "user", None, None, None
+    cookie = CookieSettings(name="old")
+    holds: Final[dict[str, Found | Refused]] = {
+        "good": Found({"user": "ada"}),
+        "odd": Found({"odd": object()}),
+        "pickled": Refused("it is pickled"),
+    }
+
+    def claim(self, value: str, now: float) -> Claim:
+        return Claim(value, self.holds[value])
+
+    def blocking(self) -> None:
+        return None
+
+    awaiting = blocking
+
+
 EVENT_TRIGGERS: dict[str, Callable[[Site], object]] = {
     "session.created": lambda site: site.post("/set"),
     "session.rotated": lambda site: visitor(site).post("/elevate"),
@@ -189,6 +210,9 @@ EVENT_TRIGGERS: dict[str, Callable[[Site], object]] = {
     "tokens.issued": lambda site: tokens(site).issue("ada"),
     "tokens.refreshed": refreshed,
     "tokens.reused": reused,
+    "session.adopted": lambda site: site.get("/me", b"old=good"),
+    "adoption.refused": lambda site: site.get("/me", b"old=pickled"),
+    "adoption.dropped": lambda site: site.get("/me", b"old=odd"),
     "cookie.forged": lambda site: site.get("/me", f"{NAME}={'A' * 101}".encode()),
     "cookie.duplicate": twice,
     "cookie.insecure": lambda site: site.post("/set", scheme="http"),
@@ -215,6 +239,8 @@ def test_line_202_an_event_is_told_once_in_a_fixed_shape(
 
     if name == "login.refused":
         options = {"max_sessions": 1, "at_limit": "deny"}
+    if name.startswith(("session.adopted", "adoption.")):
+        options = {"adopt": Old()}
     if name == "secret.kept":
         options = {"secret": vault}
     site = make(**options)

@@ -1,4 +1,4 @@
-"""What `django.core.signing` signs, verified without Django: an application that came from it need not keep it installed for this.
+"""What `django.core.signing` signs, verified without Django: an application that came from it need not keep it installed.
 
     [.]base64(data) : base62(seconds) : base64(HMAC-SHA256)        "." where the data are compressed
 

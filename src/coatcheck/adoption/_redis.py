@@ -78,7 +78,7 @@ def _scripts() -> _Scripts:
 
 
 def archive(place: Place, form: Format, *, awaiting: bool) -> Archive:
-    """The archive of one face. Raises WrongFace for a client of the application's that suits the other, and ConfigurationError."""
+    """The archive of one face. Raises WrongFace for a client that suits the other, and ConfigurationError."""
     try:
         from coatcheck.stores.redis import RedisStore
     except ImportError as error:

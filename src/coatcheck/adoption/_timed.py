@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from coatcheck.core.adoption import MARGIN
 from coatcheck.errors import ConfigurationError
 
 __all__ = ["Signed", "plain", "timed"]
@@ -14,8 +15,8 @@ class Signed(NamedTuple):
     value: bytes
     at: float
     text: str
-    """The whole, in its one spelling. A signature can be spelled in several ways that all verify (spare bits of base64, octets that
-    decoders pass over): to whoever must know a used cookie again they are one."""
+    """The whole, in its one spelling. A signature can be spelled in several ways that all verify (spare bits of base64, octets
+    that decoders pass over): to whoever must know a used cookie again they are one."""
 
     def __repr__(self) -> str:
         return "<Signed>"
@@ -28,13 +29,15 @@ class _Timed:
         self._signer = signer
 
     def opened(self, text: str, now: float, max_age: int | None) -> Signed | None:
-        """What was signed; None if it is not genuine, or older than `max_age` whole seconds, or from the future."""
+        """What was signed; None if it is not genuine, or older than `max_age` whole seconds. From the future it may be by what
+        clocks differ.
+        """
         try:
             value, at = self._signer.unsign(text, return_timestamp=True)
         except _errors():
             return None
         signed_at = at.timestamp()
-        if max_age is not None and not 0 <= int(now) - signed_at <= max_age:
+        if max_age is not None and not -MARGIN <= int(now) - signed_at <= max_age:
             return None
         signed, _, mac = text.rpartition(".")
         encoding = _itsdangerous().encoding

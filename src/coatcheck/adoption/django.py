@@ -74,9 +74,9 @@ class DjangoTable(Kind):
     name         SESSION_COOKIE_NAME (default: `sessionid`)
     user_key     default: `_auth_user_id`
 
-    And the fields of every kind: `path`, `domain`, `to_user_id`, `accept`, `until`. Times are taken for UTC, which Django writes unless
-    USE_TZ is False. As for `DjangoCookie`, a changed password is `accept=`'s affair. With `cached_db` the row goes, and what is in
-    the cache stays until it expires: only Django could read it.
+    And the fields of every kind: `path`, `domain`, `to_user_id`, `accept`, `until`. Times are taken for UTC, which Django writes
+    unless USE_TZ is False. As for `DjangoCookie`, a changed password is `accept=`'s affair. With `cached_db` the row goes, and
+    what is in the cache stays until it expires: only Django could read it.
     """
 
     database: Any = field(repr=False)

@@ -1,4 +1,4 @@
-"""Flask-Session in Redis: the cookie is a key, what lies there is MessagePack (0.8) or JSON. A pickle is recognised, never read."""
+"""Flask-Session in Redis: the cookie is a key, what lies there is MessagePack or JSON. A pickle is known, and never read."""
 
 import re
 from dataclasses import dataclass, field

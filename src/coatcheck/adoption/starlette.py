@@ -21,8 +21,8 @@ class StarletteCookie(Kind):
     fallbacks    secrets it had before, if their cookies are to be adopted too
     max_age      the old middleware's, in seconds (default: 14 days, as Starlette's); None needs `until`
 
-    And the fields of every kind: `name` (Starlette calls it session_cookie), `path`, `domain`, `user_key`, `to_user_id`, `accept`,
-    `until`. Raises ConfigurationError.
+    And the fields of every kind: `name` (Starlette calls it session_cookie), `path`, `domain`, `user_key`, `to_user_id`,
+    `accept`, `until`. Raises ConfigurationError.
     """
 
     secret_key: Any = field(repr=False)

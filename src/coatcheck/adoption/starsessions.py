@@ -27,8 +27,8 @@ class StarsessionsInRedis(Kind):
     prefix   the store's, a text
     outage   when to stop asking, of a server given as a URL
 
-    And the fields of every kind: `name` (cookie_name), `path`, `domain`, `user_key`, `to_user_id`, `accept`, `until`. Only ids that
-    starsessions makes are believed: 32 hexadecimal digits.
+    And the fields of every kind: `name` (cookie_name), `path`, `domain`, `user_key`, `to_user_id`, `accept`, `until`. Only ids
+    that starsessions makes are believed: 32 hexadecimal digits.
     """
 
     server: Any = field(repr=False)

@@ -1,8 +1,8 @@
 """Sessions that another library made, and what of them is ours to go on with. Pure.
 
-A browser comes with the cookie of the library that was here before, and with none of ours. What that cookie names is adopted once:
-it becomes a session of ours, and the old one ends. Everything is derived from the old cookie, by hashes, so that two requests
-that come with it at once arrive at the same session:
+A browser comes with the cookie of the library that was here before, and with none of ours. What that cookie names is adopted
+once: it becomes a session of ours, and the old one ends. Everything is derived from the old cookie, by hashes, so that two
+requests that come with it at once arrive at the same session:
 
 - the **ticket** of the session: its locator, and the verifier that the old cookie is worth. The session is made as if it had been
   renewed a moment ago (PROTOCOL rule 3), the old cookie being the verifier before: it goes on opening the session until ten
