@@ -328,6 +328,26 @@ def test_a_revocation_reaches_old_cookies_issued_before_it(face: str, url: str, 
     assert "adoption.refused" in site.ears.heard()
 
 
+@pytest.mark.parametrize("days", [1, 20])
+def test_a_revocation_is_remembered_for_longer_than_the_stores_fence(days: int, site_of: MakeSite) -> None:
+    store = MemoryStore(monotonic=lambda: site.time.now)
+    site = site_of("wsgi", store, flask(), **KEYED)
+    site.admin.of("7").end_all()
+    site.time.now += days * 86_400 + 60
+    site.admin.sweep()
+    assert site.browser(session=OLD).get() == NOTHING
+
+
+def test_a_revocation_from_elsewhere_holds_for_a_day(site_of: MakeSite) -> None:
+    """By a script that does not know of old sessions: the store's own fence knows how old the cookie is."""
+    store = MemoryStore(monotonic=lambda: site.time.now)
+    site = site_of("wsgi", store, flask(), **KEYED)
+    SessionManager(store, clock=site.time.clock).of("7").end_all()
+    site.time.now += 3600
+    assert site.browser(session=OLD).get() == NOTHING
+    assert site.ears.heard() == ["adoption.refused"]
+
+
 def test_a_cookie_issued_after_the_revocation_is_adopted(site_of: MakeSite) -> None:
     store = MemoryStore(monotonic=lambda: site.time.now)
     site = site_of("wsgi", store, flask(), **KEYED)

@@ -16,6 +16,7 @@ from coatcheck.core.adoption import Claim, Found
 from coatcheck.core.cookies import CookieSettings
 from coatcheck.core.ids import Ticket
 from coatcheck.core.session import CookieAction, Standing
+from coatcheck.core.stepping import run_now
 from coatcheck.exchange import Arrival
 from coatcheck.faces import AsyncSession
 from coatcheck.stores.memory import MemoryStore
@@ -87,7 +88,8 @@ class World:
         self.now, self.events, self.old = START, list[Any](), old
         clock = Clock(lambda: self.now, lambda: self.now)
         options = Options(adopt=old, on_event=self.events.append)
-        store = ByUserVerbs(Stopping(MemoryStore(monotonic=lambda: self.now)))
+        self.memory = MemoryStore(monotonic=lambda: self.now)
+        store = ByUserVerbs(Stopping(self.memory))
         self.sessions = AsyncSessionManager(store, options=options, clock=clock)
         self.told: list[Ticket | None] = []
 
@@ -111,6 +113,11 @@ class World:
         elif told is CookieAction.CLEAR:
             self.told.append(None)
         return session
+
+    def later(self, seconds: float) -> None:
+        """Time passes, and the store forgets what it may: the ended, and fences."""
+        self.now += seconds
+        run_now(self.memory.sweep(now=self.now))
 
     async def revoke(self) -> None:
         await self.sessions.flows.end_user("7", None)
@@ -228,7 +235,7 @@ def test_a_logout_or_login_beside_another_first_request_stands_in_every_order(
             ticket = Ticket(acted._record.key, acted._verifier)
             assert whole(world.request(None, ticket)).user_id == "7", end.order
         for later in (0, 61, 600):
-            world.now += later
+            world.later(later)
             assert whole(world.request(None)).user_id is None, (end.order, later)
         assert world.names().count("session.adopted") == 1, end.order
 
@@ -244,7 +251,7 @@ def test_a_revocation_beside_a_first_request_leaves_nothing_in_any_order(kind: A
     for end in orders(make):
         world = end.world
         for later in (0, 61, 2 * 86_400 if kind is Shelf else 6000):
-            world.now += later
+            world.later(later)
             assert whole(world.request(None)).user_id is None, end.order
             assert whole(world.sessions.flows.devices("7")) == [], end.order
 
@@ -261,7 +268,7 @@ def test_a_process_that_dies_on_the_way_loses_nothing_and_brings_nothing_back(ki
         pass
     else:
         flow.close()
-    world.now += 3600  # longer than any tombstone, and than any window
+    world.later(3600)  # longer than any tombstone, and than any window
     seen = whole(world.request(write("other")))
     assert seen.user_id == "7"
     assert world.told
@@ -269,7 +276,7 @@ def test_a_process_that_dies_on_the_way_loses_nothing_and_brings_nothing_back(ki
     assert len(whole(world.sessions.flows.devices("7"))) == 1
     assert world.names().count("session.adopted") == 1
     whole(world.request(log_out, world.told[-1]))
-    world.now += 61
+    world.later(61)
     assert whole(world.request(None)).user_id is None
 
 
@@ -285,11 +292,11 @@ def test_a_request_that_slept_through_it_all_brings_nothing_back(kind: Any, step
     if kind is Shelf:
         world.old.sessions["key"] = {"user": "7"}  # it lay there still when the sleeper looked
     whole(world.request(log_out, world.told[-1]))
-    world.now += 3600
+    world.later(3600)
     slept = whole(sleeper)
     assert slept.user_id is None
     assert whole(world.sessions.flows.devices("7")) == []
-    world.now += 61
+    world.later(61)
     assert whole(world.request(None)).user_id is None
 
 
