@@ -5,7 +5,7 @@ the first, so the others are answered here: the login is fresh if it was a proof
 that is asking. What Flask-Login says of a login is kept with it, and gone at the next one, wherever that is made.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from coatcheck.core.identity import UserKey
@@ -77,6 +77,10 @@ class LoginKeys:
             self._only_remembered(session, session._login.user_id)
         else:
             Tracked.__setitem__(session, _STALE, not value)
+
+    def carried(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Of a session that is adopted: the client that it was bound to stays the one."""
+        return {_CLIENT: data[CLIENT]} if data.get(CLIENT) is not None else {}
 
     def _only_remembered(self, session: BaseSession, user_id: str) -> None:
         """Flask-Login's own cookie said who it is. Nobody typed a password, and so a late request with that cookie must not undo

@@ -27,7 +27,7 @@ from msgspec.structs import replace
 from coatcheck.core import codec, drafts
 from coatcheck.core.adoption import MARGIN, Archive, Claim, Found, Olds, OldSessions, Refused, revocation_key
 from coatcheck.core.events import Event
-from coatcheck.core.identity import UserKey
+from coatcheck.core.identity import Carries, UserKey
 from coatcheck.core.ids import RandomIds, Ticket
 from coatcheck.core.merge import Parts
 from coatcheck.core.ports import FENCED, FULL, SAVED, TAKEN, Outcome, Terms
@@ -147,7 +147,7 @@ class _Adopting:
         key, make = kind.user_key, kind.to_user_id
         identity = self._options.identity
         if key is None and isinstance(identity, UserKey):
-            key, make = identity.key, make or identity._to
+            key, make = identity.key, make or identity.user_id_of
         value = data.get(key) if key is not None else None
         if value is None:
             return None
@@ -195,12 +195,13 @@ class _Adopting:
 
     def _parts(self, data: Mapping[str, Any], now: float) -> Parts:
         """The data as we store them. What we cannot store is left behind, and told; so is what the record says itself."""
-        stand_for_login = self._options.identity.keys if self._options.identity is not None else ()
+        identity = self._options.identity
+        if identity is not None:
+            plain = {key: value for key, value in data.items() if key not in identity.keys}
+            data = plain | dict(identity.carried(data)) if isinstance(identity, Carries) else plain
         parts: dict[str, bytes] = {}
         dropped: list[str] = []
         for key, value in data.items():
-            if key in stand_for_login:
-                continue
             try:
                 if type(key) is not str:
                     raise UnstorableValue("a key must be a str")

@@ -676,6 +676,46 @@ def test_empty_lists_adopt_nothing() -> None:
 # ----------------------------------------------------------------------------------------------- Flask, end to end
 
 
+def test_flask_login_before_and_after() -> None:
+    """Its session protection stays bound to the client that had logged in, and the login is not fresh."""
+    from flask import Flask
+    from flask_login import LoginManager, UserMixin, current_user, login_fresh, login_user  # type: ignore[import-untyped]  # has no types
+
+    from coatcheck.flask import CoatCheck
+
+    class User(UserMixin):  # type: ignore[misc]  # has no types
+        id = "7"
+
+    def app_of(*, new: bool) -> Flask:
+        app = Flask("shop")
+        app.config["SECRET_KEY"] = olds.SECRET
+        if new:
+            CoatCheck(app, adopt=FlaskCookie.of(app))
+        manager = LoginManager(app)
+        manager.session_protection = "strong"
+        manager.user_loader(lambda _: User())
+
+        @app.get("/login")
+        def login() -> str:
+            return str(login_user(User()))
+
+        @app.get("/")
+        def home() -> str:
+            return f"{current_user.is_authenticated} {login_fresh()}"
+
+        return app
+
+    before, here = {"User-Agent": "Firefox"}, {"User-Agent": "curl"}
+    old = app_of(new=False).test_client()
+    old.get("/login", headers=before)
+    cookie = old.get_cookie("session")
+    assert cookie is not None
+    for agent, answer in ((before, "True False"), (here, "False False")):
+        client = app_of(new=True).test_client()
+        client.set_cookie("session", cookie.value)
+        assert client.get("/", headers=agent).text == answer
+
+
 def test_flask_before_and_after(site_of: MakeSite) -> None:
     """The application of yesterday, with three lines more."""
     from flask import Flask, session

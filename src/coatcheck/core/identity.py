@@ -5,14 +5,14 @@ identity such a key is a view of the one login that every framework shares: to r
 `login()`, to delete it is `logout()`. It is never stored among the data, so it cannot say anything else than the record does.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 from coatcheck.core.merge import MISSING
 from coatcheck.core.session import OF_LOGIN, BaseSession, UserId
 from coatcheck.errors import ConfigurationError, UsageError
 
-__all__ = ["Identity", "UserKey", "identified"]
+__all__ = ["Carries", "Identity", "UserKey", "identified"]
 
 S = TypeVar("S", bound=BaseSession)
 
@@ -33,6 +33,14 @@ class Identity(Protocol):
 
     def remove(self, session: BaseSession, key: str) -> None:
         """What deleting it means; asked only if something is there."""
+
+
+@runtime_checkable
+class Carries(Protocol):
+    """An identity that knows more of a login than who it is, and keeps that when a session of the framework's own is adopted."""
+
+    def carried(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What to store of the old session's data, under keys that begin with `OF_LOGIN`."""
 
 
 class UserKey:
