@@ -2,8 +2,8 @@
 
 Theory of operation. `core/adoption.py` says what is derived from the old cookie: where the adopted session lies, and its marker.
 
-    1  is there a marker?     then the cookie has been used: go to 5
-    2  fetch the old session  from the cookie itself, or from where it is kept
+    1  fetch the old session  from the cookie itself, or from where it is kept; if it is gone, go to 6
+    2  is there a marker?     then the cookie has been used: go to 5
     3  create ours            as a login, if somebody is logged in; TAKEN: another request was quicker, which is as good
     4  create the marker      from here on the old cookie adopts nothing any more
     5  end the old session    where it is kept
@@ -11,7 +11,7 @@ Theory of operation. `core/adoption.py` says what is derived from the old cookie
 
 No handler runs before 4 is done, so nobody can end the session (log out) while its marker is missing. What a crash leaves behind:
 after 3, a session nobody knows, which the next request with the old cookie arrives at; after 4, an old session that the next
-request ends. A request that was held up between 1 and 3 for so long that the session was adopted, ended and forgotten meanwhile,
+request ends. A request that was held up between 2 and 3 for so long that the session was adopted, ended and forgotten meanwhile,
 finds at 4 a marker that names another session than the one it made, and takes its own back.
 
 A user's revocation reaches old cookies too: `end_all` first writes down when it was, and adopts nothing of this user that was
@@ -79,19 +79,16 @@ class _Adopting:
         self, session: BaseSession, kind: OldSessions, archive: Archive | None, claim: Claim, now: float
     ) -> None:
         """One old cookie: adopted now, adopted before, or nothing."""
-        is_used = await self._is_there(claim.marker(kind.kind), now)
-        if not is_used:
-            found = claim.found if archive is None else await archive.fetch(claim.key, now)
-            if isinstance(found, Refused):
-                self._refuse(kind, now, found.reason)
+        found = claim.found if archive is None else await archive.fetch(claim.key, now)
+        if isinstance(found, Refused):
+            self._refuse(kind, now, found.reason)
+            return
+        if found is not None:
+            is_used = await self._is_there(claim.marker(kind.kind), now)
+            if not is_used and not await self._take_over(session, kind, archive, claim, found, now):
                 return
-            if found is not None:
-                if not await self._take_over(session, kind, archive, claim, found, now):
-                    return
-                is_used = True
-        if is_used:
             await self._end(archive, claim, now)
-        # Also where nothing was found: another request may have adopted it just now, and ended it there.
+        # Also where nothing was found: another request has adopted it, just now perhaps, and ended it there.
         await self._lifecycle.look_up(session, claim.ticket(kind.kind), now)
 
     async def _is_there(self, key: str, now: float) -> bool:

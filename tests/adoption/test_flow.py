@@ -525,6 +525,25 @@ class Shelf:
             raise StoreUnavailable("the shelf is away")
 
 
+def test_what_an_old_cookie_costs(site_of: MakeSite) -> None:
+    """An id that nobody knows, or that was adopted before: one look in each place. The adoption itself: seven commands, once."""
+    store, shelf = Counted(), Shelf(key={"user": "7"})
+    site = site_of("wsgi", store, shelf)
+    assert site.browser(old="unknown").get() == NOTHING
+    assert (store.told(), shelf.asked) == (["load"], ["fetch"])
+    site.browser(old="key").get()
+    assert store.told() == [
+        "load",
+        "load",
+        "admit",
+        "create",
+        "load",
+    ]  # marker, revocation; session, marker; session
+    assert shelf.asked[1:] == ["fetch", "end"]
+    site.browser(old="key").get()
+    assert (store.told(), shelf.asked[3:]) == (["load"], ["fetch"])
+
+
 @pytest.mark.parametrize("face", FACES)
 def test_while_the_old_place_is_away_the_request_fails_and_nothing_is_lost(
     face: str, site_of: MakeSite
