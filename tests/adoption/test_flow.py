@@ -698,7 +698,7 @@ def test_empty_lists_adopt_nothing() -> None:
 def test_flask_login_before_and_after() -> None:
     """Its session protection stays bound to the client that had logged in, and the login is not fresh."""
     from flask import Flask
-    from flask_login import LoginManager, UserMixin, current_user, login_fresh, login_user  # type: ignore[import-untyped]  # has no types
+    from flask_login import LoginManager, UserMixin, current_user, login_fresh, login_user
 
     from coatcheck.flask import CoatCheck
 
