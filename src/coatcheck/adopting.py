@@ -27,7 +27,7 @@ from msgspec.structs import replace
 from coatcheck.core import codec, drafts
 from coatcheck.core.adoption import MARGIN, Archive, Claim, Found, Olds, OldSessions, Refused, revocation_key
 from coatcheck.core.events import Event
-from coatcheck.core.identity import Carries, UserKey
+from coatcheck.core.identity import Carries, UserKey, identity_of
 from coatcheck.core.ids import RandomIds, Ticket
 from coatcheck.core.merge import Parts
 from coatcheck.core.ports import FENCED, FULL, SAVED, TAKEN, Outcome, Terms
@@ -120,7 +120,7 @@ class _Adopting:
         now: float,
     ) -> bool:
         """Make the old session one of ours. False: it is not adopted, and why was told."""
-        user_id = self._user_of(kind, found.data)
+        user_id = _user_of(session, kind, found.data)
         if isinstance(user_id, Refused):
             return self._refuse(kind, now, user_id.reason)
         if not await _is_accepted(kind, found.data):
@@ -140,21 +140,6 @@ class _Adopting:
         await self._mark_as_used(kind, claim, found, record, outcome, now)
         return True
 
-    def _user_of(self, kind: OldSessions, data: Mapping[str, Any]) -> str | Refused | None:
-        key, make = kind.user_key, kind.to_user_id
-        identity = self._options.identity
-        if key is None and isinstance(identity, UserKey):
-            key, make = identity.key, make or identity.user_id_of
-        value = data.get(key) if key is not None else None
-        if value is None:
-            return None
-        try:
-            return user_text(value if make is None else make(value))
-        except Exception as error:
-            return Refused(
-                f"{key!r} does not say who is logged in ({type(error).__name__}): give to_user_id="
-            )
-
     async def _is_revoked(self, user_id: str, found: Found, now: float) -> bool:
         """Whether all sessions of this user were ended after the old one was issued, or may have been."""
         note = await self._commands.load(revocation_key(user_id), now)
@@ -172,7 +157,7 @@ class _Adopting:
         """The session as ours, as if it had been renewed just now; None: it is too large."""
         locator, verifier, _ = claim.ticket(kind.kind)
         try:
-            data = self._rules.encoded(self._parts(found.data, now))
+            data = self._rules.encoded(self._parts(session, found.data, now))
         except SessionTooLarge:
             return None
         first = drafts.first(
@@ -190,9 +175,9 @@ class _Adopting:
             login=Login(method="adopted", address=address, user_agent=user_agent),
         )
 
-    def _parts(self, data: Mapping[str, Any], now: float) -> Parts:
+    def _parts(self, session: BaseSession, data: Mapping[str, Any], now: float) -> Parts:
         """The data as we store them. What we cannot store is left behind, and told; so is what the record says itself."""
-        identity = self._options.identity
+        identity = identity_of(session)
         if identity is not None:
             plain = {key: value for key, value in data.items() if key not in identity.keys}
             data = plain | dict(identity.carried(data)) if isinstance(identity, Carries) else plain
@@ -309,6 +294,20 @@ class _Adopting:
         detail: str = "",
     ) -> None:
         self._options.on_event(Event(name, handle, user_id, detail, now))
+
+
+def _user_of(session: BaseSession, kind: OldSessions, data: Mapping[str, Any]) -> str | Refused | None:
+    key, make = kind.user_key, kind.to_user_id
+    identity = identity_of(session)
+    if key is None and isinstance(identity, UserKey):
+        key, make = identity.key, make or identity.user_id_of
+    value = data.get(key) if key is not None else None
+    if value is None:
+        return None
+    try:
+        return user_text(value if make is None else make(value))
+    except Exception as error:
+        return Refused(f"{key!r} does not say who is logged in ({type(error).__name__}): give to_user_id=")
 
 
 async def _is_accepted(kind: OldSessions, data: Mapping[str, Any]) -> bool:

@@ -12,7 +12,7 @@ from coatcheck.core.merge import MISSING
 from coatcheck.core.session import OF_LOGIN, BaseSession, UserId
 from coatcheck.errors import ConfigurationError, UsageError
 
-__all__ = ["Carries", "Identity", "UserKey", "identified"]
+__all__ = ["Carries", "Identity", "UserKey", "identified", "identity_of"]
 
 S = TypeVar("S", bound=BaseSession)
 
@@ -143,6 +143,11 @@ class _Identified(BaseSession):
             super().clear()
         else:
             self.logout()
+
+
+def identity_of(session: BaseSession) -> Identity | None:
+    """What says which of this session's keys stand for the login; None: none does."""
+    return session._identity if isinstance(session, _Identified) else None
 
 
 def identified(kind: type[S], identity: Identity | None) -> type[S]:
