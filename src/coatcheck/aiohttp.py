@@ -244,7 +244,7 @@ class _Passage:
 
     def __init__(self, of: _Sessions, request: web.Request) -> None:
         self.of, self._left = of, False
-        self._told: str | None = None
+        self._told: tuple[str, ...] = ()
         """The Set-Cookie that was put into a response already."""
         self._stop: Callable[[], None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -365,10 +365,11 @@ class _Passage:
             headers["Vary"] = reply.vary
         if reply.cache_control is not None:
             headers["Cache-Control"] = reply.cache_control
-        if reply.set_cookie is not None:
-            others = [line for line in headers.popall("Set-Cookie", []) if line != self._told]
-            headers.extend(("Set-Cookie", line) for line in (*others, reply.set_cookie))
-            self._told = reply.set_cookie
+        told = reply.set_cookies
+        if told:
+            others = [line for line in headers.popall("Set-Cookie", []) if line not in self._told]
+            headers.extend(("Set-Cookie", line) for line in (*others, *told))
+            self._told = told
 
 
 def _all(headers: "CIMultiDict[str]", name: str) -> str | None:
