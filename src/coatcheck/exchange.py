@@ -128,7 +128,8 @@ class Exchange:
         self._rings = {channel: rings[name] for channel, name in names.items()}
         self._rotates = any(isinstance(ring, RotatingKeyRing) for ring in rings.values())
         self._secure = settings.secure
-        self._persistent = settings.max_age is not None or settings.expires is not None
+        self.persistent = settings.max_age is not None or settings.expires is not None
+        """Whether browsers keep the cookie when they close, unless a session says otherwise of its own."""
         self._clears = {channel: self._clearing(channel) for channel in names}
         self.scoped = settings.path != "/"
         self._prefix = unquote(settings.path)  # as applications see paths
@@ -271,17 +272,26 @@ class Exchange:
             return None
         if cookie is CookieAction.CLEAR:
             return self._writers[channel].clear().decode("ascii")
+        value, record = self.value(session, channel, now), session._record
+        if value is None or record is None:
+            return None
+        lifetime = record.lifetime
+        persistent = lifetime.persistent if lifetime is not None else self.persistent
+        left = record.deadline - now if persistent else None
+        return self._writers[channel].set(value.encode("ascii"), max_age=left, now=now).decode("ascii")
+
+    def value(self, session: BaseSession, channel: Channel, now: float) -> str | None:
+        """What the cookie of a stored session holds, which is its secret: the signed ticket. None if nobody may hold one."""
         record, verifier = session._record, session._verifier
         if record is None or verifier is None:
             return None
         text = f"{record.key}.{verifier}"
-        mac = self._rings[channel].at(now).sign(text)
-        lifetime = record.lifetime
-        persistent = lifetime.persistent if lifetime is not None else self._persistent
-        left = record.deadline - now if persistent else None
-        return (
-            self._writers[channel].set(f"{text}{mac}".encode("ascii"), max_age=left, now=now).decode("ascii")
-        )
+        return text + self._rings[channel].at(now).sign(text)
+
+    def opened(self, value: str, channel: Channel, now: float) -> Ticket | None:
+        """The ticket in a cookie's value, if it is genuine."""
+        found = _open(value.encode("utf-8", "replace"), self._rings[channel].at(now))
+        return found and found[0]
 
     def refuse(self, arrival: Arrival, now: float) -> None:
         """Say, loudly, why a session that was used over plain HTTP was not kept."""

@@ -203,7 +203,7 @@ class Lifecycle:
             self._version(),
             self.rules.encoded(parts),
             now,
-            idle=self.rules.idle_of(lifetime),
+            idle=self.rules.idle_of(lifetime, now),
             lifetime=lifetime,
         )
         try:
@@ -313,7 +313,7 @@ class Lifecycle:
             parts = {key: part for key, part in draft.parts.items() if key in kept}
             data = self.rules.encoded(parts)
         following = drafts.following(
-            record, self._ids.version(), data, now, idle=self.rules.idle_of(lifetime), lifetime=lifetime
+            record, self._ids.version(), data, now, idle=self.rules.idle_of(lifetime, now), lifetime=lifetime
         )
         if action is _ROTATE:
             verifier = self._ids.verifier()
@@ -379,7 +379,7 @@ class Lifecycle:
         """Move the deadline. Refused (another writer was first) is fine: that writer has moved it (rule 11)."""
         record = draft.record
         assert record is not None
-        deadline = min(now + self.rules.idle_of(record.lifetime), record.ends_at)
+        deadline = min(now + self.rules.idle_of(record.lifetime, now), record.ends_at)
         moved = await self._commands.touch(record, deadline, now)
         if not moved:
             return _NO_COOKIE
@@ -426,7 +426,7 @@ class Lifecycle:
         lifetime = session._lifetime
         record = drafts.first(
             locator, self._ids.version(), verifier, self.rules.encoded(parts) if parts else codec.EMPTY, now,
-            idle=self.rules.idle_of(lifetime), ends_at=self.rules.ends_at(now), lifetime=lifetime,
+            idle=self.rules.idle_of(lifetime, now), ends_at=self.rules.ends_at(now), lifetime=lifetime,
         )  # fmt: skip
         return self.rules.logged_in(session, record, now)
 
@@ -515,7 +515,7 @@ class Lifecycle:
             rest = {name: part for name, part in parts.items() if name != key}
             following = drafts.following(
                 record, self._ids.version(), self.rules.encoded(rest), now,
-                idle=self.rules.idle_of(record.lifetime), lifetime=record.lifetime,
+                idle=self.rules.idle_of(record.lifetime, now), lifetime=record.lifetime,
             )  # fmt: skip
             outcome, lasts = await self._commands.write(following, record.versions[0], None, False, now)
             if not lasts:

@@ -36,6 +36,8 @@ class Lifetime(msgspec.Struct, frozen=True, gc=False):
     """Idle timeout in seconds; None: the configured one."""
     persistent: bool
     """Whether the browser keeps the cookie when it closes (Max-Age is sent)."""
+    until: float | None = None
+    """In place of an idle timeout: when it ends, seen or not, but not after the absolute timeout."""
 
 
 class Renewal(msgspec.Struct, frozen=True, gc=False):

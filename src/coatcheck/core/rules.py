@@ -65,7 +65,7 @@ class Rules:
                 session._standing,
                 login=login is not None,
                 changed=changed and len(parts) > 0,  # nothing came of a clear() or logout() of nothing
-                save_uninitialized=options.save_uninitialized,
+                save_uninitialized=options.save_uninitialized or session._kept,
                 headers_sent=headers_sent,
             )
         current = not session._on_previous
@@ -111,7 +111,7 @@ class Rules:
                 lifetime = None
         return drafts.logged_in(
             record, intent.user_id, intent.login, now,
-            idle=self.idle_of(lifetime), ends_at=self.ends_at(now), lifetime=lifetime,
+            idle=self.idle_of(lifetime, now), ends_at=self.ends_at(now), lifetime=lifetime,
         )  # fmt: skip
 
     def ends_at(self, now: float) -> float:
@@ -120,9 +120,13 @@ class Rules:
         latest = now + self._times.absolute
         return latest if ends_by is None else min(latest, ends_by.timestamp())
 
-    def idle_of(self, lifetime: Lifetime | None) -> float:
-        """The idle timeout of a session with this lifetime of its own, in seconds."""
-        return self._times.idle if lifetime is None or lifetime.idle is None else lifetime.idle
+    def idle_of(self, lifetime: Lifetime | None, now: float) -> float:
+        """After how many seconds without a request a session with this lifetime of its own ends."""
+        if lifetime is None:
+            return self._times.idle
+        if lifetime.until is not None:
+            return lifetime.until - now
+        return self._times.idle if lifetime.idle is None else lifetime.idle
 
     def encoded(self, parts: Parts) -> bytes:
         """The data as they are stored. Raises SessionTooLarge."""

@@ -123,6 +123,8 @@ class BaseSession(Tracked):
     _logout = False
     _regenerate = False
     _touch = False
+    _kept = False
+    """To be stored though nothing was put into it."""
     _lifetime: Lifetime | None = None
     _lifetime_set = False
     _locator: str | None = None
@@ -325,7 +327,8 @@ class BaseSession(Tracked):
     @modified.setter
     def modified(self, value: bool) -> None:
         self._change()
-        self._forced = self._meant = bool(value)
+        self._forced = bool(value)
+        self._meant |= self._forced
 
     @property
     def accessed(self) -> bool:
@@ -386,7 +389,7 @@ class BaseSession(Tracked):
         record = self._known()
         return record.lifetime if record else None
 
-    def _set_lifetime(self, lifetime: Lifetime) -> None:
+    def _set_lifetime(self, lifetime: Lifetime | None) -> None:
         self._announce("session.cookie.max_age = …")
         self._lifetime, self._lifetime_set, self._meant = lifetime, True, True
 
@@ -402,7 +405,7 @@ class BaseSession(Tracked):
             self._forget_intentions()
 
     def _forget_intentions(self) -> None:
-        self._login, self._logout, self._regenerate, self._touch = None, False, False, False
+        self._login, self._logout, self._regenerate, self._touch, self._kept = None, False, False, False, False
         self._lifetime, self._lifetime_set, self._forced = None, False, False
         self._meant = (
             self._cleared
@@ -448,9 +451,10 @@ class BaseSession(Tracked):
         for key, assigned in self._pending.items():
             if assigned is not None and key not in (self._ops or ()):
                 parts[key] = assigned or codec.encode(self._live[key], key)
-        intent, began = self._login, self._own_fence
+        intent, began, locator = self._login, self._own_fence, self._locator
         self._reset(_NEW)
         self._login, self._own_fence, self._meant, self._held = intent, began, intent is not None, True
+        self._locator = locator  # if `handle` was asked for, it has been promised
         for key, encoded in parts.items():
             value = self._live[key] = codec.decode(encoded)
             self._pending[key] = bytes(encoded) if type(value) in IMMUTABLE else b""

@@ -135,7 +135,8 @@ def _record(key: str, row: Row) -> Record:
 
 def _finite(renewal: Renewal | None, lifetime: Lifetime | None) -> bool:
     times = (renewal.at, renewal.seen_at) if renewal else ()
-    return all(isfinite(t or 0.0) for t in (*times, lifetime and lifetime.idle))
+    own = (lifetime.idle, lifetime.until) if lifetime else ()
+    return all(isfinite(t or 0.0) for t in (*times, *own))
 
 
 def corrupt(key: str) -> CorruptRecord:

@@ -81,7 +81,7 @@ def _full(rig: Rig) -> Record:
         authenticated_at=now - 2.2,
         login=Login("webauthn", True, "Mozilla/5.0 (Ünïcödé; 漢字)", "2001:db8::1"),
         renewal=Renewal(bytes(range(32)), "nonce", now - 3.3, now - 0.1),
-        lifetime=Lifetime(123.25, True),
+        lifetime=Lifetime(123.25, True, 1_900_000_000.5),
         format=2,
     )
 
