@@ -1,5 +1,5 @@
-"""One table of what a visitor sees, for every face alike: ASGI, Starlette, Litestar, Quart, aiohttp, WSGI and Flask, each through
-a test client and through a real server on a real socket."""
+"""One table of what a visitor sees, for every face alike: ASGI, Starlette, Litestar, Quart, aiohttp, WSGI, Flask, and Django under
+both, each through a test client and through a real server on a real socket."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -10,10 +10,11 @@ import pytest
 
 from coatcheck.stores.memory import MemoryStore
 from tests.web import apps
+from tests.web.djangos import site as djangos
 from tests.web.servers import Browser, Seen, Server, aiohttp, exchange, gunicorn, uvicorn
 from tests.web.visitors import AiohttpVisitor, AsgiVisitor, WsgiVisitor
 
-ASYNC, SYNC = ("asgi", "starlette", "litestar", "quart"), ("wsgi", "flask")
+ASYNC, SYNC = ("asgi", "starlette", "litestar", "quart", "djangoasgi"), ("wsgi", "flask", "django")
 FACES = (*ASYNC, "aiohttp", *SYNC)
 Visitor = Any
 NewVisitor = Callable[..., Visitor]
@@ -27,7 +28,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
     def serve(face: str) -> Server:
         if face not in running:
             start = uvicorn if face in ASYNC else aiohttp if face == "aiohttp" else gunicorn
-            context = start(f"tests.web.apps:{face}", folder=tmp_path_factory.mktemp(face))
+            context = start(f"{module_of(face).__name__}:{face}", folder=tmp_path_factory.mktemp(face))
             running[face] = (context, context.__enter__())
         return running[face][1]
 
@@ -43,11 +44,16 @@ def new(request: pytest.FixtureRequest, servers: Callable[[str], Server]) -> New
     if way == "wire":
         server = servers(face)
         return lambda **given: Browser(server, **given)
-    make = partial(getattr(apps, f"make_{face}"), MemoryStore())
+    make = partial(getattr(module_of(face), f"make_{face}"), MemoryStore())
     if face == "aiohttp":
         return lambda host="localhost": AiohttpVisitor(make, f"http://{host}")
     app, kind = make(), AsgiVisitor if face in ASYNC else WsgiVisitor
     return lambda host="localhost": kind(app, f"http://{host}")
+
+
+def module_of(face: str) -> Any:
+    """Where the application is."""
+    return djangos if face.startswith("django") else apps
 
 
 def ours(seen: Seen) -> list[str]:

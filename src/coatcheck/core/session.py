@@ -405,7 +405,8 @@ class BaseSession(Tracked):
             self._forget_intentions()
 
     def _forget_intentions(self) -> None:
-        self._login, self._logout, self._regenerate, self._touch, self._kept = None, False, False, False, False
+        self._login, self._logout, self._regenerate, self._touch = None, False, False, False
+        self._kept = False
         self._lifetime, self._lifetime_set, self._forced = None, False, False
         self._meant = (
             self._cleared

@@ -1,0 +1,15 @@
+"""Sessions for Django: `request.session` as always, kept in coatcheck's store under a signed cookie.
+
+    INSTALLED_APPS += ["coatcheck.django"]
+    SESSION_ENGINE = "coatcheck.django.engine"
+    MIDDLEWARE = [..., "coatcheck.django.SessionMiddleware", ...]      # in the place of Django's
+    COATCHECK = {"STORE": os.environ["REDIS_URL"]}
+
+`sessions()` and `asessions()` are the managers for scripts, commands and administration.
+"""
+
+from coatcheck.django.home import asessions, sessions
+from coatcheck.django.identity import AuthKeys
+from coatcheck.django.middleware import SessionMiddleware
+
+__all__ = ["AuthKeys", "SessionMiddleware", "asessions", "sessions"]
