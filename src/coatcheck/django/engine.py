@@ -200,6 +200,10 @@ class SessionStore(_Known, SessionBase):  # type: ignore[misc]  # the stubs say 
             return not self._accessed or not self._keys()
         return False
 
+    def __bool__(self) -> bool:
+        """True, also of an empty session: Django's is, and `if request.session` asks whether there is one."""
+        return True
+
     def has_key(self, key: str) -> bool:
         return key in self
 

@@ -81,7 +81,10 @@ class AuthKeys:
 
     def is_strange(self, session: BaseSession) -> bool:
         """Whether somebody is logged in here whom Django has not met yet: to recognise them takes a query."""
-        return session.user_id is not None and Tracked.get(session, _KNOWN) is None
+        user_id = session.user_id
+        return (
+            user_id is not None and Tracked.get(session, _KNOWN) is None and not _is_nobody(session, user_id)
+        )
 
     def recognise(self, session: BaseSession) -> None:
         """Work out what Django would have kept of this login, from the user's row. Queries the database."""
@@ -89,9 +92,10 @@ class AuthKeys:
             self._recognise(session, session.user_id)
 
     def _recognise(self, session: BaseSession, user_id: str) -> dict[str, str]:
-        pk = self._pk(user_id)
+        pk = MISSING if _is_nobody(session, user_id) else self._pk(user_id)
         found = None if pk is MISSING else _find(pk)
         if found is None:
+            session._nobody = user_id  # type: ignore[attr-defined]  # asked once a request
             return _UNSAID
         backend, user = found
         has_hash = hasattr(user, "get_session_auth_hash")
@@ -115,6 +119,11 @@ class AuthKeys:
             return MISSING
         # "007" or a digit of another script would be read as the number of somebody else.
         return pk if spelled == pk else MISSING
+
+
+def _is_nobody(session: BaseSession, user_id: str) -> bool:
+    """Whether this request has already found that no user has this id."""
+    return bool(getattr(session, "_nobody", None) == user_id)
 
 
 def _find(pk: str) -> tuple[str, Any] | None:
