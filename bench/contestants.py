@@ -63,6 +63,9 @@ CONTESTANTS: tuple[Contestant, ...] = (
     Contestant("flask bare", "flask_bare", keeps="nothing", server="gunicorn"),
     Contestant("flask flask-session redis", "flask_flask_session", database="redis", server="gunicorn"),
     Contestant("flask coatcheck redis", "flask_coatcheck", database="redis", server="gunicorn"),
+    Contestant("django bare", "django_bare", keeps="nothing", server="gunicorn"),
+    Contestant("django cache redis", "django_cache", database="redis", server="gunicorn"),
+    Contestant("django coatcheck redis", "django_coatcheck", database="redis", server="gunicorn"),
     Contestant("express bare", "bare", keeps="nothing", server="node"),
     # connect-redis and connect-pg-simple
     Contestant("express express-session redis", "connect_redis", database="redis", server="node"),
@@ -70,7 +73,7 @@ CONTESTANTS: tuple[Contestant, ...] = (
 )
 
 # The library each framework's rows are compared with.
-REFERENCES = {"starlette": "starsessions", "litestar": "builtin", "flask": "flask-session"}
+REFERENCES = {"starlette": "starsessions", "litestar": "builtin", "flask": "flask-session", "django": "cache"}
 
 # Whom our rows are compared with besides, on the same kind of store: the libraries of other frameworks, and ours on Starlette.
 ELSEWHERE = (("litestar", "builtin"), ("express", "express-session"), ("starlette", "coatcheck"))
@@ -90,6 +93,8 @@ BARS: dict[tuple[str, str, str], float] = {
     ("litestar coatcheck redis", "starlette coatcheck redis", "read"): 1.15,
     ("flask coatcheck redis", "flask flask-session redis", "write"): 0.50,
     ("flask coatcheck redis", "flask flask-session redis", "read"): 0.30,
+    ("django coatcheck redis", "django cache redis", "write"): 0.25,
+    ("django coatcheck redis", "django cache redis", "read"): 0.33,
 }
 
 

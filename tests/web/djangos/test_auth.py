@@ -4,7 +4,7 @@ Of upstream's `tests/auth_tests` what touches sessions was read: test_login (bot
 (TestAuthenticationMiddleware: no_password_change_doesnt_invalidate_session, changed_password_invalidates_session,
 changed_password_invalidates_aclient_session…), test_basic's get_user tests, test_views' SessionAuthenticationTests,
 LoginTest.test_login_csrf_rotate, test_session_key_flushed_on_login and …_after_password_change, test_login_session_without_hash,
-LogoutTest.test_logout_preserve_language's flush. They are here in our words; RemoteUser's and forms' tests ask nothing of sessions.
+LogoutTest.test_logout_preserve_language's flush. They are here in our words; RemoteUser's and forms' tests ask nothing of it.
 """
 
 from typing import Any
