@@ -33,7 +33,7 @@ urlpatterns = [path("login", login), path("write", write), path("read", read)]
 
 def application(**words: Any) -> WSGIHandler:
     """Return the application, with these settings."""
-    words.setdefault("MIDDLEWARE", [])
+    words["MIDDLEWARE"].append("django.middleware.common.CommonMiddleware")  # it says how long the body is
     settings.configure(
         SECRET_KEY=secrets.token_urlsafe(50), ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__, USE_I18N=False, **words
     )

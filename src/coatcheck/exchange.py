@@ -162,6 +162,10 @@ class Exchange:
 
     def read(self, arrival: Arrival, now: float) -> Reading:
         """Everything a request's headers say about its session."""
+        if not arrival.forwarded_proto:
+            known = self.recent.get((arrival.cookies, arrival.host, arrival.scheme))
+            if known is not None:
+                return known
         channel = self.channel(arrival)
         reading = Reading(channel, *self.ticket(arrival, channel, now))
         if reading.ticket is not None and not (arrival.forwarded_proto or self._rotates or self.scoped):
