@@ -2,6 +2,7 @@
 
 import asyncio
 import pickle
+import re
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
@@ -16,6 +17,7 @@ from coatcheck.core.ports import FENCED, SAVED, ByUser, Checks, Counts, Sweeps, 
 from coatcheck.core.record import Ended, Login, Record
 from coatcheck.core.stepping import run_now
 from coatcheck.errors import CorruptRecord, StoreError, UsageError
+from coatcheck.stores import _sqlite_jobs as jobs
 from coatcheck.stores.sqlite import TEND_EVERY, TEND_FIRST, SQLiteStore
 from coatcheck.testing.contract import Sentence, StoreContract
 from tests.stores.sqlite_workers import NOW, after, record
@@ -343,3 +345,9 @@ def test_a_value_that_sqlite_cannot_keep_is_a_store_error(backend: SQLiteStore, 
         run_now(backend.blocking().create(msgspec.structs.replace(record(), **bad), now=NOW))
     assert caught.value.__cause__ is not None
     assert run_now(backend.blocking().count(now=NOW)) == 0
+
+
+def test_no_statement_numbers_its_parameters() -> None:
+    """Python 3.12 deprecates `?1` with a sequence, 3.14 refuses it (sqlite3, "placeholders")."""
+    statements = [text for text in vars(jobs).values() if isinstance(text, str)]
+    assert [text for text in statements if re.search(r"\?\d", text)] == []

@@ -66,17 +66,15 @@ TOUCH: Final = (
     "UPDATE session SET deadline = min(max(deadline, ?), ends_at), seen_at = max(seen_at, ?)"
     " WHERE key = ? AND version = ? AND deadline > ?"
 )
-PURGE: Final = (
-    "DELETE FROM session WHERE key = ?1 AND (ended_at IS NULL AND deadline <= ?2 OR ended_at <= ?3)"
-)
+PURGE: Final = "DELETE FROM session WHERE key = ? AND (ended_at IS NULL AND deadline <= ? OR ended_at <= ?)"
 # `deadline` 0: neither REPLACE nor TOUCH can apply to a tombstone, whatever its token.
 END: Final = (
-    "UPDATE session SET version = ?1, ended_at = ?2, due = NULL, deadline = 0, seen_at = 0, ends_at = 0,"
-    " user_id = NULL, login_at = NULL, packed = NULL WHERE ended_at IS NULL AND deadline > ?2 AND "
+    "UPDATE session SET version = :token, ended_at = :now, due = NULL, deadline = 0, seen_at = 0, ends_at = 0,"
+    " user_id = NULL, login_at = NULL, packed = NULL WHERE ended_at IS NULL AND deadline > :now AND "
 )
-END_THIS: Final = END + "key = ?3 AND (?4 IS NULL OR version = ?4)"
-END_THEIRS: Final = END + "key = ?3 AND user_id = ?4"
-END_ALL: Final = END + "user_id = ?3 AND key IS NOT ?4"
+END_THIS: Final = END + "key = :key AND (:expected IS NULL OR version = :expected)"
+END_THEIRS: Final = END + "key = :key AND user_id = :user_id"
+END_ALL: Final = END + "user_id = :user_id AND key IS NOT :keep"
 
 
 def find(cursor: Cursor, key: str) -> Row | None:
@@ -137,8 +135,13 @@ def touch(cursor: Cursor, values: tuple[float, float, str, str, float]) -> bool:
 
 def delete(cursor: Cursor, key: str, expected: str | None, now: float, token: str) -> bool:
     """Put a tombstone in place of a live record."""
-    ended = cursor.execute(END_THIS, (token, now, key, expected)).rowcount == 1
+    ended = _end(cursor, END_THIS, token, now, key=key, expected=expected) == 1
     return ended or _is_own(cursor, key, now, token)
+
+
+def _end(cursor: Cursor, how: str, token: str, now: float, **of: str | None) -> int:
+    """Put a tombstone in place of what is meant; returns of how many."""
+    return cursor.execute(how, {"token": token, "now": now, **of}).rowcount
 
 
 def _is_own(cursor: Cursor, key: str, now: float, token: str) -> bool:
@@ -150,9 +153,7 @@ def _is_own(cursor: Cursor, key: str, now: float, token: str) -> bool:
 # ----------------------------------------------------------------------------------------------------------- by user
 
 FENCE: Final = "SELECT fence FROM fence WHERE user_id = ?"
-RAISE: Final = (
-    "INSERT INTO fence (user_id, fence) VALUES (?1, ?2) ON CONFLICT (user_id) DO UPDATE SET fence = ?2"
-)
+RAISE: Final = "INSERT INTO fence (user_id, fence) VALUES (?, ?) ON CONFLICT (user_id) DO UPDATE SET fence = excluded.fence"
 OLDEST: Final = (
     "SELECT key FROM session WHERE user_id = ? AND deadline > ? AND key <> ?"
     " ORDER BY login_at DESC, key DESC LIMIT -1 OFFSET ?"
@@ -185,7 +186,7 @@ def admit(
     if victims and not terms.evict:
         return FULL
     for victim in victims:
-        cursor.execute(END_THIS, (record.versions[0], now, victim, None))
+        _end(cursor, END_THIS, record.versions[0], now, key=victim, expected=None)
     _write(cursor, row, there)
     return SAVED
 
@@ -222,12 +223,12 @@ def end_user(
         fence = max(fence, nextafter(before, inf))
     cursor.execute(RAISE, (user_id, fence))
     cursor.execute(PURGE_THEIRS, (user_id, now))
-    return EndedAll(cursor.execute(END_ALL, (token, now, user_id, keep)).rowcount, fence)
+    return EndedAll(_end(cursor, END_ALL, token, now, user_id=user_id, keep=keep), fence)
 
 
 def end_one(cursor: Cursor, user_id: str, key: str, now: float, token: str) -> bool:
     """Put a tombstone in place of a session of this user."""
-    ended = cursor.execute(END_THEIRS, (token, now, key, user_id)).rowcount == 1
+    ended = _end(cursor, END_THEIRS, token, now, key=key, user_id=user_id) == 1
     return ended or _is_own(cursor, key, now, token)
 
 
@@ -240,28 +241,29 @@ def list_of(cursor: Cursor, user_id: str, now: float, before: tuple[float, str],
 
 # Of the first rows that are due, those that are over go. (Whatever is no number is over, too.)
 SWEEP: Final = (
-    "DELETE FROM session WHERE rowid IN (SELECT rowid FROM session WHERE due <= ?1 ORDER BY due LIMIT ?2)"
-    " AND (deadline <= ?1 OR typeof(deadline) <> 'real')"
+    "DELETE FROM session WHERE rowid IN (SELECT rowid FROM session WHERE due <= :now ORDER BY due LIMIT :limit)"
+    " AND (deadline <= :now OR typeof(deadline) <> 'real')"
 )
 # The others have been kept alive since: they are due later.
 PUT_OFF: Final = (
     "UPDATE session SET due = deadline WHERE rowid IN"
-    " (SELECT rowid FROM session WHERE due <= ?1 ORDER BY due LIMIT ?2) AND deadline > ?1"
+    " (SELECT rowid FROM session WHERE due <= :now ORDER BY due LIMIT :limit) AND deadline > :now"
 )
 SWEEP_ENDED: Final = (
     "DELETE FROM session WHERE rowid IN (SELECT rowid FROM session WHERE ended_at <= ? LIMIT ?)"
 )
 SWEEP_FENCES: Final = "DELETE FROM fence WHERE fence < ? OR fence > ?"
 COUNT: Final = (
-    "SELECT (SELECT count(*) FROM session WHERE due > ?1)"
-    " + (SELECT count(*) FROM session WHERE due <= ?1 AND deadline > ?1)"
+    "SELECT (SELECT count(*) FROM session WHERE due > :now)"
+    " + (SELECT count(*) FROM session WHERE due <= :now AND deadline > :now)"
 )
 
 
 def sweep(cursor: Cursor, now: float, limit: int, clock: float) -> tuple[int, bool]:
     """How many records went, and whether there may be more. Each statement is a transaction of its own."""
-    gone = cursor.execute(SWEEP, (now, limit)).rowcount
-    put_off = cursor.execute(PUT_OFF, (now, limit)).rowcount
+    due = {"now": now, "limit": limit}
+    gone = cursor.execute(SWEEP, due).rowcount
+    put_off = cursor.execute(PUT_OFF, due).rowcount
     cursor.execute(SWEEP_ENDED, (now - TOMBSTONE, limit))
     cursor.execute(SWEEP_FENCES, (clock - FENCE_KEPT, clock + REBOOTED))
     return gone, gone > 0 or put_off > 0
@@ -269,7 +271,7 @@ def sweep(cursor: Cursor, now: float, limit: int, clock: float) -> tuple[int, bo
 
 def count(cursor: Cursor, now: float) -> int:
     """How many sessions live."""
-    return int(cursor.execute(COUNT, (now,)).fetchone()[0])
+    return int(cursor.execute(COUNT, {"now": now}).fetchone()[0])
 
 
 def probe(cursor: Cursor) -> None:
