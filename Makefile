@@ -7,10 +7,10 @@ TYPED := $(wildcard src tests servers demo bench fuzz examples)
 COVER := --cov --cov-config=pyproject.toml --cov-report=term
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format docs bench scale fuzz explore pins clean
+.PHONY: help setup demo test test-all test-django6 check format docs bench scale fuzz explore pins clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## .venv with everything tests and checks need (the other commands call it themselves)
 	@bash scripts/setup dev
@@ -30,6 +30,11 @@ test-all: ## the slow tests too
 	@bash scripts/node test
 	@bash scripts/servers all
 	@$(PY) -m pytest $(COVER)
+	@$(MAKE) --no-print-directory test-django6
+
+test-django6: ## Django's tests on the newest Django 6, which needs Python 3.12
+	@bash scripts/django6
+	@.venv-django6/bin/python -m pytest tests/web/djangos
 
 check: ## lint, format, types, import contracts, docs
 	@bash scripts/setup dev
@@ -73,4 +78,4 @@ pins: ## constraints.txt anew, from a fresh install of the newest versions
 	@bash scripts/pins
 
 clean: ## forget everything that the commands above made, save the demo's state
-	rm -rf .venv docs/_build dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-django6 docs/_build dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -35,7 +35,11 @@ def application(**words: Any) -> WSGIHandler:
     """Return the application, with these settings."""
     words["MIDDLEWARE"].append("django.middleware.common.CommonMiddleware")  # it says how long the body is
     settings.configure(
-        SECRET_KEY=secrets.token_urlsafe(50), ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__, USE_I18N=False, **words
+        SECRET_KEY=secrets.token_urlsafe(50),
+        ALLOWED_HOSTS=["*"],
+        ROOT_URLCONF=__name__,
+        USE_I18N=False,
+        **words,
     )
     setup()
     return WSGIHandler()
