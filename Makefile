@@ -10,7 +10,7 @@ COVER := --cov --cov-config=pyproject.toml --cov-report=term
 .PHONY: help setup demo test test-all test-django6 check format docs bench scale fuzz explore pins clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## .venv with everything tests and checks need (the other commands call it themselves)
 	@bash scripts/setup dev
