@@ -5,11 +5,12 @@
     MIDDLEWARE = [..., "coatcheck.django.SessionMiddleware", ...]      # in the place of Django's
     COATCHECK = {"STORE": os.environ["REDIS_URL"]}
 
-`sessions()` and `asessions()` are the managers for scripts, commands and administration.
+`sessions()` and `asessions()` are the managers for scripts, commands and administration; `get_session(request)` is
+`request.session` to a type checker.
 """
 
 from coatcheck.django.home import asessions, sessions
 from coatcheck.django.identity import AuthKeys
-from coatcheck.django.middleware import SessionMiddleware
+from coatcheck.django.middleware import SessionMiddleware, get_session
 
-__all__ = ["AuthKeys", "SessionMiddleware", "asessions", "sessions"]
+__all__ = ["AuthKeys", "SessionMiddleware", "asessions", "get_session", "sessions"]

@@ -20,12 +20,12 @@ from coatcheck.core.session import CookieAction, Phase, Standing
 from coatcheck.core.stepping import run_now
 from coatcheck.django.engine import SessionStore
 from coatcheck.django.home import Home, current
-from coatcheck.errors import SessionError, StoreError
+from coatcheck.errors import OutsideRequest, SessionError, StoreError
 from coatcheck.exchange import Arrival, Channel, Exchange
 from coatcheck.flows import Flows, shielded
 from coatcheck.wsgi import Body
 
-__all__ = ["SessionMiddleware"]
+__all__ = ["SessionMiddleware", "get_session"]
 
 _OURS: Final = "_coatcheck"
 """Where a request keeps its session, whatever the application does to `request.session`."""
@@ -80,6 +80,16 @@ class SessionMiddleware(DjangoSessionMiddleware):
         if isinstance(session, SessionStore) and isinstance(exception, visit.REFUSED):
             return _refuse(session, exception)
         return None
+
+
+def get_session(request: HttpRequest) -> SessionStore:
+    """`request.session`, of the type it has. Raises OutsideRequest if it is none of ours."""
+    session = getattr(request, "session", None)
+    if not isinstance(session, SessionStore):
+        raise OutsideRequest(
+            "there is no session of coatcheck's here: put 'coatcheck.django.SessionMiddleware' in MIDDLEWARE"
+        )
+    return session
 
 
 # ------------------------------------------------------------------------------------------------------- the request

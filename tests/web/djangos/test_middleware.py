@@ -10,8 +10,8 @@ from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperatio
 from django.http import FileResponse, HttpResponse, StreamingHttpResponse
 from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory, override_settings
 
-from coatcheck import SessionConflict, TooLate, UsageError, WrongFace
-from coatcheck.django import SessionMiddleware, asessions, sessions
+from coatcheck import OutsideRequest, SessionConflict, TooLate, UsageError, WrongFace
+from coatcheck.django import SessionMiddleware, asessions, get_session, sessions
 from coatcheck.django.engine import SessionStore
 from coatcheck.stores.memory import MemoryStore
 from tests.web.apps import DownStore
@@ -384,6 +384,15 @@ def test_a_key_that_was_promised_is_kept() -> None:
     response = through(view)
     opened: Any = SessionStore(response.cookies["sessionid"].value)
     assert told == [None, opened.handle]
+
+
+def test_the_session_of_a_request_has_its_type_and_is_missed_by_name() -> None:
+    def view(request: Any) -> HttpResponse:
+        return HttpResponse(str(get_session(request).increment("n")))
+
+    assert through(view).content == b"1"
+    with pytest.raises(OutsideRequest, match="MIDDLEWARE"):
+        get_session(RequestFactory().get("/"))
 
 
 def test_without_our_middleware_the_application_is_named() -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from django.conf import settings
 
 from coatcheck import Clock, SessionManager
 from tests.web.gates import Gate
+from tests.web.places import STORES
 from tests.web.servers import Browser, Seen, Server, gunicorn, uvicorn
 
 CROWD = 50
@@ -45,13 +47,26 @@ class Place:
             return [answer.result() for answer in answers]
 
 
-@pytest.fixture(scope="module", params=["wsgi", "asgi"])
+PLACES = [
+    "wsgi-sqlite",
+    "asgi-sqlite",
+    *(pytest.param(f"{face}-redis", marks=pytest.mark.slow) for face in ("wsgi", "asgi")),
+]
+
+
+def environment(store: str) -> dict[str, str]:
+    """What a server of the project is told."""
+    return {"STORE": store, "DATABASE": str(settings.DATABASES["default"]["NAME"])}
+
+
+@pytest.fixture(scope="module", params=PLACES)
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    face, kind = request.param.split("-")
     folder = tmp_path_factory.mktemp(request.param)
-    store = f"sqlite:///{folder}/sessions.db"
-    env = {"STORE": store, "DATABASE": str(settings.DATABASES["default"]["NAME"])}
-    name = f"tests.web.djangos.site:{request.param}"
-    awaits = request.param == "asgi"
+    store = STORES[kind](request, folder)
+    env = environment(store)
+    name = f"tests.web.djangos.site:{face}"
+    awaits = face == "asgi"
     served = (
         uvicorn(name, folder=folder, env=env, options=["--lifespan", "off"])
         if awaits
@@ -163,11 +178,7 @@ session[HASH_SESSION_KEY] = user.get_session_auth_hash()
 session.save()
 print(session.session_key)
 """
-    env = {
-        **os.environ,
-        "STORE": str(place.sessions._url),
-        "DATABASE": str(settings.DATABASES["default"]["NAME"]),
-    }
+    env = {**os.environ, **environment(str(place.sessions._url))}
     made = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=env, check=True)
     browser = place.browser({"sessionid": made.stdout.strip()})
     assert place.whoami(browser)["user"] == "ada"
@@ -192,3 +203,40 @@ def test_an_async_view_under_either_server(place: Place) -> None:
     assert [browser.visit("/awaits").text for _ in range(3)] == ["1", "2", "3"]
     saved = browser.visit("/saves")
     assert saved.status == (500 if place.a else 200)  # under ASGI Django refuses to block the loop
+
+
+def test_django_starlette_and_flask_share_a_login(tmp_path: Path, ada: Any) -> None:
+    env = environment(f"sqlite:///{tmp_path}/sessions.db")
+    with (
+        gunicorn("tests.web.djangos.site:wsgi", folder=tmp_path, env=env) as django,
+        uvicorn("tests.web.apps:starlette", folder=tmp_path, env=env) as starlette,
+        gunicorn("tests.web.apps:flask", folder=tmp_path, env=env) as flask,
+    ):
+
+        def there(server: Server, browser: Browser, path: str) -> str:
+            return Browser(server, cookies=dict(browser.cookies)).visit(path).text
+
+        browser = Browser(django)
+        browser.visit("/in/ada")
+        assert [there(one, browser, "/user") for one in (starlette, flask)] == [str(ada.pk)] * 2
+        assert there(flask, browser, "/read?k=_auth_user_hash") == "None"  # Django's own affair
+        assert there(starlette, browser, "/logout") == "bye"
+        assert json.loads(there(django, browser, "/whoami"))["user"] == ""
+
+        for other in (starlette, flask):
+            browser = Browser(other)
+            browser.visit(f"/login?user={ada.pk}")
+            assert json.loads(there(django, browser, "/whoami"))["user"] == "ada"
+            assert there(django, browser, "/scenario/set?k=cart&v=tea") == "kept"
+            assert there(other, browser, "/read?k=cart") == "tea"
+            django_browser = Browser(django, cookies=dict(browser.cookies))
+            assert django_browser.visit("/out").text == "bye"
+            assert browser.visit("/user").text == "None"
+
+        browser = Browser(starlette)
+        browser.visit("/login?user=grace")  # no user of Django's
+        assert json.loads(there(django, browser, "/whoami")) | {"key": 0} == {
+            "user": "",
+            "user_id": "grace",
+            "key": 0,
+        }
