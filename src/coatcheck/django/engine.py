@@ -23,7 +23,7 @@ from coatcheck.core.identity import identified
 from coatcheck.core.ids import Ticket
 from coatcheck.core.ports import Sweeps
 from coatcheck.core.record import Lifetime
-from coatcheck.core.session import Standing, UserId
+from coatcheck.core.session import Phase, Standing, UserId
 from coatcheck.core.stepping import run_now
 from coatcheck.django.home import Home, NoKeys, current
 from coatcheck.django.identity import AuthKeys
@@ -36,6 +36,7 @@ __all__ = ["SessionStore"]
 
 T = TypeVar("T")
 _LIVE, _NEW, _UNLOADED, _DETACHED = Standing.LIVE, Standing.NEW, Standing.UNLOADED, Standing.DETACHED
+_DONE: Final = Phase.DONE
 _HANDLE: Final = re.compile(r"[A-Za-z0-9_-]{16,128}")
 _CHANNEL: Final = Channel.HTTPS
 """A session that stands alone came no way at all; with one name for both ways, so is its ticket."""
@@ -105,6 +106,12 @@ class SessionStore(_Known, SessionBase):  # type: ignore[misc]  # the stubs say 
     def _load(self) -> None:
         self._may_block()
         super()._load()
+
+    def _load_now(self) -> None:
+        if self._phase is _DONE:
+            self._load()  # a middleware around ours may still look, to log who it was; nothing can change any more
+        else:
+            super()._load_now()
 
     async def _aload(self) -> None:
         """Load it, if it is not."""

@@ -163,6 +163,8 @@ async def _leave(
     request: HttpRequest, session: SessionStore, response: HttpResponseBase, flows: Flows
 ) -> HttpResponseBase:
     """Commit, say so in the headers, and let a streamed body change data until it ends."""
+    if response.status_code == 500 and isinstance(session._failure, visit.REFUSED):
+        return _refuse(session, session._failure)  # what went wrong is that there was no session
     if session._phase is not Phase.OPEN:
         return response  # installed twice, or refused already
     try:
@@ -172,8 +174,6 @@ async def _leave(
     except BaseException:
         visit.depart(session)
         raise
-    if response.status_code == 500 and isinstance(session._failure, visit.REFUSED):
-        return _refuse(session, session._failure)
     _dress(response, session, cookie)
     if response.streaming and not isinstance(response, FileResponse):
         visit.started(session)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpResponse
 from django.test import Client, RequestFactory, override_settings
 
@@ -73,8 +74,6 @@ def test_a_page_that_never_looks_costs_nothing() -> None:
 
 
 def test_changes_of_two_requests_at_once_both_survive() -> None:
-    from django.contrib.sessions.middleware import SessionMiddleware
-
     client = Client()
     client.get("/scenario/set?v=1")
     line = f"sessionid={client.cookies['sessionid'].value}"

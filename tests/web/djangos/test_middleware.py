@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
 from django.http import FileResponse, HttpResponse, StreamingHttpResponse
 from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory, override_settings
@@ -207,14 +208,20 @@ def test_without_a_store_there_is_no_anonymous_page(client: Any, page: str, ada:
 
 
 def test_without_a_store_a_middleware_that_looks_is_answered_503_too(ada: Any) -> None:
-    from django.conf import settings
-
     middleware = [*settings.MIDDLEWARE, "django.contrib.auth.middleware.LoginRequiredMiddleware"]
     cookie = stored(n=1)
     with override_settings(COATCHECK={"STORE": DownStore()}, MIDDLEWARE=middleware):
         client = Client(raise_request_exception=False)
         client.cookies["sessionid"] = cookie[10:]
         assert client.get("/members").status_code == 503
+
+
+def test_without_a_store_a_message_makes_no_other_error(ada: Any) -> None:
+    cookie = stored(n=1)
+    with override_settings(COATCHECK={"STORE": DownStore()}):
+        client = Client(raise_request_exception=False)
+        client.cookies["sessionid"] = cookie[10:]
+        assert [client.get(page).status_code for page in ("/leave", "/messages")] == [503, 503]
 
 
 def test_a_conflict_is_409() -> None:
@@ -294,6 +301,39 @@ def test_a_change_after_the_response_says_what_to_do() -> None:
     with pytest.raises(TooLate, match="before you return"):
         kept[0]["n"] = 2  # in a background task, say
     assert kept[0]["n"] == 1
+
+
+def test_a_middleware_around_ours_may_still_look() -> None:
+    def view(request: Any) -> HttpResponse:
+        return HttpResponse()
+
+    request: Any = RequestFactory().get("/", headers={"Cookie": stored(n=1)})
+    SessionMiddleware(view)(request)
+    assert (request.session.get("n"), request.session.session_key) == (1, request.session.handle)
+    with pytest.raises(TooLate):
+        request.session["n"] = 2
+
+
+def looks_too(get_response: Any) -> Any:
+    """A middleware that can only be sync."""
+
+    def middleware(request: Any) -> Any:
+        request.session.increment("seen")
+        return get_response(request)
+
+    return middleware
+
+
+def test_a_sync_middleware_under_asgi_makes_ours_one() -> None:
+    with override_settings(MIDDLEWARE=[*settings.MIDDLEWARE, f"{__name__}.looks_too"]):
+        client = AsyncClient()
+        get = async_to_sync(client.get)
+        assert [get(page).content for page in ("/awaits", "/ascenario/incr", "/scenario/incr")] == [
+            b"1",
+            b"2",
+            b"3",
+        ]
+        assert async_to_sync(client.asession)()["seen"] == 3
 
 
 def test_a_session_replaced_by_something_else_says_what_to_do() -> None:

@@ -9,6 +9,7 @@ import pytest
 from django.conf import settings
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
 from django.http import HttpResponse
 from django.test import Client, RequestFactory, override_settings
 
@@ -19,8 +20,11 @@ from coatcheck.django.checks import check
 from coatcheck.django.engine import SessionStore
 from coatcheck.django.home import current
 from coatcheck.stores.memory import MemoryStore
+from coatcheck.stores.sqlalchemy import SQLAlchemyStore
 from tests.web.apps import SECRET, DownStore
+from tests.web.djangos.site import make_django
 from tests.web.rig import Ears, Time
+from tests.web.visitors import WsgiVisitor
 
 OURS = "coatcheck.django.SessionMiddleware"
 THEIRS = "django.contrib.sessions.middleware.SessionMiddleware"
@@ -155,9 +159,6 @@ def test_a_project_as_startproject_makes_it_runs_in_development(monkeypatch: pyt
 
 def cookie_of(where: str = "http://localhost/", **words: Any) -> str:
     """The cookie that a server of this project sends."""
-    from tests.web.djangos.site import make_django
-    from tests.web.visitors import WsgiVisitor
-
     with override_settings(**words):
         visitor = WsgiVisitor(make_django(MemoryStore()), where.rpartition("/")[0])
         return "".join(visitor.visit("/set?v=1").all("set-cookie"))
@@ -180,6 +181,19 @@ def test_what_is_set_in_djangos_words_is_done() -> None:
     assert cookie.startswith("sid=")
     assert "; Max-Age=3600; Domain=shop.example; Path=/; Expires=" in cookie
     assert cookie.endswith("GMT; Secure; SameSite=Strict")
+
+
+def test_packages_that_read_the_cookie_themselves_find_it_under_the_name_that_is_set() -> None:
+    """As Channels does: `SessionStore(cookies[settings.SESSION_COOKIE_NAME])`."""
+    store = MemoryStore()
+    with override_settings(SESSION_COOKIE_NAME="mine", COATCHECK={"STORE": store}):
+        visitor = WsgiVisitor(make_django(store))
+        visitor.visit("/set?v=1")
+        session: Any = SessionStore(visitor.cookies["mine"])
+        assert session["k"] == "1"
+        session["k"] = "2"
+        session.save()
+        assert visitor.visit("/read").text == "2"
 
 
 def test_the_age_of_the_cookie_is_the_idle_timeout() -> None:
@@ -220,9 +234,6 @@ def test_options_that_are_objects_may_be_named() -> None:
 def test_behind_a_proxy_the_scheme_is_djangos() -> None:
     header = ("HTTP_X_FORWARDED_PROTO", "https")
     with override_settings(SECURE_PROXY_SSL_HEADER=header):
-        from tests.web.djangos.site import make_django
-        from tests.web.visitors import WsgiVisitor
-
         visitor = WsgiVisitor(make_django(MemoryStore()), "http://shop.example")
         assert visitor.visit("/set?v=1", X_Forwarded_Proto="https").all("set-cookie")[0].startswith("__Host-")
         assert visitor.visit("/set?v=1", X_Forwarded_Proto="http").all("set-cookie") == []
@@ -240,10 +251,6 @@ def test_the_store_survives_a_changed_setting_that_is_not_about_it() -> None:
 
 
 def test_migrate_makes_the_stores_tables(tmp_path: Path) -> None:
-    from django.core.management import call_command
-
-    from coatcheck.stores.sqlalchemy import SQLAlchemyStore
-
     store = SQLAlchemyStore.from_url(f"sqlalchemy+sqlite:///{tmp_path}/sessions.db")
     with override_settings(COATCHECK={"STORE": store}):
         call_command("migrate", run_syncdb=True, verbosity=0)
