@@ -240,3 +240,25 @@ def test_django_starlette_and_flask_share_a_login(tmp_path: Path, ada: Any) -> N
             "user_id": "grace",
             "key": 0,
         }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+@pytest.mark.parametrize("way", [["--preload"], ["--worker-class", "gevent"], ["--worker-class", "sync"]])
+def test_other_ways_to_serve_it(
+    way: list[str], kind: str, request: pytest.FixtureRequest, tmp_path: Path, ada: Any
+) -> None:
+    env = environment(STORES[kind](request, tmp_path))
+    with gunicorn(
+        "tests.web.djangos.site:wsgi", folder=tmp_path, env=env, workers=2, threads=4, options=way
+    ) as server:
+        browser = Browser(server)
+        browser.visit("/in/ada")
+        with ThreadPoolExecutor(8) as pool:
+            visits = [Browser(server, cookies=dict(browser.cookies)) for _ in range(40)]
+            seen = list(pool.map(lambda visitor: visitor.visit("/crowd/?count=1"), visits))
+        assert {one.status for one in seen} == {200}
+        assert json.loads(browser.visit("/crowd/?").text)["data"]["n"] == 40
+        assert json.loads(browser.visit("/whoami").text)["user"] == "ada"
+        browser.visit("/out")
+        assert json.loads(visits[0].visit("/whoami").text)["user"] == ""
