@@ -12,9 +12,11 @@ from django.core.signals import setting_changed
 
 from coatcheck import startup
 from coatcheck.configure import Configured, configure
+from coatcheck.core.cookies import names
 from coatcheck.core.identity import Identity
 from coatcheck.core.session import BaseSession
 from coatcheck.django.options import options_of
+from coatcheck.django.reports import hiding
 from coatcheck.errors import ConfigurationError, WrongFace
 from coatcheck.exchange import Arrival, Channel, Exchange
 from coatcheck.flows import Flows
@@ -98,6 +100,11 @@ class Home:
         """For async code."""
         return self.asessions.flows
 
+    @cached_property
+    def reports(self) -> Any:
+        """The filter of error reports: they show no cookie of ours."""
+        return hiding({*names(self.exchange.settings), settings.SESSION_COOKIE_NAME})
+
     def _how(self) -> dict[str, Any]:
         configured = self._configured
         outage = configured.outage if self._backend is None else None
@@ -125,6 +132,7 @@ class Home:
             startup.announce(self.sessions)
 
 
+_READ: Final = ("COATCHECK", "DEFAULT_EXCEPTION_REPORTER_FILTER", "SECRET_KEY", "SECRET_KEY_FALLBACKS")
 _lock: Final = threading.Lock()
 _current: Home | None = None
 _earlier: Home | None = None
@@ -171,7 +179,7 @@ def _built(earlier: Home | None) -> Home:
 
 
 def _changed(*, setting: str, **_: Any) -> None:
-    if setting in ("COATCHECK", "SECRET_KEY", "SECRET_KEY_FALLBACKS") or setting.startswith("SESSION_"):
+    if setting in _READ or setting.startswith("SESSION_"):
         forget()
 
 

@@ -56,12 +56,17 @@ class SessionMiddleware(DjangoSessionMiddleware):
     def process_request(self, request: HttpRequest) -> None:
         if isinstance(getattr(request, _OURS, None), SessionStore):
             return  # installed twice: one session a request
-        session = _arrive(self._home(request), request)
+        home = self._home(request)
+        session = _arrive(home, request)
         request.session = session
+        if not hasattr(request, "exception_reporter_filter"):
+            request.exception_reporter_filter = home.reports
         setattr(request, _OURS, session)
 
     def process_response(self, request: HttpRequest, response: Any) -> Any:
-        session: SessionStore = getattr(request, _OURS)
+        session = getattr(request, _OURS, None)
+        if not isinstance(session, SessionStore):
+            return response  # process_request() was never called, which Django's own lets pass too
         return run_now(_leave(request, session, response, session._flows))
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:

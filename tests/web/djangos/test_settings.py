@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.http import HttpResponse
 from django.test import Client, RequestFactory, override_settings
+from django.views.debug import get_default_exception_reporter_filter, get_exception_reporter_filter
 
 from coatcheck import CookieSettings, Timeouts
 from coatcheck.django import SessionMiddleware, sessions
@@ -267,6 +268,34 @@ def test_secrets_are_in_no_repr() -> None:
         assert secret not in repr(thing)
         assert "private" not in repr(session)
     assert settings.SECRET_KEY not in repr(current().__dict__)
+
+
+def test_error_reports_show_no_cookie_of_ours() -> None:
+    reported: list[str] = []
+
+    def report(request: Any) -> HttpResponse:
+        filtered = get_exception_reporter_filter(request)
+        reported.append(f"{filtered.get_safe_cookies(request)} {filtered.get_safe_request_meta(request)}")
+        return HttpResponse()
+
+    cookies = ("session=topsecret", "__Host-session=topsecret", "sessionid=topsecret", "theme=dark")
+    request: Any = RequestFactory().get("/", headers={"Cookie": "; ".join(cookies)})
+    SessionMiddleware(report)(request)
+    assert "topsecret" not in reported[0]
+    assert "'theme': 'dark'" in reported[0]
+    with override_settings(DEFAULT_EXCEPTION_REPORTER_FILTER=f"{__name__}.Silent"):
+        usual: Any = get_default_exception_reporter_filter
+        usual.cache_clear()
+        try:
+            again: Any = RequestFactory().get("/")
+            SessionMiddleware(lambda request: HttpResponse())(again)
+            assert isinstance(again.exception_reporter_filter, Silent)
+        finally:
+            usual.cache_clear()
+
+
+class Silent:
+    """A filter of the project's own."""
 
 
 def test_installed_twice_there_is_one_session_a_request() -> None:
