@@ -310,7 +310,8 @@ def patterns() -> dict[str, tuple[re.Pattern[Any], set[str]]]:
         loaded = importlib.import_module(module.name)
         source = Path(str(loaded.__file__)).read_text()
         for name, value in vars(loaded).items():
-            if isinstance(value, re.Pattern):
+            # Not isinstance(), which would ask a lazy object, such as the settings of Django.
+            if type(value) is re.Pattern:
                 used = set(re.findall(rf"\b{name}\.(match|fullmatch|search|sub)\(", source))
                 found[f"{module.name}.{name}"] = value, used or {"fullmatch"}
     return found
