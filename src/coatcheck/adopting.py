@@ -162,7 +162,7 @@ class _Adopting:
             return None
         first = drafts.first(
             locator, self._version(), verifier, data, now,
-            idle=self._rules.idle_of(found.lifetime), ends_at=self._rules.ends_at(now), lifetime=found.lifetime,
+            idle=self._rules.idle_of(found.lifetime, now), ends_at=self._rules.ends_at(now), lifetime=found.lifetime,
         )  # fmt: skip
         record, _ = drafts.renewed(first, verifier, self._lifecycle._ids.locator(), now)
         if user_id is None:

@@ -1,5 +1,5 @@
-"""One table of what a visitor sees, for every face alike: ASGI, Starlette, Litestar, Quart, aiohttp, WSGI, Flask, and Django under
-both, each through a test client and through a real server on a real socket."""
+"""One table of what a visitor sees, for every face alike: ASGI, Starlette, Litestar, Quart, aiohttp, WSGI, Flask, and Django in
+both worlds, each through a test client and through a real server on a real socket."""
 
 import re
 from collections.abc import Callable, Iterator
