@@ -243,8 +243,8 @@ def _dress(response: HttpResponseBase, session: SessionStore, cookie: CookieActi
         headers["Vary"] = reply.vary
     if reply.cache_control is not None:
         headers["Cache-Control"] = reply.cache_control
-    if reply.set_cookie is not None:
-        made = _Cookie(reply.set_cookie)
+    for text in reply.set_cookies:
+        made = _Cookie(text)
         response.cookies[made.key] = made
 
 
