@@ -13,9 +13,11 @@ from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from functools import partial
 from typing import Any, Final
 
+import msgspec
+
 from coatcheck import startup, visit
 from coatcheck.configure import configure
-from coatcheck.core.ports import Backend, Store
+from coatcheck.core.ports import Backend, NeverWaits, Store
 from coatcheck.core.session import CookieAction, Phase, Standing
 from coatcheck.core.signing import Secret
 from coatcheck.errors import (
@@ -48,6 +50,8 @@ _OPEN, _STREAMING, _DONE, _UNLOADED = Phase.OPEN, Phase.STREAMING, Phase.DONE, S
 _NO_COOKIE: Final = CookieAction.NONE
 _VARY: Final = (b"vary", b"Cookie")
 _PRIVATE: Final = (b"cache-control", b"private")
+_VARIES: Final = [_VARY]
+_VARIES_PRIVATE: Final = [_VARY, _PRIVATE]
 
 _OURS: Final = frozenset({b"vary", b"cache-control"})
 _USUAL: Final = frozenset({
@@ -61,10 +65,11 @@ POLICY_VIOLATION: Final = 1008
 """The close code (RFC 6455 section 7.4.1) that Starlette and FastAPI use where credentials are not good, or no longer."""
 _REASON: Final = "the session is over"
 _BEFORE_2_4: Final = frozenset({"2.0", "2.1", "2.2", "2.3"})
+"""Versions of the specification in which a server says nothing when the client has gone."""
+_UNKNOWN: Final[dict[str, str]] = {}
 _STARTS: Final = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
-_ENDS: Final = frozenset({
-    "http.response.body", "http.response.pathsend", "websocket.close", "websocket.http.response.body",
-})  # fmt: skip
+_ENDS: Final = frozenset({"http.response.pathsend", "websocket.close", "websocket.http.response.body"})
+"""And http.response.body, which has a place of its own."""
 
 
 class SessionMiddleware:
@@ -119,14 +124,14 @@ class SessionMiddleware:
                 "lazy=True with resave, rolling or save_uninitialized: these look at every session; leave lazy out"
             )
         self._lazy = lazy
-        self._waits = False
-        """Whether the store was ever waited for: then a commit begins when it is awaited, and needs no task to be safe in."""
 
     def _bind(self) -> None:
         """Look up once what every request asks for: now, and when the store was opened again."""
-        self._session, flows = self.sessions.session, self.sessions.flows
-        self._time, self._open = flows.clock.time, flows.lifecycle.open
+        flows = self.sessions.flows
+        self._session_of, self._open = _arriving(self.exchange, self.sessions), flows.lifecycle.open
         self._every_request = flows.lifecycle.rules.every_request
+        self._waits: bool | None = False if isinstance(flows.store, NeverWaits) else None
+        """Whether the store is waited for; None: it was not yet."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -141,18 +146,22 @@ class SessionMiddleware:
         if key in scope and self._is_ours(scope[key]):
             await self.app(scope, receive, send)  # mounted under itself: one session a request
             return
-        session = scope[key] = self._arrive(scope)
-        if not self._lazy and session._standing is _UNLOADED and session._failure is None:
+        arrive, app = self._session_of, self.app
+        session = scope[key] = arrive(scope)
+        session._describe = passage = _Passage(self, session, scope, send)
+        if session._standing is _UNLOADED and session._failure is None and not self._lazy:
+            load = self._open
             try:
-                await self._open(session, session._ticket, session._at)
+                await load(session, session._ticket, session._at)
             except StoreError as error:
                 session._failed(error)
-        passage = _Passage(self, session, scope, send)
         try:
-            if kind == "http":
-                await self.app(scope, receive, passage.send if _never_raises(scope) else passage.guarded)
+            if kind != "http":
+                await _Socket(passage, receive, self._vigil).run(app, scope)
+            elif scope.get("asgi", _UNKNOWN).get("spec_version") in _BEFORE_2_4:
+                await app(scope, receive, passage.send)
             else:
-                await _Socket(passage, receive, self._vigil).run(self.app, scope)
+                await app(scope, receive, passage.guarded)
         except BaseException as error:
             await passage.fail(error)
         else:
@@ -193,7 +202,19 @@ class SessionMiddleware:
         return visit.is_kept(session, present, f"scope[{self._key!r}]")
 
     def _arrive(self, scope: Scope) -> AsyncSession[Any]:
-        exchange, cookie, host = self.exchange, b"", b""
+        """The session of a request, for a framework that goes its own way from here on."""
+        arrive = self._session_of
+        session = arrive(scope)
+        session._describe = partial(_arrival, scope)
+        return session
+
+
+def _arriving(exchange: Exchange, sessions: AsyncSessionManager) -> Callable[[Scope], AsyncSession[Any]]:
+    """What gives a request its session, put together when the application starts."""
+    recent, make, time = exchange.recent.get, sessions.session, sessions.flows.clock.time
+
+    def arrive(scope: Scope) -> AsyncSession[Any]:
+        cookie = host = b""
         headers = scope["headers"]
         if type(headers) is not list:
             # The specification allows what can be gone through only once, each field too.
@@ -208,51 +229,52 @@ class SessionMiddleware:
                     break  # forwarded, or a field that came twice
         else:
             # Most requests come with a cookie that has come before: what it is worth takes one look.
-            reading = exchange.recent.get((cookie, host, scope["scheme"]))
+            reading = recent((cookie, host, scope["scheme"]))
             if reading is not None:
                 channel, ticket, reissue = reading
-                session = self._session(ticket)
-                session._exchange, session._channel, session._at = exchange, channel, self._time()
-                session._describe = partial(_arrival, scope)
+                session = make(ticket)
+                session._exchange, session._channel, session._at = exchange, channel, time()
                 if reissue:
                     session._reissue = session._meant = True
                 return session
-        return visit.arrive(self._session, exchange, partial(_arrival, scope), self._time())
+        return visit.arrive(make, exchange, partial(_arrival, scope), time())
+
+    return arrive
 
 
-class _Passage:
+class _Passage(msgspec.Struct, eq=False):
     """One request on its way through: its session, and how far the response is."""
 
-    __slots__ = ("_middleware", "_scope", "_send", "_started", "gone", "session")
+    middleware: SessionMiddleware
+    session: AsyncSession[Any]
+    scope: Scope
+    send_on: Send
+    gone: bool = False
 
-    def __init__(
-        self,
-        middleware: SessionMiddleware,
-        session: AsyncSession[Any],
-        scope: Scope,
-        send: Send,
-    ) -> None:
-        self._middleware, self._scope, self._send = middleware, scope, send
-        self._started = self.gone = False
-        self.session = session
+    def __call__(self) -> Arrival:
+        """What there is to know of the request, for whoever asks its session (`_describe`)."""
+        return _arrival(self.scope)
 
     def send(self, message: Message) -> Awaitable[None]:
         """Commit before the headers leave, and again before the end of the body.
 
         No coroutine of its own where nothing has to be waited for: two a request would be a tenth of a read's cost.
         """
-        kind = message["type"]
-        if kind in _STARTS:
-            if not self._started:
-                if self._is_due() and (rest := self._commit()) is not None:
+        kind, session = message["type"], self.session
+        if kind == "http.response.body":
+            if not message.get("more_body"):
+                if session._phase is not _STREAMING or not session._still():
+                    return self._end(message)
+                visit.depart(session)
+        elif kind in _STARTS:
+            if session._phase is _OPEN:
+                if self._is_due(session) and (rest := self._commit()) is not None:
                     return self._begin_after(rest, message)
                 message = self._begin(message)
-        elif kind in _ENDS and not message.get("more_body", False):
-            session = self.session
-            if kind != "http.response.body" or not self._started or not session._still():
-                return self._end(message)
-            visit.depart(session)
-        return self._send(message)
+        elif kind in _ENDS and not message.get("more_body"):
+            return self._end(message)
+        send_on = self.send_on
+        return send_on(message)
 
     async def _begin_after(self, rest: Awaitable[object], message: Message) -> None:
         try:
@@ -260,11 +282,11 @@ class _Passage:
         except SessionError as error:
             if self.session._failed(error):
                 raise
-        await self._send(self._begin(message))
+        await self.send_on(self._begin(message))
 
     async def _end(self, message: Message) -> None:
         await self._finish()
-        await self._send(message)
+        await self.send_on(message)
 
     async def guarded(self, message: Message) -> None:
         """Send, and take note of OSError: the ASGI specification's way to say that the client has gone (since 2.4)."""
@@ -276,12 +298,12 @@ class _Passage:
 
     async def close(self, code: int, reason: str) -> None:
         """Close a WebSocket in the application's place."""
-        await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        await self.send_on({"type": "websocket.close", "code": code, "reason": reason})
 
-    def _is_due(self) -> bool:
-        session, middleware = self.session, self._middleware
-        present = self._scope.get(middleware._key)
-        if present is not session and not middleware._is_kept(self._scope, session, present):
+    def _is_due(self, session: AsyncSession[Any]) -> bool:
+        middleware, scope = self.middleware, self.scope
+        present = scope.get(middleware._key)
+        if present is not session and not middleware._is_kept(scope, session, present):
             session._owed = _NO_COOKIE
             visit.depart(session)
             return False
@@ -300,7 +322,6 @@ class _Passage:
         if session._phase is _OPEN:
             session._phase = _STREAMING
         session._view = None  # so that whoever looks at it from here on is noticed: `_still`
-        self._started = True
         return message
 
     def _commit(self) -> Awaitable[object] | None:
@@ -308,11 +329,12 @@ class _Passage:
 
         An error page is a response too, and must not run into the same commit again: so a commit that failed is the last.
         """
-        session, middleware = self.session, self._middleware
-        if middleware._waits:
-            return shielded(session._flows._commit(session))
+        session, middleware = self.session, self.middleware
+        flow = session._flows._commit(session)
+        if middleware._waits is not None:
+            return shielded(flow) if middleware._waits else flow
         try:
-            rest = begun(session._flows._commit(session))
+            rest = begun(flow)
         except SessionError as error:
             if session._failed(error):
                 raise
@@ -331,44 +353,45 @@ class _Passage:
                     raise
 
     async def _finish(self) -> None:
-        if self._started:
+        if self.session._phase is not _OPEN:
             await self._commit_rest()
-        elif self._scope["type"] == "websocket":
+        elif self.scope["type"] == "websocket":
             await self._reject()
         visit.depart(self.session)
 
     async def _reject(self) -> None:
         """A WebSocket is closed before it was accepted: the browser gets no headers of ours, so no cookie either."""
-        await log_out(self._middleware.sessions, self.session)
+        await log_out(self.middleware.sessions, self.session)
         visit.started(self.session)
         await self._commit_rest()
 
     async def leave(self) -> None:
         """The application is done."""
-        if not self._started:
-            await log_out(self._middleware.sessions, self.session)
-        elif self.session._phase is not Phase.DONE:
+        if self.session._phase is _OPEN:
+            await log_out(self.middleware.sessions, self.session)
+        else:
             await self._commit_rest()
         visit.depart(self.session)
 
     async def fail(self, error: BaseException) -> None:
         """The application failed: of all it meant to do, only a logout is carried out. To lose the client is no failure."""
         session = self.session
-        if self._started and self.gone:
+        started = session._phase is not _OPEN
+        if started and self.gone:
             await self.leave()
             raise error
-        await log_out(self._middleware.sessions, self.session)
+        await log_out(self.middleware.sessions, self.session)
         visit.depart(session)
         reason = _behind(error, session._failure)
-        if self._started or not isinstance(reason, visit.REFUSED):
+        if started or not isinstance(reason, visit.REFUSED):
             raise error
         await self._refuse(reason, error)
 
     async def _refuse(self, reason: StoreUnavailable | SessionConflict, error: BaseException) -> None:
         refusal = visit.refuse(self.session, reason)
         prefix = "http"
-        if self._scope["type"] == "websocket":
-            if "websocket.http.response" not in self._scope.get("extensions", ()):
+        if self.scope["type"] == "websocket":
+            if "websocket.http.response" not in self.scope.get("extensions", ()):
                 raise error
             prefix = "websocket.http"
         headers = [(name.encode("ascii"), value.encode("ascii")) for name, value in refusal.headers]
@@ -376,8 +399,8 @@ class _Passage:
         if self.session._owed is not _NO_COOKIE:
             # An earlier save() may have changed the id: without the new cookie the browser would be logged out.
             _dress(message, self.session, self.session._owed)
-        await self._send(message)
-        await self._send({"type": f"{prefix}.response.body", "body": refusal.body})
+        await self.send_on(message)
+        await self.send_on({"type": f"{prefix}.response.body", "body": refusal.body})
 
 
 class _Socket:
@@ -462,12 +485,6 @@ def _behind(error: BaseException, failure: Exception | None) -> BaseException:
     return cause or error
 
 
-def _never_raises(scope: Scope) -> bool:
-    """Whether the server says nothing when the client has gone: what it does before version 2.4 of the specification."""
-    asgi = scope.get("asgi")
-    return asgi is not None and asgi.get("spec_version") in _BEFORE_2_4
-
-
 def _dress(message: Message, session: AsyncSession[Any], cookie: CookieAction) -> None:
     """Put what must be said into the response's headers: into a new list, since a response object may be sent twice."""
     headers: Collection[tuple[bytes, bytes]] = message.get("headers") or ()
@@ -478,7 +495,7 @@ def _dress(message: Message, session: AsyncSession[Any], cookie: CookieAction) -
             if name not in _USUAL and name.lower() in _OURS:
                 break
         else:  # most responses
-            message["headers"] = [*headers, _VARY, _PRIVATE] if holds_data(session) else [*headers, _VARY]
+            message["headers"] = headers + (_VARIES_PRIVATE if holds_data(session) else _VARIES)
             return
     vary: bytes | None = None
     cache: bytes | None = None

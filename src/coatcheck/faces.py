@@ -62,10 +62,6 @@ class _Served(BaseSession, Generic[Model]):
     _channel: Channel | None = None
     _at = 0.0
     """When the request came, in seconds since the epoch."""
-    _failure: Exception | None = None
-    """Why there is no session here, or none to commit: told to whoever uses it, and to nobody else (checklist
-    117).
-    """
     _given_up = False
     """The request failed, and its application answers with an error page: of it all, only a logout is committed any more."""
 

@@ -85,6 +85,7 @@ class Flows:
         """`archives`: where the old sessions are that are to be adopted, as this face reaches them."""
         self.lifecycle = Lifecycle(store, options, source=source, monotonic=clock.monotonic)
         self.store, self.options, self.clock, self._archives = store, options, clock, archives
+        self.rules, self._time = self.lifecycle.rules, clock.time
         if options.olds is not None:
             adopt_with(self.lifecycle, options.olds, archives)
 
@@ -93,11 +94,15 @@ class Flows:
 
     async def commit(self, session: BaseSession, *, only_logout: bool = False) -> CookieAction:
         """Commit; returns what the browser must be told, also of earlier `save()`s of this request."""
-        await self._commit(session, only_logout=only_logout)
+        await (self._commit_logout(session) if only_logout else self._commit(session))
         return session._owed
 
-    def _commit(self, session: BaseSession, *, only_logout: bool = False) -> Coroutine[Any, Any, Committed]:
-        return self.lifecycle.commit(session, self.clock.time(), only_logout=only_logout)
+    def _commit(self, session: BaseSession) -> Coroutine[Any, Any, Committed]:
+        time = self._time
+        return self.lifecycle.commit(session, time())
+
+    def _commit_logout(self, session: BaseSession) -> Coroutine[Any, Any, Committed]:
+        return self.lifecycle.commit_logout(session, self.clock.time())
 
     async def save(self, session: BaseSession) -> None:
         session._may_store()

@@ -8,9 +8,11 @@ again, since a write is recognised by the version it would have left (PROTOCOL r
 """
 
 import re
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from hmac import compare_digest
 from typing import Any, Final, NamedTuple
+
+from msgspec import Raw
 
 from coatcheck.commands import Commands
 from coatcheck.core import codec, drafts, ids
@@ -121,7 +123,8 @@ class Lifecycle:
                 "lists sessions by user (ByUser), or leave max_sessions out"
             )
         self._ids = source or ids.RandomIds()
-        # What every request asks for, without a look-up.
+        # What every request asks for, without a look-up; and called by a name of its own, since what is called as an attribute is
+        # looked up as a method first.
         self._version, self._load, self._replace = self._ids.version, store.load, store.replace
         self._remembers = self._commands.remembers is not None
         self.open: Opens = self.look_up
@@ -148,11 +151,12 @@ class Lifecycle:
             session._standing = Standing.NEW
             return
         locator, verifier, proof = ticket
+        load = self._load
         try:
             try:
-                found = await self._load(locator, now=now)
+                found = await load(locator, now=now)
             except ReplyLost:  # a question may be asked again
-                found = await self._load(locator, now=now)
+                found = await load(locator, now=now)
             if self._remembers and not _fits(found, ticket, now):
                 found = await self._commands.load(locator, now)
         except CorruptRecord as error:
@@ -178,36 +182,34 @@ class Lifecycle:
 
     # ---- commit
 
-    def commit(
-        self, session: BaseSession, now: float, *, only_logout: bool = False
-    ) -> Coroutine[Any, Any, Committed]:
+    def commit(self, session: BaseSession, now: float) -> Coroutine[Any, Any, Committed]:
         """Carry out what the request intended; returns what to tell the browser.
 
-        `only_logout` is for a request that failed: of all it meant to do, only a logout is kept. Raises StoreError,
-        SessionTooLarge, UnstorableValue and SessionConflict; then nothing was written.
+        Raises StoreError, SessionTooLarge, UnstorableValue and SessionConflict; then nothing was written.
         """
         loaded = session._record
         if loaded is not None and not session._meant and self.rules.is_usual(loaded, now):
             parts = session._assigned_parts()
             if parts is not None:
-                return self._write(session, loaded, parts, now) if not only_logout else _nothing()
-        if (only_logout and not session._logout) or not (session._accessed or self.rules.every_request):
+                return self._write(session, loaded, parts, now)
+        if not session._accessed and not self.rules.every_request:
             return _nothing()
-        return self._carry_out(session, None, now, only_logout=only_logout)
+        return self._carry_out(session, None, now, only_logout=False)
 
-    async def _write(self, session: BaseSession, loaded: Record, parts: Parts, now: float) -> Committed:
+    def commit_logout(self, session: BaseSession, now: float) -> Coroutine[Any, Any, Committed]:
+        """The same for a request that failed: of all it meant to do, only a logout is kept."""
+        return self._carry_out(session, None, now, only_logout=True) if session._logout else _nothing()
+
+    async def _write(
+        self, session: BaseSession, loaded: Record, parts: Mapping[str, Raw], now: float
+    ) -> Committed:
         """The usual write: keys were assigned, and nothing else is to be done. A third of the cost of the general way."""
+        rules, new_version, replace = self.rules, self._version, self._replace
         expected, lifetime = loaded.versions[0], loaded.lifetime
-        record = drafts.following(
-            loaded,
-            self._version(),
-            self.rules.encoded(parts),
-            now,
-            idle=self.rules.idle_of(lifetime, now),
-            lifetime=lifetime,
-        )
+        idle = rules.idle_for if lifetime is None else rules.idle_of(lifetime, now)
+        record = drafts.following(loaded, new_version(), rules.encoded_raw(parts), now, idle, lifetime)
         try:
-            outcome = await self._replace(record, expected=expected, now=now)
+            outcome = await replace(record, expected=expected, now=now)
         except ReplyLost:
             outcome, lasts = await self._commands.write_again(record, expected, None, False, now)
             if not lasts:  # superseded since: not even the cookie that a save() owes is sent

@@ -203,9 +203,9 @@ class AsyncSessionManager:
 
     def session(self, ticket: Ticket | None = None) -> AsyncSession[Any]:
         """A session for one request, from the ticket of its cookie; `await session.load()` loads it."""
-        session = self._kind()
-        session._ready()
-        session._flows, session._ticket, session._began = self.flows, ticket, self._monotonic()
+        kind, monotonic = self._kind, self._monotonic
+        session = kind()
+        session._flows, session._ticket, session._began = self.flows, ticket, monotonic()
         if ticket is None:
             session._standing = Standing.NEW
         return session
@@ -214,7 +214,7 @@ class AsyncSessionManager:
         """Commit a request's session; returns what to tell the browser. Once a command was sent, not cancelled (rule
         12).
         """
-        await shielded(self.flows._commit(session, only_logout=only_logout))
+        await shielded(self.flows.commit(session, only_logout=only_logout))
         return session._owed
 
     def of(self, user_id: UserId) -> AsyncUserSessions:

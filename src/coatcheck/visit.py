@@ -117,7 +117,7 @@ def is_kept(session: Served, present: object, place: str) -> bool:
 
 def is_due(session: Served) -> bool:
     """Whether there is something to commit before the headers leave."""
-    if session._flows.lifecycle.rules.idle(session, session._at):
+    if session._flows.rules.idle(session, session._at):
         return False
     if session._failure is not None or session._given_up:
         return False

@@ -523,6 +523,12 @@ def test_a_key_that_another_request_changed_is_read_anew_after_the_commit() -> N
     assert not session.modified
 
 
+def test_no_class_of_session_has_an_enums_member_for_a_default() -> None:
+    """Python would look the attribute up the slow way, on every instance and on every request."""
+    for kind in Session.__mro__:
+        assert not [name for name, value in vars(kind).items() if isinstance(value, Enum)], kind
+
+
 def test_an_untouched_session_has_nothing_new_to_say() -> None:
     assert live()._still()
     session = live({"a": 1})

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from msgspec.structs import replace as changed
 
-from coatcheck.core.ports import FENCED, SAVED, TOMBSTONE, Checks, Counts, Sweeps, Terms
+from coatcheck.core.ports import FENCED, SAVED, TOMBSTONE, Checks, Counts, NeverWaits, Sweeps, Terms
 from coatcheck.core.ports import ByUser as ByUserAbility
 from coatcheck.core.record import Ended, Record
 from coatcheck.core.stepping import run_now
@@ -27,7 +27,7 @@ def test_contract(sentence: Sentence) -> None:
     StoreContract(MemoryStore).run(sentence)
 
 
-@pytest.mark.parametrize("ability", [ByUserAbility, Sweeps, Counts, Checks])
+@pytest.mark.parametrize("ability", [ByUserAbility, Sweeps, Counts, Checks, NeverWaits])
 def test_it_has_every_ability(ability: type) -> None:
     assert isinstance(MemoryStore(), ability)
 

@@ -83,15 +83,16 @@ def first(
 
 
 def following(
-    record: Record, version: str, data: bytes, now: float, *, idle: float, lifetime: Lifetime | None
+    record: Record, version: str, data: bytes, now: float, idle: float, lifetime: Lifetime | None
 ) -> Record:
     """The same session with other data, seen now."""
+    deadline, ends_at = now + idle, record.ends_at
     return replace(
         record,
         versions=(version,) + record.versions[:_OLDER_KEPT],  # noqa: RUF005  # half the cost of a list on the way
         data=data,
         seen_at=now,
-        deadline=min(now + idle, record.ends_at),
+        deadline=deadline if deadline < ends_at else ends_at,
         lifetime=lifetime,
     )
 

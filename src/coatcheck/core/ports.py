@@ -44,6 +44,7 @@ __all__ = [
     "Checks",
     "Counts",
     "EndedAll",
+    "NeverWaits",
     "Notice",
     "Outcome",
     "Page",
@@ -236,6 +237,13 @@ class Remembers(Protocol):
         browser that brings it is no stranger.
         """
         ...
+
+
+@runtime_checkable
+class NeverWaits(Protocol):
+    """Has every answer at once, whichever face asks: a commit cannot be cancelled half way, and needs no shield (rule 12)."""
+
+    never_waits: Literal[True]
 
 
 class Backend(Protocol):

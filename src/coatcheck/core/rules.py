@@ -1,6 +1,9 @@
 """What the options mean for one session at one moment. Pure: what `lifecycle` asks before it acts."""
 
+from collections.abc import Mapping
 from math import inf
+
+from msgspec import Raw
 
 from coatcheck.core import codec, drafts
 from coatcheck.core.decide import Situation
@@ -20,8 +23,11 @@ class Rules:
         self.options = options
         self.every_request = options.rolling or options.resave or options.save_uninitialized
         """Whether the options ask for every request's session to be looked at, used or not."""
+        self._rolling, self._max_size = options.rolling, options.max_size
         self._times = options.timeouts.in_seconds()
-        self._idle_for = -inf if self.every_request else self._times.touch
+        self.idle_for = self._times.idle
+        """The idle timeout of a session without a lifetime of its own, in seconds."""
+        self._untouched_for = -inf if self.every_request else self._times.touch
         """Seconds since it was last seen for which a session that was only read needs no command."""
 
     # ---- what is to be done
@@ -33,7 +39,12 @@ class Rules:
         if not session._accessed:
             return not self.every_request
         record = session._record
-        if record is None or session._pending or session._meant or now - record.seen_at >= self._idle_for:
+        if (
+            record is None
+            or session._pending
+            or session._meant
+            or now - record.seen_at >= self._untouched_for
+        ):
             return False
         return (record.user_id is None and record.renewal is None) or not self._renewal_matters(record, now)
 
@@ -42,7 +53,7 @@ class Rules:
         else was meant: told with a few looks.
         """
         return (
-            not self.options.rolling
+            not self._rolling
             and (record.lifetime is None or not record.lifetime.persistent)
             and (
                 (record.user_id is None and record.renewal is None) or not self._renewal_matters(record, now)
@@ -123,17 +134,21 @@ class Rules:
     def idle_of(self, lifetime: Lifetime | None, now: float) -> float:
         """After how many seconds without a request a session with this lifetime of its own ends."""
         if lifetime is None:
-            return self._times.idle
+            return self.idle_for
         if lifetime.until is not None:
             return lifetime.until - now
-        return self._times.idle if lifetime.idle is None else lifetime.idle
+        return self.idle_for if lifetime.idle is None else lifetime.idle
 
     def encoded(self, parts: Parts) -> bytes:
         """The data as they are stored. Raises SessionTooLarge."""
-        data = codec.join(parts)
-        if len(data) > self.options.max_size:
+        return self.encoded_raw(codec.raw(parts))
+
+    def encoded_raw(self, parts: Mapping[str, Raw]) -> bytes:
+        """The same, of parts that are raw already. Raises SessionTooLarge."""
+        data = codec.join_raw(parts)
+        if len(data) > self._max_size:
             raise SessionTooLarge(
-                f"the session holds {len(data)} octets, max_size={self.options.max_size}: keep large things in your "
+                f"the session holds {len(data)} octets, max_size={self._max_size}: keep large things in your "
                 "database and their keys in the session"
             )
         return data

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from msgspec import Raw
 from msgspec.structs import replace
 
 from coatcheck.core import codec
@@ -112,13 +113,17 @@ class BaseSession(Tracked):
     Markup: a value comes back equal and of the same type, or is refused when it is assigned (`UnstorableValue`).
     """
 
-    # Class-level defaults instead of __init__: an untouched session costs one object and no attribute.
-    _standing = _UNLOADED
-    _phase = _OPEN
+    _standing: Standing
+    _phase: Phase
+    _accessed: bool
+    _owed: CookieAction
+    """What an earlier `save()` of this request has to tell the browser."""
+    _failure: Exception | None
+    """Why there is no session here, or none to commit: told to whoever uses it, and to nobody else (checklist 117)."""
+    # Class-level defaults for the rest.
     _record: Record | None = None
     _verifier: str | None = None
     """What the browser should hold: set by `lifecycle` at open, renewal and rotation."""
-    _accessed = False
     _login: Intent | None = None
     _logout = False
     _regenerate = False
@@ -132,18 +137,18 @@ class BaseSession(Tracked):
     _on_previous = False
     _reissue = False
     """The cookie was signed by an older key: send it again under the newest."""
-    _owed = CookieAction.NONE
-    """What an earlier `save()` of this request has to tell the browser."""
     _began = 0.0
     """When the request began, on a monotonic clock."""
     _outage: StoreError | None = None
     """Why a session that could not be loaded is detached, and the request goes on: on_store_error="anonymous"."""
 
-    def _ready(self) -> None:
-        """The defaults that every request reads, as attributes of its own: a class's default costs six times as much to read."""
-        self._view = self._base = self._committed = self._typed = None
+    def __init__(self) -> None:
+        """What every request reads is an attribute of its own: a class's default costs ten times as much to read, and one that is
+        an enum's member makes the instance's own as dear (the interpreter does not specialise the look-up).
+        """
+        self._view = self._base = self._failure = None
         self._meant = self._held = self._accessed = False
-        self._phase, self._owed = _OPEN, _NO_COOKIE
+        self._standing, self._phase, self._owed = _UNLOADED, _OPEN, _NO_COOKIE
 
     # ---- hooks that `lifecycle` and the faces fill in
 
@@ -172,19 +177,30 @@ class BaseSession(Tracked):
 
     # ---- access
 
-    def _open(self) -> Parts:
+    def _open(self) -> dict[str, Raw]:
         """The data as loaded; loads a lazy session. Every access comes through here, so it is where `Vary: Cookie`
         begins.
         """
         self._accessed = True
+        if self._base is not None:
+            return self._look_again()
+        if self._standing is _UNLOADED:
+            self._load_now()
+        record = self._record
+        try:
+            base = {} if record is None else codec.split(record.data)
+        except CorruptRecord as error:
+            base = self._invalid(error)
+        self._base = self._view = base
+        self._live, self._pending = {}, {}
+        return base
+
+    def _look_again(self) -> dict[str, Raw]:
+        """After a commit, or with typed data, which may have been changed in place."""
         if self._committed is not None:
             self._catch_up()
         base = self._base
-        if base is None:
-            if self._standing is _UNLOADED:
-                self._load_now()
-            base = self._base = self._parts()
-            self._live, self._pending = {}, {}
+        assert base is not None
         if self._typed is not None:
             self._write_typed_back()
         else:
@@ -198,19 +214,10 @@ class BaseSession(Tracked):
             )
         self._load()
 
-    def _parts(self) -> Parts:
-        record = self._record
-        if record is None:
-            return {}
-        try:
-            return codec.split(record.data)
-        except CorruptRecord as error:
-            return self._invalid(error)
-
     def _is_stored(self) -> bool:
         return self._standing is _LIVE
 
-    def _invalid(self, error: CorruptRecord) -> Parts:
+    def _invalid(self, error: CorruptRecord) -> dict[str, Raw]:
         """What is stored is not a session: this request has none (checklist 112). The operator hears of it, the
         visitor sees no error.
         """
@@ -400,7 +407,9 @@ class BaseSession(Tracked):
 
         Most requests end here, so the new base is worked out only if somebody asks again: `_catch_up`.
         """
-        self._record, self._standing, self._committed, self._view = record, _LIVE, parts, None
+        self._record, self._standing, self._view = record, _LIVE, None
+        if self._base is not None:
+            self._committed = parts
         if self._meant:
             self._forget_intentions()
 

@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any, Final, Self
 
-import msgspec
+from msgspec import Raw
 
 from coatcheck.core import codec
 from coatcheck.core.merge import MISSING, NO_CHANGES, Changes, Op, Parts
@@ -23,6 +23,10 @@ IMMUTABLE: Final = frozenset({str, int, float, bool, type(None)})
 """Types whose values cannot change in place."""
 
 
+_BRACKETS: Final = b"{["
+"""What a container begins with, encoded."""
+
+
 def _add(amount: float) -> Callable[[Any], Any]:
     return lambda value: value + amount
 
@@ -31,8 +35,8 @@ class Tracked(MutableMapping[str, Any]):
     """The data of a session: keys are text, values what the codec stores."""
 
     # Class-level defaults instead of __init__: untouched data cost nothing.
-    _base: Parts | None = None
-    _view: Parts | None = None
+    _base: dict[str, Raw] | None = None
+    _view: dict[str, Raw] | None = None
     """The base, as long as it may be used as it is; None: ask `_open`."""
     _committed: Parts | None = None
     """What was committed, while it has not been made the base yet."""
@@ -58,7 +62,7 @@ class Tracked(MutableMapping[str, Any]):
     # ---- what a session adds
 
     @abstractmethod
-    def _open(self) -> Parts:
+    def _open(self) -> dict[str, Raw]:
         """The data as loaded; every access comes through here."""
 
     @abstractmethod
@@ -66,7 +70,7 @@ class Tracked(MutableMapping[str, Any]):
         """Raise if nothing may change any more."""
 
     @abstractmethod
-    def _invalid(self, error: CorruptRecord) -> Parts:
+    def _invalid(self, error: CorruptRecord) -> dict[str, Raw]:
         """What is stored cannot be read: begin anew, with nothing."""
 
     @abstractmethod
@@ -313,9 +317,11 @@ class Tracked(MutableMapping[str, Any]):
             self._write_typed_back()
         pending = self._pending
         if not self._cleared and not self._deletes and not self._ops:
-            plain = self._sets(self._base or {}) if pending else {}
+            plain = (
+                {key: bytes(part) for key, part in self._sets(self._base or {}).items()} if pending else {}
+            )
             return Changes(plain) if plain else NO_CHANGES
-        base: Parts = {} if self._cleared else (self._base or {})
+        base: Mapping[str, Raw] = {} if self._cleared else (self._base or {})
         sets: dict[str, bytes] = {}
         ops = dict(self._ops or {})
         estimates: dict[str, bytes] = {}
@@ -329,35 +335,30 @@ class Tracked(MutableMapping[str, Any]):
                 continue
             ops.pop(key, None)  # the estimate was changed in place: the operation has become an assignment
             was = base.get(key)
-            if was is None or not _alike(now, was):
+            if was is None or (now != bytes(was) and (now[0] not in _BRACKETS or not _alike(now, was))):
                 sets[key] = now
         # A session that is not stored has nothing that others could have added: to clear it is no change.
         cleared = self._cleared and self._is_stored()
         changes = Changes(sets, self._deletes - self._pending.keys(), cleared, ops, estimates)
         return changes if changes else NO_CHANGES
 
-    def _assigned_parts(self) -> Parts | None:
+    def _assigned_parts(self) -> dict[str, Raw] | None:
         """The session's data with what this request assigned; None if nothing changed, or if it did more than that."""
         base = self._view
         if base is None or self._meant:
             return None
         sets = self._sets(base)
-        if not sets:
-            return None
-        parts = dict(base)
-        for key, now in sets.items():
-            parts[key] = msgspec.Raw(now)
-        return parts
+        return base | sets if sets else None
 
-    def _sets(self, base: Parts) -> dict[str, bytes]:
+    def _sets(self, base: Mapping[str, Raw]) -> dict[str, Raw]:
         """Keys assigned, or containers changed in place: what the usual request does, and nothing else."""
-        sets: dict[str, bytes] = {}
+        sets: dict[str, Raw] = {}
         self._written = written = {}
-        for key, now in self._pending.items():
-            if not now:
-                now = written[key] = codec.encode(self._live[key], key)
-            was = base.get(key)
-            if was is None or not _alike(now, was):
+        for key, encoded in self._pending.items():
+            if not encoded:
+                encoded = written[key] = codec.encode(self._live[key], key)
+            now, was = Raw(encoded), base.get(key)
+            if was is None or (now != was and (encoded[0] not in _BRACKETS or not _alike(encoded, was))):
                 sets[key] = now
         return sets
 
@@ -369,17 +370,13 @@ class Tracked(MutableMapping[str, Any]):
         for key, value in list(self._live.items()):
             if type(value) in IMMUTABLE or key not in parts or bytes(parts[key]) != self._written.get(key):
                 del self._live[key]
-        self._base, self._view, self._pending = parts, None, dict.fromkeys(self._live)
+        self._base, self._view, self._pending = codec.raw(parts), None, dict.fromkeys(self._live)
         self._deletes, self._cleared, self._ops = frozenset(), False, None
 
 
-def _alike(ours: bytes, stored: bytes | msgspec.Raw) -> bool:
-    """Is the stored value the one we would write? Other writers (jsonb, Node) spell the same containers differently
-    (rule 17).
-    """
-    if ours == bytes(stored):
-        return True
+def _alike(ours: bytes, stored: Raw) -> bool:
+    """Are these two containers, spelled differently, one value? Other writers (jsonb, Node) spell them so (rule 17)."""
     try:
-        return ours[0] in b"{[" and codec.same(ours, stored)
+        return codec.same(ours, stored)
     except CorruptRecord:
         return False

@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
 from math import inf, nextafter
-from typing import Final
+from typing import Final, Literal
 
 from msgspec.structs import replace as changed
 
@@ -41,7 +41,7 @@ __all__ = ["MemoryStore"]
 log = logging.getLogger("coatcheck")
 
 Row = Record | Ended
-BUCKET: Final = 8
+BUCKET: Final = 8.0
 """Seconds of deadlines that are filed together: an expired row may be kept (never shown) that much longer."""
 REAPED_PER_WRITE: Final = 4
 """More than the one row that a write can add, so that the expired never pile up."""
@@ -63,6 +63,8 @@ class MemoryStore:
 
     Raises ConfigurationError for a bound below 1.
     """
+
+    never_waits: Literal[True] = True
 
     def __init__(
         self, *, max_sessions: int = 100_000, monotonic: Callable[[], float] = time.monotonic
@@ -131,9 +133,11 @@ class MemoryStore:
     async def replace(
         self, record: Record, *, expected: str, now: float, may_shorten: bool = False
     ) -> Outcome:
+        key = record.key
         with self._lock:
-            there = self._live(record.key, now)
-            if type(there) is not Record:
+            there = self._rows.get(key)
+            if type(there) is not Record or there.deadline <= now:
+                self._live(key, now)
                 return GONE
             if there.versions[0] != expected:
                 return SAVED if record.versions[0] in there.versions else Changed(there)
@@ -266,11 +270,12 @@ class MemoryStore:
 
     def _write(self, record: Record, there: Row | None, now: float) -> None:
         """Put `record` in place of `there`."""
-        key = record.key
-        if type(there) is Record and there.user_id == record.user_id:
+        key, user_id = record.key, record.user_id
+        if type(there) is Record and there.user_id == user_id:
             # The common case, an ordinary change: its recency moves, and only if time has passed its deadline.
             self._rows[key] = record
-            (self._anonymous if record.user_id is None else self._known).move_to_end(key)
+            queue = self._anonymous if user_id is None else self._known
+            queue.move_to_end(key)
             if (old := there.deadline // BUCKET) != (new := record.deadline // BUCKET):
                 self._unfile(key, int(old))
                 self._file(key, int(new))
