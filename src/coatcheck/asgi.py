@@ -255,6 +255,10 @@ class _Passage(msgspec.Struct, eq=False):
         """What there is to know of the request, for whoever asks its session (`_describe`)."""
         return _arrival(self.scope)
 
+    def __repr__(self) -> str:
+        """Without the request's headers: the session keeps this (checklist 21)."""
+        return "<_Passage>"
+
     def send(self, message: Message) -> Awaitable[None]:
         """Commit before the headers leave, and again before the end of the body.
 

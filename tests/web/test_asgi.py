@@ -74,6 +74,17 @@ def test_a_request_costs_as_many_commands_as_the_design_says() -> None:
     assert told(middleware) == ["load"]
 
 
+def test_what_a_session_keeps_of_its_request_shows_no_cookie() -> None:
+    """Error reporters print every frame's locals, and what they hold (checklist 21)."""
+    app = Quiet(count)
+    middleware = sessions(app)
+    cookie = talk(middleware).cookie
+    app.handle = lambda session: repr(vars(session))
+    shown = talk(middleware, http_scope(cookie=cookie)).body.decode()
+    assert "_describe" in shown
+    assert str(cookie)[-32:] not in shown
+
+
 def test_a_requests_headers_may_be_what_can_be_gone_through_only_once() -> None:
     """As Falcon's test client gives them; the specification says "iterable"."""
     seen = list[Any]()
