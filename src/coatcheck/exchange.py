@@ -165,7 +165,7 @@ class Exchange:
         if not arrival.forwarded_proto:
             known = self.recent.get((arrival.cookies, arrival.host, arrival.scheme))
             if known is not None:
-                return known
+                return Reading(*known)
         channel = self.channel(arrival)
         reading = Reading(channel, *self.ticket(arrival, channel, now))
         if reading.ticket is not None and not (arrival.forwarded_proto or self._rotates or self.scoped):

@@ -23,7 +23,7 @@ from coatcheck.core.identity import identified
 from coatcheck.core.ids import Ticket
 from coatcheck.core.ports import Sweeps
 from coatcheck.core.record import Lifetime
-from coatcheck.core.session import Phase, Standing, UserId
+from coatcheck.core.session import BaseSession, Phase, Standing, UserId
 from coatcheck.core.stepping import run_now
 from coatcheck.django.home import Home, NoKeys, current
 from coatcheck.django.identity import AuthKeys
@@ -78,7 +78,7 @@ class SessionStore(_Known, SessionBase):  # type: ignore[misc]  # the stubs say 
         return session
 
     def _begin(self, home: Home, ticket: Ticket | None) -> None:
-        self._ready()
+        BaseSession.__init__(self)
         self._home, self._identity = home, home.identity
         flows = self._flows = home.flows
         self._ticket, self._began = ticket, flows.clock.monotonic()

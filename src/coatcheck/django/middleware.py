@@ -195,7 +195,7 @@ async def _settled(
     if response.status_code >= 500:
         if visit.wants_logout(session):
             try:
-                await shielded(flows._commit(session, only_logout=True))
+                await shielded(flows._commit_logout(session))
             except StoreError as error:
                 session._failed(error)  # told, and not raised in place of what went wrong first
         return session._owed
