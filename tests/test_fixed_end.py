@@ -10,7 +10,7 @@ from coatcheck.core.options import Options
 from coatcheck.errors import ConfigurationError
 from coatcheck.manager import SessionManager
 from coatcheck.testing.frozen import FrozenClock
-from tests.web.apps import SECRET
+from tests.web.paths import SECRET
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 END = BEGIN + timedelta(days=2)

@@ -43,8 +43,9 @@ from coatcheck.litestar import CoatCheck as LitestarCoatCheck
 from coatcheck.quart import CoatCheck as QuartCoatCheck
 from coatcheck.starlette import SessionMiddleware as StarletteSessions
 from coatcheck.wsgi import SessionMiddleware as WsgiSessions
+from tests.web.paths import SECRET as SECRET
+from tests.web.paths import by_path, wsgi_by_path
 
-SECRET = "vQ0m6nTzKxw3Jr8LdYbPfE5sGh1UaC9oXiR2tWqNyZk"
 STORE = os.environ.get("STORE", "memory:")
 
 Headers = list[tuple[str, str]]
@@ -261,18 +262,6 @@ async def asgi_pages(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-def by_path(main: App, **others: App) -> App:
-    """The application whose name begins the path, or `main`."""
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await main(scope, receive, send)
-            return
-        await others.get(scope["path"].split("/")[1], main)(scope, receive, send)
-
-    return app
-
-
 def make_asgi(store: Any = STORE, **options: Any) -> App:
     """The bare ASGI application, and its companions."""
     return by_path(
@@ -415,15 +404,6 @@ def wsgi_pages(environ: WSGIEnvironment, start_response: StartResponse) -> Itera
         return [body.encode()]
     start_response(f"{status} Whatever", headers)
     return (piece.encode() for piece in body)
-
-
-def wsgi_by_path(main: WSGIApplication, **others: WSGIApplication) -> WSGIApplication:
-    """The application whose name begins the path, or `main`."""
-
-    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        return others.get(environ["PATH_INFO"].split("/")[1], main)(environ, start_response)
-
-    return app
 
 
 def make_wsgi(store: Any = STORE, **options: Any) -> WSGIApplication:

@@ -18,7 +18,7 @@ from coatcheck.aiohttp import get_session, setup
 from coatcheck.quart import CoatCheck
 from coatcheck.starlette import SessionMiddleware
 from coatcheck.wsgi import SessionMiddleware as WsgiSessions
-from tests.web.apps import SECRET
+from tests.web.paths import SECRET
 
 _gate, _door = asyncio.Event(), threading.Event()
 

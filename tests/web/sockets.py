@@ -13,7 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from coatcheck import Clock, ConfigurationError, Notice, Outage
 from coatcheck.starlette import SessionMiddleware, get_session
-from tests.web.apps import SECRET
+from tests.web.paths import SECRET
 
 _heard: asyncio.Queue[str] = asyncio.Queue()
 _passed = asyncio.Event()

@@ -21,7 +21,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from coatcheck.fastapi import SessionDep, SessionMiddleware
-from tests.web.apps import SECRET
+from tests.web.paths import SECRET
 
 
 class Provider:

@@ -28,7 +28,7 @@ from coatcheck.fastapi import (
     get_session,
     require_session,
 )
-from tests.web.apps import SECRET
+from tests.web.paths import SECRET
 from tests.web.rig import Counted, Talk, Time, run, websocket_scope
 
 

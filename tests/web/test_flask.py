@@ -30,7 +30,7 @@ from coatcheck import (
     WeakSecret,
 )
 from coatcheck.flask import CoatCheck, get_session
-from tests.web.apps import SECRET
+from tests.web.paths import SECRET
 from tests.web.rig import Counted, Ears, Time
 
 OLD_SECRET = "oJ5yR1uWq8ZbN3xT7cVfK9sLdM2gHpA4eXiU6wBnYtE"

@@ -68,7 +68,7 @@ from coatcheck import (
 )
 from coatcheck.flask import CoatCheck as FlaskCoatCheck
 from coatcheck.quart import CoatCheck, QuartSession, get_session
-from tests.web.apps import SECRET
+from tests.web.paths import SECRET
 from tests.web.rig import Counted, Ears, Talk, Time, http_scope, websocket_scope
 from tests.web.servers import Seen
 

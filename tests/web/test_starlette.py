@@ -38,7 +38,7 @@ from coatcheck import (
 from coatcheck.core.stepping import run_now
 from coatcheck.starlette import SessionMiddleware, get_session
 from coatcheck.stores.memory import MemoryStore
-from tests.web.apps import SECRET
+from tests.web.paths import SECRET
 from tests.web.rig import Counted
 
 Page = Callable[[Request], Awaitable[Response]]

@@ -36,7 +36,7 @@ from starlette.testclient import TestClient
 
 from coatcheck import ConfigurationError
 from coatcheck.starlette import SessionMiddleware
-from tests.web.apps import SECRET
+from tests.web.paths import SECRET
 from tests.web.rig import Time
 
 DATA = {"some": "data"}

@@ -13,7 +13,7 @@ from coatcheck.asgi import Message, Receive, Scope, Send, SessionMiddleware, get
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.stores.sqlite import SQLiteStore
 from coatcheck.vigil import AT_ONCE, EVERY
-from tests.web.apps import SECRET
+from tests.web.paths import SECRET
 from tests.web.rig import Ears, Talk, Time, http_scope, page, settled, websocket_scope
 
 CLOSED = {"type": "websocket.close", "code": 1008, "reason": "the session is over"}

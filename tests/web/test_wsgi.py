@@ -20,7 +20,7 @@ from coatcheck import (
     UsageError,
 )
 from coatcheck.wsgi import SessionMiddleware, get_session
-from tests.web.apps import SECRET
+from tests.web.paths import SECRET
 from tests.web.rig import Counted, Ears, Time
 
 OLD_SECRET = "oJ5yR1uWq8ZbN3xT7cVfK9sLdM2gHpA4eXiU6wBnYtE"
