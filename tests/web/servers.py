@@ -4,7 +4,8 @@
         seen = exchange(server, b"GET / HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")
 
 A server inherits a socket that already listens on a free loopback port: there is no port to race for and nothing to poll, since
-a connection made too early waits in the backlog. It is ended by its own process id; its output is in `folder`.
+a connection made too early waits in the backlog (granian takes none, and is waited for). It is ended by its own process id; its
+output is in `folder`.
 """
 
 import os
@@ -12,12 +13,16 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlencode
+
+from servers.running import free_port, listens
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
@@ -52,20 +57,15 @@ def gunicorn(
     env: Mapping[str, str] | None = None,
     workers: int = 1,
     threads: int = 8,
+    kind: str = "gthread",
     options: Sequence[str] = (),
 ) -> Iterator[Server]:
-    """Serve a WSGI application, given as `module:name`, with threads."""
+    """Serve a WSGI application, given as `module:name`, with threads; `kind` is another class of workers."""
     with _listening() as listener:
-        command = ["gunicorn", app, "--bind", f"fd://{listener.fileno()}", "--worker-class", "gthread"]
-        command += [
-            "--workers",
-            str(workers),
-            "--threads",
-            str(threads),
-            "--worker-tmp-dir",
-            str(folder),
-            *options,
-        ]
+        command = ["gunicorn", app, "--bind", f"fd://{listener.fileno()}", "--worker-class", kind]
+        if kind == "gthread":
+            command += ["--threads", str(threads)]
+        command += ["--workers", str(workers), "--worker-tmp-dir", str(folder), *options]
         with _running(command, listener, folder, env) as server:
             yield server
 
@@ -91,6 +91,21 @@ def aiohttp(app: str, *, folder: Path, env: Mapping[str, str] | None = None) -> 
 
 
 @contextmanager
+def granian(
+    app: str,
+    *,
+    folder: Path,
+    interface: str,
+    env: Mapping[str, str] | None = None,
+    options: Sequence[str] = (),
+) -> Iterator[Server]:
+    """Serve an application, given as `module:name`, with one worker. It takes no socket, so it is waited for."""
+    command = ["granian", app, "--interface", interface, *options]
+    with _waited_for(command, folder, env, lambda port: ["--port", str(port)]) as server:
+        yield server
+
+
+@contextmanager
 def _listening() -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
         listener.set_inheritable(True)
@@ -102,6 +117,37 @@ def _running(
     command: list[str], listener: socket.socket, folder: Path, env: Mapping[str, str] | None
 ) -> Iterator[Server]:
     port = listener.getsockname()[1]
+    process, log = _start(command, port, folder, env, listener.fileno())
+    listener.close()  # the server's alone now: if it dies, clients hear of it
+    try:
+        yield Server(port, process.pid, log)
+    finally:
+        _stop(process)
+
+
+@contextmanager
+def _waited_for(
+    command: list[str],
+    folder: Path,
+    env: Mapping[str, str] | None,
+    on_port: Callable[[int], Sequence[str]],
+) -> Iterator[Server]:
+    port = free_port()
+    process, log = _start([*command, *on_port(port)], port, folder, env)
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not listens(port):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.02)  # a server offers nothing better to wait on
+        yield Server(port, process.pid, log)
+    finally:
+        _stop(process)
+
+
+def _start(
+    command: Sequence[str], port: int, folder: Path, env: Mapping[str, str] | None, *inherited: int
+) -> tuple["subprocess.Popen[bytes]", Path]:
     log = folder / f"{command[0]}-{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -110,18 +156,18 @@ def _running(
             env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
             stdout=output,
             stderr=subprocess.STDOUT,
-            pass_fds=(listener.fileno(),),
+            pass_fds=inherited,
         )
-    listener.close()  # the server's alone now: if it dies, clients hear of it
+    return process, log
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.send_signal(signal.SIGTERM)
     try:
-        yield Server(port, process.pid, log)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 # ------------------------------------------------------------------------------------------------------- the client
@@ -237,6 +283,15 @@ class Browser:
     def visit(self, path: str, method: str = "GET", **headers: str) -> Seen:
         """Ask for a page; header names have `_` for `-`."""
         seen = exchange(self.server, self.request(path, method, **headers))
+        self.remember(seen)
+        return seen
+
+    def post(self, path: str, **fields: str) -> Seen:
+        """Send a form."""
+        body = urlencode(fields).encode()
+        kind = "application/x-www-form-urlencoded"
+        head = self.request(path, "POST", Content_Type=kind, Content_Length=str(len(body)))
+        seen = exchange(self.server, head + body)
         self.remember(seen)
         return seen
 
