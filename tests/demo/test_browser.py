@@ -1,29 +1,20 @@
 """The demo in a real Chromium: what a newcomer clicks, and axe's verdict on every page."""
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.demo.running import REPOSITORY, Demo
+from tests.demo.chromium import need_chromium
+from tests.demo.running import Demo
 
 HERE = Path(__file__).parent
-NEEDED = {"node": "nodejs", "npm": "npm", "chromium": "chromium"}
-"""Command -> Debian's package of it."""
 
 
 @pytest.fixture(scope="module")
 def tools() -> None:
-    """Node, Chromium and the locked packages. Missing ones fail the tests: a skip would hide that nobody looked."""
-    missing = [package for command, package in NEEDED.items() if shutil.which(command) is None]
-    if missing:
-        pytest.fail(f"apt-get update && apt-get install -y --no-install-recommends {' '.join(missing)}")
-    done = subprocess.run(
-        ["bash", REPOSITORY / "scripts" / "node"], capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    need_chromium()
 
 
 @pytest.fixture(scope="module")
