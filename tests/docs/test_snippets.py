@@ -5,13 +5,19 @@ In Markdown, an HTML comment right before a fenced python block asks for it:
     <!-- run -->            run this block in a fresh module
     <!-- run: continued --> run it in the module of the block before, which must be in the same file
 
+or, where the block speaks of something that its reader has already,
+
+    <!-- run
+    app = FastAPI()
+    -->
+
 and an HTML comment right after a block that runs holds what readers need not see, but must be true:
 
     <!-- check
     assert client.get("/").json() == {"visits": 1}
     -->
 
-A block with neither is prose. Line numbers in a traceback are those of the page.
+A block with neither is prose, and `PROSE` says why. Line numbers in a traceback are those of the page.
 """
 
 import re
@@ -28,12 +34,21 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 SECRET = "snippets-only-Zt3xk0VbX1qv8m2LwP5rYd7NfQ9sHc4G"
 
 BLOCK = re.compile(
-    r"^<!-- run(?P<continued>: continued)? -->\n+"
+    r"^<!-- run(?P<continued>: continued)?(?: -->|\n(?P<given>.*?)^-->)\n+"
     r"```python\n(?P<code>.*?)^```\n"
     r"(?:\n*<!-- check\n(?P<check>.*?)^-->)?",
     re.MULTILINE | re.DOTALL,
 )
 MARKS = re.compile(r"^ *<!-- *(?:run|check)\b", re.MULTILINE)
+SHOWN = re.compile(r"^ *```python\n(?P<code>.*?)^ *```$", re.MULTILINE | re.DOTALL)
+
+PROSE = {
+    "class Store(Protocol):": "signatures, without a body",
+    "RedisStore(client)": "clients of four databases: tests/stores/ has them all",
+    "PostgresStore(asyncpg_pool)": "likewise",
+    'clock = "SELECT DATEDIFF_BIG(MICROSECOND': "a database that we do not test on, as the page says",
+}
+"""How a block begins that does not run, and why not."""
 
 
 @dataclass
@@ -72,7 +87,11 @@ def snippets(page: Path, text: str) -> list[Snippet]:
 
 
 def _parts(text: str, match: re.Match[str]) -> Iterator[tuple[int, str]]:
-    yield _line(text, match.start("code")), match["code"]
+    if match["given"] is None:
+        yield _line(text, match.start("code")), match["code"]
+    else:
+        between = text.count("\n", match.end("given"), match.start("code"))
+        yield _line(text, match.start("given")), match["given"] + "\n" * between + match["code"]
     if match["check"] is not None:
         yield _line(text, match.start("check")), match["check"]
 
@@ -86,14 +105,17 @@ SNIPPETS = [snippet for page in PAGES for snippet in snippets(page, page.read_te
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda snippet: snippet.name)
 def test_an_example_of_the_docs_runs(
-    snippet: Snippet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    snippet: Snippet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    """In an empty directory, with the two settings every page speaks of in the environment."""
+    """In an empty directory, with the settings that the pages speak of in the environment; a Redis is a real one."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SESSION_SECRET", SECRET)
     monkeypatch.setenv("FLASK_SECRET_KEY", SECRET)
     monkeypatch.setenv("QUART_SECRET_KEY", SECRET)
     monkeypatch.setenv("FLASK_SESSION_STORE", "sqlite:///sessions.db")
+    for setting, server in (("REDIS_URL", "redis_server"), ("DATABASE_URL", "postgres_server")):
+        if any(setting in code for _, code in snippet.parts):
+            monkeypatch.setenv(setting, request.getfixturevalue(server).url)
     snippet.run()
 
 
@@ -103,6 +125,16 @@ def test_every_mark_belongs_to_a_block(page: Path) -> None:
     text = page.read_text()
     marks = len(MARKS.findall(text))
     assert marks == sum(len(snippet.parts) for snippet in snippets(page, text))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_nothing_is_shown_that_does_not_run(page: Path) -> None:
+    text = page.read_text()
+    runs = {match.start("code") for match in BLOCK.finditer(text)}
+    shown = {match.start("code"): match["code"] for match in SHOWN.finditer(text)}
+    assert [
+        code for start, code in shown.items() if start not in runs and not code.startswith((*PROSE,))
+    ] == []
 
 
 def test_the_readme_shows_fastapi_and_flask() -> None:
@@ -131,3 +163,11 @@ def test_a_failing_check_fails() -> None:
     with pytest.raises(AssertionError) as failure:
         snippet.run()
     assert failure.traceback[-1].lineno == 13 - 1
+
+
+def test_what_a_block_is_given_is_there_and_moves_no_line() -> None:
+    page = "# Page\n\n<!-- run\nx = 1\n-->\n```python\nassert x == 2\n```\n"
+    (snippet,) = snippets(Path("page.md"), page)
+    with pytest.raises(AssertionError) as failure:
+        snippet.run()
+    assert failure.traceback[-1].lineno == 7 - 1
