@@ -115,10 +115,48 @@ def make_quart() -> Any:
     return app
 
 
+def make_litestar() -> Any:
+    from litestar import Litestar, Request, get
+
+    from coatcheck.litestar import CoatCheck
+
+    @get("/{page:str}")
+    async def page(page: str, request: Request[Any, Any, Any]) -> dict[str, Any]:
+        session: Any = request.session
+        if page == "login":
+            session.login(request.query_params["user"])
+        elif page == "logout":
+            session.logout()
+        return await answer(session, session.user_id, page, request.query_params)
+
+    return Litestar([page], plugins=[CoatCheck(**COMMON)])
+
+
+def make_aiohttp() -> Any:
+    from aiohttp import web
+
+    from coatcheck.aiohttp import get_session, setup
+
+    async def page(request: web.Request) -> web.Response:
+        name, session = request.match_info["page"], await get_session(request)
+        if name == "login":
+            session.login(request.query["user"])
+        elif name == "logout":
+            session.logout()
+        return web.json_response(await answer(session, session.user_id, name, request.query))
+
+    app = web.Application()
+    setup(app, **COMMON)
+    app.router.add_get("/{page}", page)
+    return app
+
+
 APPS = {
+    "aiohttp": make_aiohttp,
     "flask": make_flask,
     "fastapi": make_fastapi,
     "quart": make_quart,
+    "litestar": make_litestar,
 }
 
 

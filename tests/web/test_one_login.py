@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -11,12 +12,14 @@ import pytest
 
 from tests.web.one_login import APPS, USERS
 from tests.web.places import STORES
-from tests.web.servers import Browser, Server, gunicorn, hypercorn, uvicorn
+from tests.web.servers import Browser, Server, aiohttp, granian, gunicorn, hypercorn, uvicorn
 
 SERVE: dict[str, Any] = {
+    "aiohttp": aiohttp,
     "flask": gunicorn,
     "fastapi": uvicorn,
     "quart": hypercorn,
+    "litestar": partial(granian, interface="asgi"),
 }
 CALLED = {"quart": "make_quart()"}
 """What a server is told to serve, if not the name: hypercorn looks up no name that is not there yet."""

@@ -19,7 +19,7 @@ from tests.web import crowd_elsewhere
 from tests.web.between import Between
 from tests.web.gates import Gate
 from tests.web.places import STORES
-from tests.web.servers import Browser, Seen, Server, granian, gunicorn, hypercorn, uvicorn
+from tests.web.servers import Browser, Seen, Server, aiohttp, granian, gunicorn, hypercorn, uvicorn
 from tests.web.sites import somebody, standing
 
 AT_ONCE = 20
@@ -64,11 +64,17 @@ FACES = {
     "flask": WSGI,
     "fastapi": ASGI,
     "quart": ASGI,
+    "litestar": ASGI,
+    "aiohttp": {
+        "aiohttp": Kind(aiohttp),
+        "gunicorn": Kind(partial(gunicorn, kind="aiohttp.GunicornWebWorker", workers=2)),
+    },
 }
 
 _QUICK = {
     "starlette-hypercorn-sqlite", "starlette-granian-redis",
-    "fastapi-uvicorn-redis", "quart-hypercorn-redis",
+    "aiohttp-aiohttp-redis", "aiohttp-gunicorn-sqlite",
+    "fastapi-uvicorn-redis", "quart-hypercorn-redis", "litestar-granian-sqlite",
     "wsgi-sync-sqlite", "flask-sync-redis", "flask-gthread-redis", "wsgi-gevent-redis", "flask-gevent-sqlite",
     "wsgi-preload-sqlite", "flask-preload-redis", "wsgi-granian-redis",
 }  # fmt: skip
