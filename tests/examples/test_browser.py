@@ -17,7 +17,7 @@ def tools() -> None:
 
 
 @pytest.mark.usefixtures("tools")
-@pytest.mark.parametrize("example", ["fastapi_app", "flask_app", "aiohttp_app"])
+@pytest.mark.parametrize("example", ["fastapi_app", "flask_app", "django_app", "aiohttp_app"])
 def test_two_devices_in_a_browser(example: str, tmp_path: Path) -> None:
     with running(example, tmp_path) as server:
         url = f"http://localhost:{server.port}"

@@ -2,12 +2,14 @@
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar, Token
 from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from coatcheck import Clock
-from tests.web.crowd import COMMON, KINDS, TOO_LATE, answer_async
+from coatcheck.asgi import App, Receive, Scope, Send
+from tests.web.crowd import COMMON, KINDS, TOO_LATE, answer, answer_async, warmed
 from tests.web.paths import SECRET, by_path
 
 SERVED = ("main", "late")
@@ -89,7 +91,62 @@ def _aiohttp() -> Any:
     return app
 
 
-_ALONE: dict[str, Callable[[], Any]] = {"aiohttp": _aiohttp}
+def _set_up_django(view: Any) -> None:
+    from django import setup
+    from django.conf import settings
+    from django.urls import re_path
+
+    settings.configure(
+        SECRET_KEY=SECRET,
+        ALLOWED_HOSTS=["localhost"],
+        ROOT_URLCONF=(re_path(".*", view),),
+        INSTALLED_APPS=["coatcheck.django"],
+        MIDDLEWARE=["coatcheck.django.SessionMiddleware"],
+        SESSION_ENGINE="coatcheck.django.engine",
+        COATCHECK={name.upper(): value for name, value in COMMON.items()}
+        | {"CLOCK": CLOCK, "IDENTITY": None},
+    )
+    setup()
+
+
+def _django() -> WSGIApplication:
+    from django.core.wsgi import get_wsgi_application
+    from django.http import JsonResponse
+
+    def view(request: Any) -> JsonResponse:
+        return JsonResponse(answer(request.session, request.GET))
+
+    _set_up_django(view)
+    django = get_wsgi_application()
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        before = _tell(environ["PATH_INFO"])
+        try:
+            return django(environ, start_response)
+        finally:
+            _ahead.reset(before)
+
+    return warmed(app)
+
+
+def _django_asgi() -> App:
+    from django.core.asgi import get_asgi_application
+    from django.http import JsonResponse
+
+    async def view(request: Any) -> JsonResponse:
+        return JsonResponse(await answer_async(request.session, request.GET))
+
+    _set_up_django(view)
+    django: Any = get_asgi_application()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        _tell(scope.get("path", ""))
+        await django(scope, receive, send)
+
+    return app
+
+
+_ALONE: dict[str, Callable[[], Any]] = {"aiohttp": _aiohttp, "django": _django, "django_asgi": _django_asgi}
 FACES = (*_MAKE, *_ALONE)
 
 

@@ -151,7 +151,48 @@ def make_aiohttp() -> Any:
     return app
 
 
+def make_django() -> Any:
+    from django import setup
+    from django.conf import settings
+    from django.contrib.auth import get_user_model, login, logout
+    from django.core.management import call_command
+    from django.core.wsgi import get_wsgi_application
+    from django.http import JsonResponse
+    from django.urls import path
+
+    database = os.path.join(os.environ["FOLDER"], "people.sqlite3")
+    settings.configure(
+        SECRET_KEY=SECRET,
+        ALLOWED_HOSTS=["localhost"],
+        ROOT_URLCONF=(),
+        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": database}},
+        INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "coatcheck.django"],
+        MIDDLEWARE=[
+            "coatcheck.django.SessionMiddleware",
+            "django.contrib.auth.middleware.AuthenticationMiddleware",
+        ],
+        SESSION_ENGINE="coatcheck.django.engine",
+        COATCHECK={"STORE": COMMON["store"]},
+    )
+    setup()
+    people = get_user_model().objects
+
+    def page(request: Any, page: str) -> JsonResponse:
+        if page == "login":
+            login(request, people.get(pk=request.GET["user"]))
+        elif page == "logout":
+            logout(request)
+        user = None if request.user.is_anonymous else str(request.user.pk)
+        return JsonResponse(shown(request.session, user, act(request.session, page, request.GET)))
+
+    settings.ROOT_URLCONF = (path("<page>", page),)
+    call_command("migrate", verbosity=0)
+    people.bulk_create([get_user_model()(pk=number, username=f"user{number}") for number in USERS])
+    return get_wsgi_application()
+
+
 APPS = {
+    "django": make_django,
     "aiohttp": make_aiohttp,
     "flask": make_flask,
     "fastapi": make_fastapi,

@@ -16,6 +16,7 @@ from tests.web.servers import Browser, Server, aiohttp, granian, gunicorn, hyper
 
 SERVE: dict[str, Any] = {
     "aiohttp": aiohttp,
+    "django": gunicorn,
     "flask": gunicorn,
     "fastapi": uvicorn,
     "quart": hypercorn,

@@ -69,11 +69,14 @@ FACES = {
         "aiohttp": Kind(aiohttp),
         "gunicorn": Kind(partial(gunicorn, kind="aiohttp.GunicornWebWorker", workers=2)),
     },
+    "django": WSGI,
+    "django_asgi": ASGI,
 }
 
 _QUICK = {
     "starlette-hypercorn-sqlite", "starlette-granian-redis",
     "aiohttp-aiohttp-redis", "aiohttp-gunicorn-sqlite",
+    "django-gthread-redis", "django-preload-sqlite", "django_asgi-uvicorn-redis",
     "fastapi-uvicorn-redis", "quart-hypercorn-redis", "litestar-granian-sqlite",
     "wsgi-sync-sqlite", "flask-sync-redis", "flask-gthread-redis", "wsgi-gevent-redis", "flask-gevent-sqlite",
     "wsgi-preload-sqlite", "flask-preload-redis", "wsgi-granian-redis",
