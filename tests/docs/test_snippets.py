@@ -46,6 +46,8 @@ PROSE = {
     "class Store(Protocol):": "signatures, without a body",
     "RedisStore(client)": "clients of four databases: tests/stores/ has them all",
     "PostgresStore(asyncpg_pool)": "likewise",
+    'COATCHECK = {"STORE": ..., "IDENTITY"': "two files in one block: tests/web/djangos/ has them",
+    "session = SessionStore()  # from coatcheck.django.engine": "a browser of Selenium's: likewise",
     'clock = "SELECT DATEDIFF_BIG(MICROSECOND': "a database that we do not test on, as the page says",
 }
 """How a block begins that does not run, and why not."""
