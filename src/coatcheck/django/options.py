@@ -59,7 +59,7 @@ def options_of() -> tuple[Any, Secret, bool, dict[str, Any]]:
         keywords["timeouts"] = _timeouts()  # None: what the cookie promises, or the default
     if _set("SESSION_SAVE_EVERY_REQUEST"):
         keywords.setdefault("rolling", True)
-    keywords.setdefault("identity", AuthKeys())
+    keywords.setdefault("identity", AuthKeys() if _has_users() else None)
     return store, secret or _secret(bool(keywords["insecure_dev"])), lazy, keywords
 
 
@@ -132,3 +132,8 @@ def _timeouts() -> Timeouts | None:
         raise ConfigurationError(
             f"SESSION_COOKIE_AGE={age!r}: give seconds, more than 0 ({error})"
         ) from error
+
+
+def _has_users() -> bool:
+    """Whether this project has django.contrib.auth: without it there is no user model, and nobody to recognise."""
+    return any(app.startswith("django.contrib.auth") for app in settings.INSTALLED_APPS)

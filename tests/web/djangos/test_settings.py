@@ -19,7 +19,7 @@ from coatcheck.django import SessionMiddleware, sessions
 from coatcheck.django import options as django_options
 from coatcheck.django.checks import check
 from coatcheck.django.engine import SessionStore
-from coatcheck.django.home import current
+from coatcheck.django.home import current, forget
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.stores.sqlalchemy import SQLAlchemyStore
 from tests.web.apps import SECRET, DownStore
@@ -320,3 +320,15 @@ def test_time_comes_from_the_clock() -> None:
         session["k"] = 1
         session.save()
         assert session.created_at.timestamp() == time.now
+
+
+def test_a_project_without_users_has_logins_all_the_same() -> None:
+    """Without django.contrib.auth there is no user model to ask: `session.login()` ended in ImproperlyConfigured."""
+    apps = [app for app in settings.INSTALLED_APPS if app == "coatcheck.django"]
+    with override_settings(INSTALLED_APPS=apps, AUTH_USER_MODEL="nowhere.Nobody"):
+        forget()
+        session = SessionStore()
+        session.login("ada")
+        session.save()
+        assert (session.user_id, list(session.keys())) == ("ada", [])
+    forget()
