@@ -1,6 +1,7 @@
 """Where the test vectors of project Wycheproof are: not in this repository, since they are not ours to keep a copy of.
 
-`$WYCHEPROOF` names the folder; without it, the one beside the checkout is looked at. In CI they have to be there.
+`$WYCHEPROOF` names the folder; without it, the one beside the checkout is looked at. In CI they have to be there. A newcomer's
+run goes without these tests, and says so in one line.
 """
 
 import json
@@ -10,35 +11,31 @@ from typing import Any
 
 import pytest
 
-FOLDERS = (
-    os.environ.get("WYCHEPROOF", ""),
-    str(Path(__file__).parents[3] / "shared" / "vectors" / "wycheproof"),
-    str(Path(__file__).parents[4] / "shared" / "vectors" / "wycheproof"),
-)
+BESIDE = Path(__file__).parents[3] / "shared" / "vectors" / "wycheproof"
+FILE = "json_web_signature_test.json"
+MISSING = "Wycheproof's test vectors are not at hand: tests/tokens/test_wycheproof.py was not run; set WYCHEPROOF to their folder"
 
 
-def vectors(name: str) -> list[dict[str, Any]]:
-    """The groups of one file; none if it is not at hand and this is not CI."""
-    for folder in FOLDERS:
-        path = Path(folder) / name
-        if folder and path.is_file():
-            groups: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))["testGroups"]
-            return groups
+def folder() -> Path | None:
+    """Where the vectors are; None if they are not at hand. Raises AssertionError in CI."""
+    for place in (os.environ.get("WYCHEPROOF"), BESIDE):
+        if place and (Path(place) / FILE).is_file():
+            return Path(place)
     if os.environ.get("CI"):
-        raise AssertionError(
-            f"{name} is missing: set WYCHEPROOF to the folder of Wycheproof's testvectors_v1"
-        )
-    return []
+        raise AssertionError(MISSING)
+    return None
 
 
-def cases(name: str) -> list[Any]:
+def groups(name: str = FILE) -> list[dict[str, Any]]:
+    """The groups of one file."""
+    where = folder()
+    assert where is not None, MISSING
+    found: list[dict[str, Any]] = json.loads((where / name).read_text("utf-8"))["testGroups"]
+    return found
+
+
+def cases(name: str = FILE) -> list[Any]:
     """(group, test) for pytest, with the file's own numbers."""
-    found = [
-        pytest.param(group, test, id=f"tc{test['tcId']}")
-        for group in vectors(name)
-        for test in group["tests"]
+    return [
+        pytest.param(group, test, id=f"tc{test['tcId']}") for group in groups(name) for test in group["tests"]
     ]
-    return found or [pytest.param({}, {}, id="not-at-hand", marks=pytest.mark.skip(reason=MISSING))]
-
-
-MISSING = "Wycheproof's vectors are not at hand: set WYCHEPROOF to the folder that holds them"
