@@ -233,7 +233,8 @@ class _Sessions:
                 )
         passage = passages[self.key] = _Passage(self, request)
         if self.key == _KEY and _THEIRS in sys.modules:
-            request[_THEIR_STORAGE] = passage
+            # Where request[…] puts it: that warns of keys that are text, which theirs is.
+            request._state[_THEIR_STORAGE] = passage
         return passage
 
 

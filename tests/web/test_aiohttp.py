@@ -655,6 +655,16 @@ theirs = pytest.mark.filterwarnings("ignore::aiohttp.web_exceptions.NotAppKeyWar
 """It keeps its session in a request under a text, which aiohttp has warned of since 3.14."""
 
 
+def test_whoever_does_not_use_its_words_is_not_warned_of_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """aiohttp warns once a process of each key that is text: of ours, the first visitor's request failed with it."""
+    monkeypatch.setattr(web.BaseRequest, "_seen_str_keys", set(), raising=False)
+
+    async def visit(client: Client) -> None:
+        assert await text(client, "/seen") == '{"user": null}'
+
+    visiting(make(), visit)
+
+
 @theirs
 def test_get_session_of_aiohttp_session_returns_ours() -> None:
     async def page(request: web.Request) -> web.Response:

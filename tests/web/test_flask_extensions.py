@@ -124,7 +124,8 @@ def oauth_app(provider: str, store: Counted) -> Flask:
 
     @app.get("/")
     def home() -> Any:
-        return redirect("/login") if session.get("_user_id") is None else str(session["_user_id"])
+        user_id = session.user_id  # type: ignore[attr-defined]  # likewise
+        return redirect("/login") if user_id is None else str(user_id)
 
     return app
 
