@@ -313,7 +313,7 @@ def make_litestar(store: Any = STORE, **options: Any) -> App:
     def sessions(store: Any, prefix: str = "", **more: Any) -> App:
         route = HTTPRouteHandler(f"{prefix}/{{page:str}}", http_method=["GET", "HEAD"])(page)
         plugin = LitestarCoatCheck(store=store, secret=SECRET, **options, **more)
-        return Litestar([route], plugins=[plugin], openapi_config=None)
+        return Litestar([route], plugins=[plugin], openapi_config=None, logging_config=None)
 
     return by_path(
         sessions(store),

@@ -55,7 +55,7 @@ def _litestar(**options: Any) -> Any:
     async def page(request: Request[Any, Any, Any]) -> dict[str, Any]:
         return await answer_async(request.session, request.query_params)
 
-    return Litestar([page], plugins=[CoatCheck(secret=SECRET, **options)])
+    return Litestar([page], plugins=[CoatCheck(secret=SECRET, **options)], logging_config=None)
 
 
 _MAKE: dict[str, Callable[..., Any]] = {"fastapi": _fastapi, "quart": _quart, "litestar": _litestar}

@@ -129,7 +129,7 @@ def make_litestar() -> Any:
             session.logout()
         return await answer(session, session.user_id, page, request.query_params)
 
-    return Litestar([page], plugins=[CoatCheck(**COMMON)])
+    return Litestar([page], plugins=[CoatCheck(**COMMON)], logging_config=None)
 
 
 def make_aiohttp() -> Any:
