@@ -33,7 +33,6 @@ __all__ = [
     "digest",
     "encoded",
     "family_of",
-    "first_part",
     "parse",
     "rotated",
     "worth",
@@ -92,11 +91,6 @@ def parse(token: object) -> Presented:
         raise InvalidToken("malformed")
     locator, secret, part = found.groups()
     return Presented(locator, ids.Verifier(secret), ids.Verifier(part))
-
-
-def first_part(source: ids.IdSource) -> str:
-    """What the first token of a family ends with."""
-    return source.verifier()
 
 
 def digest(part: str) -> str:

@@ -24,7 +24,7 @@ from coatcheck.tokens.access import TYPE
 from coatcheck.tokens.family import Family, Worth
 from coatcheck.tokens.keys import KeyRing
 
-__all__ = ["Grants", "Pair", "Terms", "Times"]
+__all__ = ["Grants", "Pair", "Times"]
 
 ATTEMPTS: Final = 1000
 
@@ -85,12 +85,10 @@ class Grants:
         self._limit, self._evict = limit, evict
         self._prefixes = dict[str, str]()
 
-    async def issue(
-        self, user_id: str, family: Family, login: Login, *, authenticated_at: float | None = None
-    ) -> Pair:
+    async def issue(self, user_id: str, family: Family, login: Login) -> Pair:
         """Begin a family. Raises LoginRefused if the user's sessions were ended meanwhile, or there are too many."""
         now, began, times = self._clock(), self._monotonic(), self.times
-        part = families.first_part(self._ids)
+        part = self._ids.verifier()
         family = msgspec.structs.replace(family, current=families.digest(part), rotated_at=now)
         terms = Terms(stopwatch=lambda: self._monotonic() - began, limit=self._limit, evict=self._evict)
         for _ in range(ATTEMPTS):
