@@ -4,7 +4,7 @@
 work in WebSocket routes too, and are shown in OpenAPI as a cookie security scheme.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, FastAPI, HTTPException, Security, WebSocketException
@@ -17,7 +17,7 @@ from coatcheck.asgi import App, Receive, Scope, Send
 from coatcheck.core.cookies import SECURE_NAME, names
 from coatcheck.faces import AsyncSession, Model
 from coatcheck.starlette import SessionMiddleware as StarletteSessions
-from coatcheck.visit import duration
+from coatcheck.visit import duration, proved_within
 
 __all__ = [
     "AsyncSession",
@@ -128,8 +128,7 @@ def RecentLogin(within: str | timedelta) -> Any:
     async def recent(connection: HTTPConnection, session: SessionDep) -> None:
         if session.user_id is None:
             raise _refusal(connection, 401, "not logged in")
-        now, proved = datetime.fromtimestamp(session._flows.clock.time(), UTC), session.authenticated_at
-        if proved is None or now - proved > limit:
+        if not proved_within(session, limit):
             detail = {"error": "reauth_required", "max_age": int(limit.total_seconds())}
             raise _refusal(connection, 403, detail)
 

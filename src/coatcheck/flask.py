@@ -46,13 +46,14 @@ class CoatCheck:
     HTTPS, and SameSite=Lax. To insist on such a value, say `cookie=CookieSettings(name="session", secure=False)`.
 
     store        a URL or a store, in place of SESSION_STORE
-    identity     which keys stand for the login: Flask-Login's (`FlaskLogin()`) if it is left out, none if it is None
+    identity     which keys stand for the login: if it is left out, Flask-Login's (`FlaskLogin()`) where there is a login manager;
+                 none if it is None
     options      in place of the configuration: as for `coatcheck.wsgi.SessionMiddleware`, `secret`, `cookie`, `proxy`…
 
-    Raises ConfigurationError or WeakSecret in `init_app`; at the first request, if another extension has taken the sessions over
-    since. Whoever uses `flask.session` while the store cannot be reached is
-    answered 503; a conflict under on_conflict="raise" is 409. `@app.errorhandler(StoreUnavailable)` and
-    `@app.errorhandler(SessionConflict)` say it in your words.
+    Raises ConfigurationError or WeakSecret in `init_app`; at the first request, if another extension has taken the sessions
+    over since. Whoever uses `flask.session` while the store cannot be reached is answered 503; a conflict under
+    on_conflict="raise" is 409. `@app.errorhandler(StoreUnavailable)` and `@app.errorhandler(SessionConflict)` say it in your
+    words.
     """
 
     def __init__(

@@ -5,11 +5,11 @@ An adapter calls `arrive` when the request comes. When the response starts it as
 lives in the session.
 """
 
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeVar
 
+from coatcheck.core import policy
 from coatcheck.core.events import Event
 from coatcheck.core.ids import Ticket
 from coatcheck.core.session import BaseSession, CookieAction, Phase, Standing
@@ -193,19 +193,14 @@ def refuse(session: Served, error: StoreUnavailable | SessionConflict) -> Refusa
 # ------------------------------------------------------------------------------------------------- recent logins
 
 
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
 def duration(within: str | timedelta) -> timedelta:
-    """How recent a login must be. Raises ConfigurationError for a time that cannot be read."""
-    if isinstance(within, timedelta) and within > timedelta(0):
-        return within
-    found = re.fullmatch(r"(\d{1,6})([smhd])", within) if isinstance(within, str) else None
-    if found is None or int(found[1]) == 0:
+    """How recent a login must be. Raises ConfigurationError for a time that cannot be read, and for a number without a unit."""
+    given: object = within
+    if not isinstance(given, str | timedelta):
         raise ConfigurationError(
-            f"RecentLogin({within!r}): give a number and s, m, h or d, such as '10m', or a timedelta"
+            f"RecentLogin({given!r}): give a time with its unit, such as '10m', or a timedelta"
         )
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    return timedelta(seconds=policy.duration(given, setting="RecentLogin"))
 
 
 def proved_within(session: Served, limit: timedelta) -> bool:
