@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from enum import Enum
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NoReturn
 from urllib.parse import unquote
 
 from coatcheck.core import cookies
@@ -124,7 +124,9 @@ class Exchange:
         names = {Channel.HTTPS: secure_name, Channel.LOOPBACK: plain_name, Channel.PLAIN: plain_name}
         self._names = {channel: name.encode("ascii") for channel, name in names.items()}
         self._writers = {channel: _writer(settings, name, channel) for channel, name in names.items()}
-        rings = key_rings(secret, set(names.values()), insecure_dev=insecure_dev, on_error=self._keep_secret)
+        self.keys = key_rings(secret, insecure_dev=insecure_dev, on_error=self._keep_secret)
+        """Makes the key ring of a purpose: `keys("csrf")`. Cookies are signed for `cookie:` and their name."""
+        rings = {name: self.keys(f"cookie:{name}") for name in set(names.values())}
         self._rings = {channel: rings[name] for channel, name in names.items()}
         self._rotates = any(isinstance(ring, RotatingKeyRing) for ring in rings.values())
         self._secure = settings.secure
@@ -133,6 +135,9 @@ class Exchange:
         self._clears = {channel: self._clearing(channel) for channel in names}
         self.scoped = settings.path != "/"
         self._prefix = unquote(settings.path)  # as applications see paths
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an exchange is not to be pickled: it would write the keys down")
 
     @property
     def names(self) -> frozenset[str]:

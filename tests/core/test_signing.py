@@ -202,10 +202,10 @@ def test_17_a_ring_without_a_purpose_is_refused() -> None:
 
 
 def test_17_each_cookie_name_gets_its_own_key() -> None:
-    rings = key_rings(NEW, ["a", "b"])
+    rings = key_rings(NEW)
     with pytest.raises(BadSignature):
-        rings["b"].at(0).verify(TEXT, rings["a"].at(0).sign(TEXT))
-    assert rings["a"].at(0).sign(TEXT) == ring(NEW, purpose="cookie:a").sign(TEXT)
+        rings("cookie:b").at(0).verify(TEXT, rings("cookie:a").at(0).sign(TEXT))
+    assert rings("cookie:a").at(0).sign(TEXT) == ring(NEW, purpose="cookie:a").sign(TEXT)
 
 
 # ---------------------------------------------------------------------------------------------------- checklist 19
@@ -230,14 +230,14 @@ def test_19_an_empty_secret_is_named_as_such(secrets: list[bytes]) -> None:
 @pytest.mark.parametrize("gives", [None, "", b"", [], [None], ["x" * 50]], ids=ascii)
 def test_19_a_source_that_gives_nothing_is_refused_at_start_up(gives: Any) -> None:
     with pytest.raises(ConfigurationError):
-        key_rings(lambda: gives, ["session"])
+        key_rings(lambda: gives)("cookie:session")
 
 
 # ---------------------------------------------------------------------------------------------------- checklist 20
 
 
 def rotating(path: Path, errors: list[Exception] | None = None) -> RotatingKeyRing:
-    found = key_rings(path, ["session"], on_error=None if errors is None else errors.append)["session"]
+    found = key_rings(path, on_error=None if errors is None else errors.append)("cookie:session")
     assert isinstance(found, RotatingKeyRing)
     return found
 
@@ -348,11 +348,11 @@ def test_20_white_space_around_the_lines_of_a_file_does_not_count(tmp_path: Path
     "gives", [NEW, NEW.decode(), [NEW, OLD], (NEW.decode(), OLD.decode())], ids=lambda x: type(x).__name__
 )
 def test_20_a_function_may_give_one_or_several(gives: Any) -> None:
-    assert key_rings(lambda: gives, ["session"])["session"].at(0.0).sign(TEXT) == of(NEW)
+    assert key_rings(lambda: gives)("cookie:session").at(0.0).sign(TEXT) == of(NEW)
 
 
 def test_a_ring_that_never_changes_can_be_asked_alike() -> None:
-    fixed = key_rings([NEW.decode(), OLD.decode()], ["session"])["session"]
+    fixed = key_rings([NEW.decode(), OLD.decode()])("cookie:session")
     assert fixed.at(0.0) is fixed
     assert fixed.at(0.0).sign(TEXT) == of(NEW)
 

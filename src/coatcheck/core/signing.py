@@ -7,7 +7,7 @@ cookie is accepted for another (checklist 17). A text carries no key id, so noth
 
 import hmac
 from binascii import b2a_base64
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from hashlib import sha256
 from hmac import compare_digest
@@ -151,20 +151,20 @@ class RotatingKeyRing:
 
 def key_rings(
     secret: Secret,
-    names: Iterable[str],
     *,
     insecure_dev: bool = False,
     on_error: Callable[[Exception], None] | None = None,
-) -> dict[str, KeyRing | RotatingKeyRing]:
-    """A key ring for each cookie name, from whatever the user gave as `secret`. Raises WeakSecret or ConfigurationError."""
+) -> Callable[[str], KeyRing | RotatingKeyRing]:
+    """What makes the key ring of a purpose, from whatever the user gave as `secret`. It, or this, raises WeakSecret
+    or ConfigurationError.
+
+    A function that holds the secret and not an object: it shows nothing of it, however it is printed.
+    """
     if isinstance(secret, Path) or callable(secret):
         read = reader(secret)
-        return {
-            name: RotatingKeyRing(read, f"cookie:{name}", on_error=on_error, insecure_dev=insecure_dev)
-            for name in names
-        }
+        return lambda purpose: RotatingKeyRing(read, purpose, on_error=on_error, insecure_dev=insecure_dev)
     secrets = normalise(secret, insecure_dev=insecure_dev)
-    return {name: KeyRing(secrets, purpose=f"cookie:{name}") for name in names}
+    return lambda purpose: KeyRing(secrets, purpose=purpose)
 
 
 def derive_key(secret: bytes, purpose: str, length: int = 32) -> bytes:
