@@ -4,6 +4,9 @@ PY := .venv/bin/python
 # Rooms of Python code that exist in this checkout.
 CODE := $(wildcard src tests servers demo bench fuzz examples docs/conf.py conftest.py)
 TYPED := $(wildcard src tests servers demo bench fuzz examples)
+# How many run tests side by side. What waits for a server leaves room for another; the next free one takes the next test.
+WORKERS ?= 2
+SPREAD := -n $(WORKERS) --dist worksteal
 COVER := --cov --cov-config=pyproject.toml --cov-report=term
 
 .DEFAULT_GOAL := help
@@ -23,13 +26,13 @@ test: ## all tests that fit 25 minutes on two cores; core and lifecycle covered 
 	@bash scripts/setup dev
 	@bash scripts/node test
 	@bash scripts/servers test
-	@$(PY) -m pytest -m "not slow" $(COVER)
+	@$(PY) -m pytest -m "not slow" $(SPREAD) $(COVER)
 
 test-all: ## the slow tests too
 	@bash scripts/setup dev
 	@bash scripts/node test
 	@bash scripts/servers all
-	@$(PY) -m pytest $(COVER)
+	@$(PY) -m pytest $(SPREAD) $(COVER)
 	@$(MAKE) --no-print-directory test-django6
 
 test-django6: ## Django's tests on the newest Django 6, which needs Python 3.12

@@ -1,4 +1,4 @@
-"""One server of each kind a test run, started when the first test asks for it."""
+"""One server of each kind a test run (or each of its workers), started when the first test asks for it."""
 
 from collections.abc import Iterator
 
@@ -6,6 +6,16 @@ import pytest
 
 from servers import Server, mariadb, mongo, postgres, redis
 from tests.stores.sqlalchemy_places import Place, in_mariadb, in_postgres, in_sqlite
+from tests.tokens.wycheproof import MISSING, folder
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which tests were left out, once: a skipped test would fail the run (conftest.py of the whole). Here, since with several
+    workers the one process that talks has not looked into any folder of tests.
+    """
+    if folder() is None:
+        terminalreporter.write_line(MISSING, yellow=True)
+
 
 # pytest's own temporary folders, so that what a server wrote is there to look at when a run has failed.
 
