@@ -18,6 +18,9 @@ class Demo:
     """`python -m demo`, from `with` to its end by Ctrl-C."""
 
     def __init__(self, state: Path, *, port: int = 0) -> None:
+        # A run in a shell's background ignores Ctrl-C, and so would its children, until uvicorn listens to it.
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         self.state = state
         self.process = subprocess.Popen(
             [sys.executable, "-m", "demo", "--port", str(port), "--state", str(state)],
