@@ -8,6 +8,7 @@ from coatcheck.core.events import Event
 from coatcheck.core.identity import Identity, UserKey
 from coatcheck.core.merge import MISSING
 from coatcheck.core.options import Options
+from coatcheck.core.origin import TrustedProxies
 from coatcheck.core.outage import Outage
 from coatcheck.core.policy import Timeouts
 from coatcheck.core.ports import Notice
@@ -69,6 +70,7 @@ __all__ = [
     "StoreUnavailable",
     "Timeouts",
     "TooLate",
+    "TrustedProxies",
     "Uncertain",
     "UnstorableValue",
     "UsageError",

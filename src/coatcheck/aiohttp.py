@@ -416,7 +416,9 @@ def _arrival(request: web.Request) -> Arrival:
     headers = request.headers
 
     def field(name: str) -> bytes:
-        return headers.get(name, "").encode("utf-8", "surrogateescape")  # as aiohttp decodes them
+        return ", ".join(headers.getall(name, ())).encode(
+            "utf-8", "surrogateescape"
+        )  # as aiohttp decodes them
 
     return Arrival(
         request.scheme,
@@ -425,6 +427,7 @@ def _arrival(request: web.Request) -> Arrival:
         request.path,
         request.remote or "",
         field("X-Forwarded-Proto"),
-        ", ".join(headers.getall("X-Forwarded-For", ())).encode("utf-8", "surrogateescape"),
+        field("X-Forwarded-For"),
         field("User-Agent"),
+        field("Forwarded"),
     )

@@ -59,8 +59,15 @@ _USUAL: Final = frozenset({
     b"set-cookie",
 })  # fmt: skip
 """Fields of most responses: one look tells that they are none of ours."""
-_TOLD: Final = frozenset({b"cookie", b"host", b"x-forwarded-proto"})
+_TOLD: Final = frozenset({b"cookie", b"host", b"x-forwarded-proto", b"forwarded"})
 """Fields of a request that decide what its cookie is worth."""
+_JOINTS: Final = (
+    (b"cookie", b"; "),
+    (b"x-forwarded-for", b", "),
+    (b"x-forwarded-proto", b", "),
+    (b"forwarded", b", "),
+)
+"""Fields that may come several times, and what joins them."""
 POLICY_VIOLATION: Final = 1008
 """The close code (RFC 6455 section 7.4.1) that Starlette and FastAPI use where credentials are not good, or no longer."""
 _REASON: Final = "the session is over"
@@ -550,7 +557,7 @@ def _arrival(scope: Scope) -> Arrival:
     headers = scope["headers"]
     found = dict(headers)
     if len(found) != len(headers):  # a field that comes twice counts as one, joined
-        for name, joint in ((b"cookie", b"; "), (b"x-forwarded-for", b", ")):
+        for name, joint in _JOINTS:
             found[name] = joint.join(value for field, value in headers if field == name)
     get, client = found.get, scope.get("client")
     return Arrival(
@@ -562,4 +569,5 @@ def _arrival(scope: Scope) -> Arrival:
         get(b"x-forwarded-proto", b""),
         get(b"x-forwarded-for", b""),
         get(b"user-agent", b""),
+        get(b"forwarded", b""),
     )

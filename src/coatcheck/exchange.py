@@ -5,11 +5,8 @@ commit asks `Exchange.reply` what the response must say. Every rule about which 
 sent and what a cache may keep is here, once (checklist sections C, D, G and lines 105-108).
 """
 
-import ipaddress
 import re
-from collections.abc import Callable, Iterable
 from enum import Enum
-from functools import lru_cache
 from typing import Final, NamedTuple, NoReturn
 from urllib.parse import unquote
 
@@ -18,6 +15,15 @@ from coatcheck.core.adoption import Olds
 from coatcheck.core.cookies import CookieSettings, Writer
 from coatcheck.core.events import Event, Listener, log
 from coatcheck.core.ids import VERIFIER_CHARS, Ticket, Verifier, digest
+from coatcheck.core.origin import (
+    Arrival,
+    Proxy,
+    is_forwarded,
+    is_loopback,
+    network_of,
+    origin,
+    trusted_proxies,
+)
 from coatcheck.core.session import BaseSession, CookieAction
 from coatcheck.core.signing import MAC_CHARS, KeyRing, RotatingKeyRing, Secret, Verified, key_rings
 from coatcheck.errors import BadSignature, ConfigurationError
@@ -40,26 +46,6 @@ class Channel(Enum):
     """Plain HTTP that never left the machine: development."""
     PLAIN = "plain"
     """Plain HTTP over a network: no session cookie is read or sent here (checklist 39)."""
-
-
-class Arrival(NamedTuple):
-    """What an adapter knows of its request. Header values are as they came, bytes."""
-
-    scheme: str
-    cookies: bytes = b""
-    """The Cookie field; several, as HTTP/2 splits them, joined by "; " (RFC 9113 section 8.2.3)."""
-    host: bytes = b""
-    path: str = "/"
-    """As the browser sees it, with the prefix under which an application is mounted."""
-    peer: str = ""
-    """The address at the other end of the connection."""
-    forwarded_proto: bytes = b""
-    forwarded_for: bytes = b""
-    user_agent: bytes = b""
-
-    def __repr__(self) -> str:
-        """Without the cookies: a session keeps its arrival, and error reporters print what they find (checklist 21)."""
-        return f"<Arrival {self.scheme} {self.host!r} {self.path!r}>"
 
 
 class Reading(NamedTuple):
@@ -108,7 +94,7 @@ class Exchange:
         settings: CookieSettings,
         secret: Secret,
         *,
-        proxy: bool | str | Iterable[str] | None = None,
+        proxy: Proxy = None,
         insecure_dev: bool = False,
         on_event: Listener = log,
         olds: Olds | None = None,
@@ -119,7 +105,8 @@ class Exchange:
         self.recent = _Recent()
         """(cookies, host, scheme) of requests with a genuine cookie and nothing forwarded -> what they were found to be."""
         self.on_event, self.olds = on_event, olds
-        self._proxy = _trusted(proxy)
+        self.proxies = trusted_proxies(proxy)
+        """Whose forwarded headers are believed; None: nobody's."""
         secure_name, plain_name = cookies.names(settings)
         names = {Channel.HTTPS: secure_name, Channel.LOOPBACK: plain_name, Channel.PLAIN: plain_name}
         self._names = {channel: name.encode("ascii") for channel, name in names.items()}
@@ -155,25 +142,25 @@ class Exchange:
 
     def channel(self, arrival: Arrival) -> Channel:
         """Whether a cookie is safe on the way this request came. Forwarded headers count from trusted peers only."""
-        scheme, forwarded = arrival.scheme, arrival.forwarded_proto
-        if forwarded and self._proxy is not None and self._proxy(arrival.peer):
-            scheme = forwarded.split(b",", 1)[0].strip().lower().decode("latin-1")
+        forwarded, scheme = is_forwarded(arrival), arrival.scheme
+        if forwarded and self.proxies is not None:
+            scheme = origin(arrival, self.proxies).scheme
         if scheme == "https" or scheme == "wss":
             return Channel.HTTPS
         secure = self._secure
         if secure == "auto":
-            return Channel.LOOPBACK if not forwarded and _is_loopback(arrival.host) else Channel.PLAIN
+            return Channel.LOOPBACK if not forwarded and is_loopback(arrival.host) else Channel.PLAIN
         return Channel.PLAIN if secure else Channel.LOOPBACK
 
     def read(self, arrival: Arrival, now: float) -> Reading:
         """Everything a request's headers say about its session."""
-        if not arrival.forwarded_proto:
+        if not is_forwarded(arrival):
             known = self.recent.get((arrival.cookies, arrival.host, arrival.scheme))
             if known is not None:
                 return Reading(*known)
         channel = self.channel(arrival)
         reading = Reading(channel, *self.ticket(arrival, channel, now))
-        if reading.ticket is not None and not (arrival.forwarded_proto or self._rotates or self.scoped):
+        if reading.ticket is not None and not (is_forwarded(arrival) or self._rotates or self.scoped):
             self._remember((arrival.cookies, arrival.host, arrival.scheme), reading)
         return reading
 
@@ -228,11 +215,11 @@ class Exchange:
         """(address, user agent) for the device list: the address cut to its network (/24, /48), so that it tells a
         place, not a person.
         """
-        address = arrival.peer
-        if arrival.forwarded_for and self._proxy is not None and self._proxy(address):
-            hops = [hop.strip() for hop in arrival.forwarded_for.decode("latin-1").split(",")]
-            address = next((hop for hop in reversed(hops) if not self._proxy(hop)), address)
-        return _network(address), arrival.user_agent[:256].decode("latin-1")
+        return network_of(self.address(arrival)), arrival.user_agent[:256].decode("latin-1")
+
+    def address(self, arrival: Arrival) -> str:
+        """The whole address of the client, for limits that are kept for minutes; empty if nobody trusted knows it."""
+        return origin(arrival, self.proxies).address
 
     # ---- the response
 
@@ -307,7 +294,7 @@ class Exchange:
         """Say, loudly, why a session that was used over plain HTTP was not kept."""
         forwarded = (
             ' The request looks forwarded by a proxy: trust it with proxy="its address".'
-            if arrival.forwarded_proto
+            if is_forwarded(arrival)
             else ""
         )
         self._tell(
@@ -369,59 +356,3 @@ def holds_data(session: BaseSession) -> bool:
     if record is None:
         return session._outage is not None
     return record.user_id is not None or len(record.data) > 2
-
-
-@lru_cache(maxsize=1024)
-def _is_loopback(host: bytes) -> bool:
-    """Whether a Host header names this very machine: loopback addresses, localhost (RFC 6761 section 6.3), and what
-    test clients use.
-
-    A browser that says so talks to its own machine. Whoever forges it gets a cookie without Secure for themselves,
-    nobody else's.
-    """
-    name = host.decode("latin-1").strip().lower()
-    name = name[1 : name.find("]")] if name.startswith("[") else name.partition(":")[0]
-    if name in ("localhost", "testserver", "testserver.local", "test") or name.endswith(
-        (".localhost", ".test")
-    ):
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
-def _network(address: str) -> str:
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return ""
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-        ip = ip.ipv4_mapped
-    network = ipaddress.ip_network((ip, 24 if ip.version == 4 else 48), strict=False)
-    return str(network)
-
-
-def _trusted(proxy: bool | str | Iterable[str] | None) -> Callable[[str], bool] | None:
-    """Whose forwarded headers to believe."""
-    if proxy is None or proxy is False:
-        return None
-    if proxy is True:
-        return lambda _peer: True
-    given = (proxy,) if isinstance(proxy, str) else tuple(proxy)
-    try:
-        networks = tuple(ipaddress.ip_network(item, strict=False) for item in given)
-    except (ValueError, TypeError) as error:
-        raise ConfigurationError(
-            f"proxy={given!r}: give True, or addresses such as '10.0.0.0/8' ({error})"
-        ) from error
-
-    @lru_cache(maxsize=1024)
-    def trusts(peer: str) -> bool:
-        try:
-            address = ipaddress.ip_address(peer)
-        except ValueError:
-            return False
-        return any(address in network for network in networks)
-
-    return trusts

@@ -217,7 +217,7 @@ def get_session(environ: WSGIEnvironment, *, key: str = KEY) -> Session[Any]:
 def arrive(make: Callable[[Ticket | None], S], exchange: Exchange, environ: WSGIEnvironment, now: float) -> S:
     """The session of a request, as `visit.arrive`. Most cookies have come before: what one is worth takes one look."""
     cookie = environ.get("HTTP_COOKIE")
-    if cookie and "HTTP_X_FORWARDED_PROTO" not in environ:
+    if cookie and "HTTP_X_FORWARDED_PROTO" not in environ and "HTTP_FORWARDED" not in environ:
         host = environ.get("HTTP_HOST", "").encode("latin-1")
         reading = exchange.recent.get((cookie.encode("latin-1"), host, environ["wsgi.url_scheme"]))
         if reading is not None:
@@ -243,6 +243,7 @@ def arrival_of(environ: WSGIEnvironment) -> Arrival:
         get("HTTP_X_FORWARDED_PROTO", "").encode("latin-1"),
         get("HTTP_X_FORWARDED_FOR", "").encode("latin-1"),
         get("HTTP_USER_AGENT", "").encode("latin-1"),
+        get("HTTP_FORWARDED", "").encode("latin-1"),
     )
 
 

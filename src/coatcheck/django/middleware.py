@@ -149,6 +149,7 @@ def _arrival(request: HttpRequest) -> Arrival:
         get("HTTP_X_FORWARDED_PROTO", "").encode("latin-1", "replace"),
         get("HTTP_X_FORWARDED_FOR", "").encode("latin-1", "replace"),
         get("HTTP_USER_AGENT", "").encode("latin-1", "replace"),
+        get("HTTP_FORWARDED", "").encode("latin-1", "replace"),
     )
 
 
