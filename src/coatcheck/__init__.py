@@ -38,6 +38,7 @@ from coatcheck.errors import (
 from coatcheck.faces import AsyncSession, Session
 from coatcheck.flows import Clock, Device
 from coatcheck.manager import AsyncSessionManager, SessionManager
+from coatcheck.security.https import Hsts
 
 __all__ = [
     "MISSING",
@@ -51,6 +52,7 @@ __all__ = [
     "CorruptRecord",
     "Device",
     "Event",
+    "Hsts",
     "Identity",
     "InvalidToken",
     "LoginRefused",

@@ -18,19 +18,20 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from coatcheck import asgi, startup, visit
+from coatcheck._https_aiohttp import setup_https
 from coatcheck._versions import need
+from coatcheck.arrivals import of_aiohttp
 from coatcheck.configure import configure
 from coatcheck.core import cookies
 from coatcheck.core.ports import Backend, Store
 from coatcheck.core.session import CookieAction, Phase, Standing
 from coatcheck.core.signing import Secret
 from coatcheck.errors import ConfigurationError, OutsideRequest, SessionError, StoreError, UsageError
-from coatcheck.exchange import Arrival
 from coatcheck.faces import AsyncSession
 from coatcheck.manager import AsyncSessionManager
 from coatcheck.vigil import Vigil
 
-__all__ = ["AiohttpSession", "get_session", "new_session", "setup"]
+__all__ = ["AiohttpSession", "get_session", "new_session", "setup", "setup_https"]
 
 need("aiohttp", "3.10")
 
@@ -250,7 +251,7 @@ class _Passage:
         self._stop: Callable[[], None] | None = None
         self._closing: asyncio.Task[None] | None = None
         now = of.sessions.flows.clock.time()
-        session = visit.arrive(of.sessions.session, of.exchange, partial(_arrival, request), now)
+        session = visit.arrive(of.sessions.session, of.exchange, partial(of_aiohttp, request), now)
         self.session = cast(AiohttpSession, session)
 
     # ---- what aiohttp_session asks of a storage
@@ -410,24 +411,3 @@ def _recognised() -> None:
     theirs = sys.modules.get(_THEIRS)
     if theirs is not None:
         theirs.Session.register(AiohttpSession)
-
-
-def _arrival(request: web.Request) -> Arrival:
-    headers = request.headers
-
-    def field(name: str) -> bytes:
-        return ", ".join(headers.getall(name, ())).encode(
-            "utf-8", "surrogateescape"
-        )  # as aiohttp decodes them
-
-    return Arrival(
-        request.scheme,
-        "; ".join(headers.getall("Cookie", ())).encode("utf-8", "surrogateescape"),
-        field("Host"),
-        request.path,
-        request.remote or "",
-        field("X-Forwarded-Proto"),
-        field("X-Forwarded-For"),
-        field("User-Agent"),
-        field("Forwarded"),
-    )

@@ -16,6 +16,8 @@ from typing import Any, Final
 import msgspec
 
 from coatcheck import startup, visit
+from coatcheck._https_asgi import HttpsMiddleware
+from coatcheck.arrivals import of_scope
 from coatcheck.configure import configure
 from coatcheck.core.ports import Backend, NeverWaits, Store
 from coatcheck.core.session import CookieAction, Phase, Standing
@@ -34,7 +36,7 @@ from coatcheck.flows import begun, shielded
 from coatcheck.manager import AsyncSessionManager
 from coatcheck.vigil import Vigil
 
-__all__ = ["POLICY_VIOLATION", "SessionMiddleware", "get_session"]
+__all__ = ["POLICY_VIOLATION", "HttpsMiddleware", "SessionMiddleware", "get_session"]
 
 _logger: Final = logging.getLogger("coatcheck")
 
@@ -61,13 +63,6 @@ _USUAL: Final = frozenset({
 """Fields of most responses: one look tells that they are none of ours."""
 _TOLD: Final = frozenset({b"cookie", b"host", b"x-forwarded-proto", b"forwarded"})
 """Fields of a request that decide what its cookie is worth."""
-_JOINTS: Final = (
-    (b"cookie", b"; "),
-    (b"x-forwarded-for", b", "),
-    (b"x-forwarded-proto", b", "),
-    (b"forwarded", b", "),
-)
-"""Fields that may come several times, and what joins them."""
 POLICY_VIOLATION: Final = 1008
 """The close code (RFC 6455 section 7.4.1) that Starlette and FastAPI use where credentials are not good, or no longer."""
 _REASON: Final = "the session is over"
@@ -212,7 +207,7 @@ class SessionMiddleware:
         """The session of a request, for a framework that goes its own way from here on."""
         arrive = self._session_of
         session = arrive(scope)
-        session._describe = partial(_arrival, scope)
+        session._describe = partial(of_scope, scope)
         return session
 
 
@@ -244,7 +239,7 @@ def _arriving(exchange: Exchange, sessions: AsyncSessionManager) -> Callable[[Sc
                 if reissue:
                     session._reissue = session._meant = True
                 return session
-        return visit.arrive(make, exchange, partial(_arrival, scope), time())
+        return visit.arrive(make, exchange, partial(of_scope, scope), time())
 
     return arrive
 
@@ -260,7 +255,7 @@ class _Passage(msgspec.Struct, eq=False):
 
     def __call__(self) -> Arrival:
         """What there is to know of the request, for whoever asks its session (`_describe`)."""
-        return _arrival(self.scope)
+        return of_scope(self.scope)
 
     def __repr__(self) -> str:
         """Without the request's headers: the session keeps this (checklist 21)."""
@@ -550,24 +545,4 @@ def get_session(where: Any, *, key: str = "session") -> Awaitable[AsyncSession[A
     raise OutsideRequest(
         "there is no session here: add coatcheck's SessionMiddleware to the application, around whatever asks for the session"
         " (in Starlette and FastAPI the middleware that is added last is the outermost)"
-    )
-
-
-def _arrival(scope: Scope) -> Arrival:
-    headers = scope["headers"]
-    found = dict(headers)
-    if len(found) != len(headers):  # a field that comes twice counts as one, joined
-        for name, joint in _JOINTS:
-            found[name] = joint.join(value for field, value in headers if field == name)
-    get, client = found.get, scope.get("client")
-    return Arrival(
-        scope.get("scheme", "http"),
-        get(b"cookie", b""),
-        get(b"host", b""),
-        scope.get("path", "/"),
-        client[0] if client else "",
-        get(b"x-forwarded-proto", b""),
-        get(b"x-forwarded-for", b""),
-        get(b"user-agent", b""),
-        get(b"forwarded", b""),
     )

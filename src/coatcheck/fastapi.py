@@ -13,7 +13,7 @@ from fastapi.security import APIKeyCookie
 
 from coatcheck import asgi
 from coatcheck._versions import need
-from coatcheck.asgi import App, Receive, Scope, Send
+from coatcheck.asgi import App, HttpsMiddleware, Receive, Scope, Send
 from coatcheck.core.cookies import SECURE_NAME, names
 from coatcheck.faces import AsyncSession, Model
 from coatcheck.starlette import SessionMiddleware as StarletteSessions
@@ -22,6 +22,7 @@ from coatcheck.visit import duration, proved_within
 __all__ = [
     "AsyncSession",
     "CurrentUser",
+    "HttpsMiddleware",
     "RecentLogin",
     "Session",
     "SessionDep",

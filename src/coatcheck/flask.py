@@ -25,11 +25,11 @@ from coatcheck.errors import SessionError
 from coatcheck.exchange import Exchange
 from coatcheck.faces import Session
 from coatcheck.manager import SessionManager
-from coatcheck.wsgi import KEY, Body, arrive, commit, finish, get_session, log_out
+from coatcheck.wsgi import KEY, Body, HttpsMiddleware, arrive, commit, finish, get_session, log_out
 
 need("flask", "3.0")
 
-__all__ = ["CoatCheck", "FlaskLogin", "FlaskSession", "get_session"]
+__all__ = ["CoatCheck", "FlaskLogin", "FlaskSession", "HttpsMiddleware", "get_session"]
 
 
 class CoatCheck:

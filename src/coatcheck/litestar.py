@@ -38,6 +38,7 @@ from litestar.utils import get_serializer_from_scope
 
 from coatcheck import asgi, startup, visit
 from coatcheck._versions import need
+from coatcheck.asgi import HttpsMiddleware
 from coatcheck.core import cookies
 from coatcheck.core.ports import Backend, Store
 from coatcheck.core.session import BaseSession
@@ -51,6 +52,7 @@ __all__ = [
     "AsyncSession",
     "CoatCheck",
     "CurrentUser",
+    "HttpsMiddleware",
     "RecentLogin",
     "Session",
     "SessionDep",

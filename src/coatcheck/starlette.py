@@ -11,7 +11,7 @@ from typing import Any, Literal
 from starlette.datastructures import Secret as StarletteSecret
 
 from coatcheck._versions import need
-from coatcheck.asgi import App, get_session
+from coatcheck.asgi import App, HttpsMiddleware, get_session
 from coatcheck.asgi import SessionMiddleware as AsgiSessionMiddleware
 from coatcheck.core.cookies import CookieSettings
 from coatcheck.core.ports import Backend, Store
@@ -19,7 +19,7 @@ from coatcheck.core.signing import Secret
 from coatcheck.errors import ConfigurationError
 from coatcheck.faces import AsyncSession
 
-__all__ = ["AsyncSession", "SessionMiddleware", "get_session"]
+__all__ = ["AsyncSession", "HttpsMiddleware", "SessionMiddleware", "get_session"]
 
 need("starlette", "0.46")
 

@@ -13,17 +13,19 @@ from typing import Any, TypeVar
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from coatcheck import startup, visit
+from coatcheck._https_wsgi import HttpsMiddleware
+from coatcheck.arrivals import of_environ
 from coatcheck.configure import configure
 from coatcheck.core.ids import Ticket
 from coatcheck.core.ports import Backend, Store
 from coatcheck.core.session import CookieAction, Phase, Standing
 from coatcheck.core.signing import Secret
 from coatcheck.errors import OutsideRequest, SessionError, StoreError
-from coatcheck.exchange import Arrival, Exchange, Reply
+from coatcheck.exchange import Exchange, Reply
 from coatcheck.faces import Session
 from coatcheck.manager import SessionManager
 
-__all__ = ["SessionMiddleware", "get_session"]
+__all__ = ["HttpsMiddleware", "SessionMiddleware", "get_session"]
 
 KEY = "coatcheck.session"
 
@@ -224,27 +226,11 @@ def arrive(make: Callable[[Ticket | None], S], exchange: Exchange, environ: WSGI
             channel, ticket, reissue = reading
             session = make(ticket)
             session._exchange, session._channel, session._at = exchange, channel, now
-            session._describe = partial(arrival_of, environ)
+            session._describe = partial(of_environ, environ)
             if reissue:
                 session._reissue = session._meant = True
             return session
-    return visit.arrive(make, exchange, partial(arrival_of, environ), now)
-
-
-def arrival_of(environ: WSGIEnvironment) -> Arrival:
-    """What the exchange wants to know of a request. WSGI hands header values over as latin-1 text (PEP 3333)."""
-    get = environ.get
-    return Arrival(
-        environ["wsgi.url_scheme"],
-        get("HTTP_COOKIE", "").encode("latin-1"),
-        get("HTTP_HOST", "").encode("latin-1"),
-        (get("SCRIPT_NAME", "") + get("PATH_INFO", "")).encode("latin-1").decode("utf-8", "replace") or "/",
-        get("REMOTE_ADDR", ""),
-        get("HTTP_X_FORWARDED_PROTO", "").encode("latin-1"),
-        get("HTTP_X_FORWARDED_FOR", "").encode("latin-1"),
-        get("HTTP_USER_AGENT", "").encode("latin-1"),
-        get("HTTP_FORWARDED", "").encode("latin-1"),
-    )
+    return visit.arrive(make, exchange, partial(of_environ, environ), now)
 
 
 def commit(sessions: SessionManager, session: Session[Any]) -> CookieAction:

@@ -19,8 +19,10 @@ from coatcheck import BadSignature, CookieSettings, Event, InvalidToken, Session
 from coatcheck.core.adoption import Claim, Found, Refused
 from coatcheck.core.cookies import find_in
 from coatcheck.core.events import EVENTS
+from coatcheck.core.origin import Arrival
 from coatcheck.core.secret import check_secret
 from coatcheck.core.signing import KeyRing, Verified, normalise
+from coatcheck.security.https import HttpsRules
 from coatcheck.stores import open_store
 from coatcheck.tokens import Key, Tokens
 from coatcheck.tokens import KeyRing as TokenKeys
@@ -154,6 +156,13 @@ def kept(site: Site) -> None:
     site.get("/me", stranger())
 
 
+def untrusted(site: Site) -> None:
+    """A redirect to HTTPS, for which a proxy is believed or not."""
+    rules = HttpsRules(on_event=site._hear)
+    for _ in range(2):
+        rules.answer(Arrival("http", host=b"shop.example", forwarded_proto=b"https"), b"/", site.time.now)
+
+
 def tokens(site: Site) -> Tokens[Any]:
     return Tokens(site.admin, keys=TokenKeys([Key.generate("HS256")]), issuer="i", audience="a")
 
@@ -217,6 +226,7 @@ EVENT_TRIGGERS: dict[str, Callable[[Site], object]] = {
     "cookie.duplicate": twice,
     "cookie.insecure": lambda site: site.post("/set", scheme="http"),
     "secret.kept": kept,
+    "proxy.untrusted": untrusted,
     "store.down": down,
 }
 

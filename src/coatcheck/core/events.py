@@ -32,6 +32,7 @@ EVENTS: Final = {
     "cookie.duplicate": logging.WARNING,
     "cookie.insecure": logging.ERROR,
     "secret.kept": logging.ERROR,
+    "proxy.untrusted": logging.WARNING,
     "store.down": logging.ERROR,
 }
 """Every event's name, and the level it is logged at."""
