@@ -162,7 +162,7 @@ class Server:
     @property
     def told(self) -> list[str]:
         """The names of all events since one last asked."""
-        names = [event.name for event in self.events]
+        names: list[str] = [event.name for event in self.events]
         self.events.clear()
         return names
 

@@ -26,7 +26,7 @@ from msgspec.structs import replace
 
 from coatcheck.core import codec, drafts
 from coatcheck.core.adoption import MARGIN, Archive, Claim, Found, Olds, OldSessions, Refused, revocation_key
-from coatcheck.core.events import Event
+from coatcheck.core.events import Event, EventName
 from coatcheck.core.identity import Carries, UserKey, identity_of
 from coatcheck.core.ids import RandomIds, Ticket
 from coatcheck.core.merge import Parts
@@ -287,13 +287,13 @@ class _Adopting:
 
     def _tell(
         self,
-        name: str,
+        name: EventName,
         now: float,
         handle: str | None = None,
         user_id: str | None = None,
         detail: str = "",
     ) -> None:
-        self._options.on_event(Event(name, handle, user_id, detail, now))
+        self._options.tell(Event(name, handle, user_id, detail, now))
 
 
 def _user_of(session: BaseSession, kind: OldSessions, data: Mapping[str, Any]) -> str | Refused | None:

@@ -61,7 +61,7 @@ def configure(secret: Secret | None, keywords: Mapping[str, Any]) -> Configured:
         secret,
         proxy=keywords.get("proxy"),
         insecure_dev=_flag(keywords, "insecure_dev"),
-        on_event=options.on_event,
+        on_event=options.tell,
         olds=options.olds,
     )
     return Configured(

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from coatcheck.core import cookies
 from coatcheck.core.adoption import Olds
 from coatcheck.core.cookies import CookieSettings, Writer
-from coatcheck.core.events import Event, Listener, log
+from coatcheck.core.events import Event, EventName, Listener, log
 from coatcheck.core.ids import VERIFIER_CHARS, Ticket, Verifier, digest
 from coatcheck.core.origin import (
     Arrival,
@@ -35,6 +35,12 @@ RECENT: Final = 4096
 """How many genuine cookies a process remembers, some 1 kB each at the most common lengths."""
 _LONGEST: Final = 128 + 1 + _AFTER_LOCATOR
 _PRIVATE: Final = re.compile(r"(?:^|[\s,])(?:no-store|private)(?:$|[\s,])", re.IGNORECASE)
+_SHARED: Final = re.compile(
+    r"(?:^|[\s,])(?:public|s-maxage|max-age\s{0,9}=\s{0,9}\"?0{0,9}[1-9])", re.IGNORECASE
+)
+"""What invites a shared cache to keep a response."""
+PATHS: Final = 100
+"""For how many paths it is told that their Cache-Control was replaced."""
 _QUOTED: Final = re.compile(r'"[^"]*"')
 
 
@@ -117,6 +123,7 @@ class Exchange:
         self._rings = {channel: rings[name] for channel, name in names.items()}
         self._rotates = any(isinstance(ring, RotatingKeyRing) for ring in rings.values())
         self._secure = settings.secure
+        self._overrides: set[str] = set()
         self.persistent = settings.max_age is not None or settings.expires is not None
         """Whether browsers keep the cookie when they close, unless a session says otherwise of its own."""
         self._clears = {channel: self._clearing(channel) for channel in names}
@@ -244,7 +251,22 @@ class Exchange:
         set_cookie = self._cookie(session, cookie, channel, now)
         sets, full = set_cookie is not None, holds_data(session)
         clears = self._cleared(session, channel) if sets and self.olds is not None else ()
-        return Reply(set_cookie, _vary(vary), _cache(cache_control, sets=sets, full=full), clears)
+        cache = _cache(cache_control, sets=sets, full=full)
+        if cache is not None and cache_control is not None and _SHARED.search(cache_control):
+            self._overridden(session, cache_control, now)
+        return Reply(set_cookie, _vary(vary), cache, clears)
+
+    def _overridden(self, session: BaseSession, said: str, now: float) -> None:
+        """Say, once a path, that a page for shared caches was kept from them: its cookie is one visitor's (checklist 85)."""
+        path = session._path()
+        if path not in self._overrides and len(self._overrides) < PATHS:
+            self._overrides.add(path)
+            self._tell(
+                "cache.overridden",
+                now,
+                f"{path[:200]}: Cache-Control: {said[:100]} became no-store, since the response sets the session's cookie:"
+                " leave the session alone there, or say private (said once a path)",
+            )
 
     def _clearing(self, channel: Channel) -> tuple[tuple[bytes, str], ...]:
         """(name, Set-Cookie) that clears each old cookie, but for one that ours takes the place of."""
@@ -307,7 +329,7 @@ class Exchange:
     def _keep_secret(self, error: Exception) -> None:
         self._tell("secret.kept", 0.0, f"reading the secret again failed, the last good one stays: {error}")
 
-    def _tell(self, name: str, now: float, detail: str = "") -> None:
+    def _tell(self, name: EventName, now: float, detail: str = "") -> None:
         self.on_event(Event(name, detail=detail, at=now))
 
 

@@ -105,6 +105,9 @@ class _Served(BaseSession, Generic[Model]):
     def _cookies(self) -> bytes:
         return self._describe().cookies if self._describe else b""
 
+    def _path(self) -> str:
+        return self._describe().path if self._describe else ""
+
     def _failed(self, error: Exception) -> bool:
         """This request gets no session, or keeps nothing of it, from here on: a store that is down is asked once.
 
@@ -115,7 +118,7 @@ class _Served(BaseSession, Generic[Model]):
         if isinstance(error, StoreError):
             if self._outage is None:
                 options, clock = self._flows.options, self._flows.clock
-                options.on_event(Event("store.down", detail=str(error), at=clock.time()))
+                options.tell(Event("store.down", detail=str(error), at=clock.time()))
             if self._goes_on():
                 if self._standing is Standing.UNLOADED:
                     self._standing, self._outage = Standing.DETACHED, error

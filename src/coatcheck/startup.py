@@ -98,4 +98,4 @@ def _name(sessions: SessionManager | AsyncSessionManager) -> str:
 def _say(flows: Flows, name: str, error: Exception) -> None:
     text = f"{type(error).__name__}: {str(error) or f'no answer within {PATIENCE:g} s'}"
     detail = text if name in text else f"{name}: {text}"
-    flows.options.on_event(Event("store.down", detail=detail, at=flows.clock.time()))
+    flows.options.tell(Event("store.down", detail=detail, at=flows.clock.time()))

@@ -164,4 +164,4 @@ class _Watch:
     def _say(self, error: Exception) -> None:
         flows = self._sessions.flows
         detail = str(error) if isinstance(error, StoreError) else type(error).__name__
-        flows.options.on_event(Event("store.down", detail=detail, at=flows.clock.time()))
+        flows.options.tell(Event("store.down", detail=detail, at=flows.clock.time()))

@@ -186,7 +186,7 @@ def refuse(session: Served, error: StoreUnavailable | SessionConflict) -> Refusa
         return _CONFLICT
     if error is not session._failure and error is not session._outage:  # else the operator has been told
         flows = session._flows
-        flows.options.on_event(Event("store.down", detail=str(error), at=flows.clock.time()))
+        flows.options.tell(Event("store.down", detail=str(error), at=flows.clock.time()))
     return _UNAVAILABLE
 
 

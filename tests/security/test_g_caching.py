@@ -1,9 +1,12 @@
 """Section G of the security checklist: what caches may keep. Each test is named after its line."""
 
+from functools import partial
 from urllib.parse import quote
 
 import pytest
 
+from coatcheck.core.origin import Arrival
+from coatcheck.exchange import PATHS
 from tests.security.conftest import Make
 from tests.security.pages import LOOKS, Boom
 from tests.security.rig import Browser, Response, Site
@@ -54,6 +57,26 @@ def test_line_85_what_the_application_said_stays_if_it_is_strict_enough(site: Si
 def test_line_85_every_kind_of_set_cookie_does_that(site: Site, target: str) -> None:
     response = visitor(site).post(target)
     assert (len(response.cookies), response.cache) == (1, "no-store")
+
+
+def test_line_85_the_operator_hears_once_a_path_that_a_public_page_was_kept_from_caches(site: Site) -> None:
+    for said in ("no-cache", "max-age=0", "must-revalidate", "private, max-age=60", "x-public"):
+        site.get(f"/cached?write&cc={quote(said)}")
+    site.get(f"/cached?look=0&cc={quote('public, max-age=60')}")  # no cookie of ours: it is public
+    assert site.heard("cache.overridden") == []
+    for said in ("public, s-maxage=31536000", "max-age=60", "s-maxage=1"):
+        site.get(f"/cached?write&cc={quote(said)}")
+    (event,) = site.heard("cache.overridden")
+    assert event.detail.startswith("/cached: Cache-Control: public, s-maxage=31536000 became no-store")
+
+
+def test_line_85_what_is_told_of_caches_is_bounded(site: Site) -> None:
+    arrival = Arrival("https", host=b"shop.example")
+    for number in range(PATHS + 50):
+        session = site.admin.session()
+        session._describe = partial(arrival._replace, path=f"/{number}")
+        site.exchange._overridden(session, "public", 0.0)
+    assert len(site.heard("cache.overridden")) == PATHS
 
 
 class SharedCache:

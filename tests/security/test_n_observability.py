@@ -225,6 +225,7 @@ EVENT_TRIGGERS: dict[str, Callable[[Site], object]] = {
     "cookie.forged": lambda site: site.get("/me", f"{NAME}={'A' * 101}".encode()),
     "cookie.duplicate": twice,
     "cookie.insecure": lambda site: site.post("/set", scheme="http"),
+    "cache.overridden": lambda site: site.get("/cached?write&cc=public"),
     "secret.kept": kept,
     "proxy.untrusted": untrusted,
     "store.down": down,

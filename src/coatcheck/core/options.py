@@ -3,10 +3,10 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from coatcheck.core.adoption import Olds, OldSessions
-from coatcheck.core.events import Listener, log
+from coatcheck.core.events import Listener, listening, log
 from coatcheck.core.identity import Identity
 from coatcheck.core.merge import Resolver
 from coatcheck.core.policy import Timeouts
@@ -52,7 +52,8 @@ class Options:
     """No session lives beyond this moment, which has a time zone. `CookieSettings(expires=…)` sets it."""
     max_size: int = 1_000_000
     """Octets of encoded data one session may hold (checklist 124)."""
-    on_event: Listener = log
+    on_event: Listener | Sequence[Listener] = log
+    """Told of every event: a function, or several. docs/events.md has the events."""
     identity: Identity | None = None
     """Keys that stand for the login, such as `UserKey("user")`: where the application, or its framework, keeps it under."""
     adopt: OldSessions | Sequence[OldSessions] | None = None
@@ -72,9 +73,8 @@ class Options:
         _one_of("on_conflict", self.on_conflict, ("later", "raise"))
         _one_of("at_limit", self.at_limit, ("evict_oldest", "deny"))
         _one_of("on_store_error", self.on_store_error, ("fail", "anonymous"))
-        for name in ("genid", "on_event"):
-            if getattr(self, name) is not None and not callable(getattr(self, name)):
-                raise ConfigurationError(f"{name}={getattr(self, name)!r}: give a function")
+        if self.genid is not None and not callable(self.genid):
+            raise ConfigurationError(f"genid={self.genid!r}: give a function")
         if not _are_functions(self.merge):
             raise ConfigurationError(
                 f"merge={self.merge!r}: give a dict of keys and functions (base, theirs, mine)"
@@ -96,10 +96,16 @@ class Options:
                 raise ConfigurationError(f"{name}={value!r}: give a whole number from 1")
         object.__setattr__(self, "_schema", None if self.schema is None else Schema(self.schema))
         object.__setattr__(self, "_olds", _olds(self.adopt))
+        object.__setattr__(self, "on_event", listening(self.on_event))
 
     @property
     def typed(self) -> Schema | None:
         return self._schema  # type: ignore[attr-defined, no-any-return]  # set above; not a setting
+
+    @property
+    def tell(self) -> Listener:
+        """Tells all that `on_event` names, and never raises."""
+        return cast(Listener, self.on_event)  # made one above
 
     @property
     def olds(self) -> Olds | None:

@@ -172,6 +172,10 @@ class BaseSession(Tracked):
         """The Cookie header of this request: another library's cookie may be in it."""
         return b""
 
+    def _path(self) -> str:
+        """The path of this request, as the browser sees it."""
+        return ""
+
     def _corrupted(self, error: CorruptRecord) -> None:
         """Tell the operator that what is stored is no session."""
 

@@ -7,14 +7,14 @@ anybody could have written it (section 7.2), and never to this very machine, whe
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from coatcheck.core import policy
-from coatcheck.core.events import Event, Listener, log
+from coatcheck.core.events import Event, Listener, listening, log
 from coatcheck.core.origin import Arrival, Proxy, is_forwarded, is_loopback, origin, trusted_proxies
 from coatcheck.errors import ConfigurationError
 
@@ -111,7 +111,7 @@ class HttpsRules:
         redirect: bool = True,
         port: int | None = None,
         proxy: Proxy = None,
-        on_event: Listener = log,
+        on_event: Listener | Sequence[Listener] = log,
     ) -> None:
         if hsts is not None and not isinstance(hsts, Hsts):
             raise ConfigurationError(f"hsts={hsts!r}: give coatcheck.Hsts(…), or None")
@@ -126,7 +126,7 @@ class HttpsRules:
         self._exempt = _paths(exempt)
         self._redirect, self._port = redirect, "" if port in (None, 443) else f":{port}"
         self._proxies = trusted_proxies(proxy)
-        self._on_event, self._has_told = on_event, False
+        self._on_event, self._has_told = listening(on_event), False
 
     def is_secure(self, arrival: Arrival) -> bool:
         """Whether the client spoke HTTPS."""

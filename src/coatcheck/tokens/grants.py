@@ -13,7 +13,7 @@ import msgspec
 
 from coatcheck.commands import Commands
 from coatcheck.core import drafts
-from coatcheck.core.events import Event, Listener
+from coatcheck.core.events import Event, EventName, Listener
 from coatcheck.core.ids import IdSource
 from coatcheck.core.ports import FENCED, FULL, SAVED, TAKEN, Changed, Terms
 from coatcheck.core.record import Lifetime, Login, Record
@@ -206,7 +206,7 @@ class Grants:
             claims["amr"] = family.amr
         return jws.sign_under(start, key, msgspec.json.encode(claims))
 
-    def _tell(self, name: str, record: Record, now: float) -> None:
+    def _tell(self, name: EventName, record: Record, now: float) -> None:
         self._on_event(Event(name, record.key, record.user_id, "", now))
 
 

@@ -114,7 +114,7 @@ class _Service(Generic[C]):
             source=RandomIds(),
             limit=options.max_sessions,
             evict=options.at_limit == "evict_oldest",
-            on_event=options.on_event,
+            on_event=options.tell,
         )
 
     def listen(self) -> Callable[[], None]:
