@@ -65,7 +65,7 @@ def setup(
     store    a URL or a store (default: in memory, for development)
     secret   the signing secret, or several: the first signs, all verify
     key      for a second session, which has another `name` too: `await get_session(request, key=…)`
-    close_websockets  close a WebSocket (code 1008) when the session that its handler asked for before the handshake is over
+    close_websockets  close a WebSocket (code 1008), or cut an event stream, when the session that its handler asked for is over
     options  the fields of `coatcheck.Options`, and `cookie`, `name`, `proxy`, `insecure_dev`, `outage`, `startup_check`
 
     Raises ConfigurationError, WeakSecret or WrongFace; when the application starts, ConfigurationError if aiohttp_session is set
@@ -220,7 +220,7 @@ class _Sessions:
         """The headers of a response are about to leave."""
         passage = request.get(_HERE, {}).get(self.key)
         if passage is not None:
-            await passage.start(response)
+            await passage.start(response, request)
 
     def _enter(self, request: web.Request) -> "_Passage":
         passages: dict[str, _Passage] | None = request.get(_HERE)
@@ -286,7 +286,7 @@ class _Passage:
         except visit.REFUSED as error:
             raise _refusal(session, error, request) from error
 
-    async def start(self, response: web.StreamResponse) -> None:
+    async def start(self, response: web.StreamResponse, request: web.BaseRequest) -> None:
         """The headers leave now. If the handler has returned, all is committed, but for what an outer middleware did since."""
         session = self.session
         if session._phase is Phase.STREAMING:
@@ -298,8 +298,12 @@ class _Passage:
             visit.depart(session)
             return
         visit.started(session)
-        if isinstance(response, web.WebSocketResponse) and self.of.vigil is not None:
+        if self.of.vigil is None:
+            return
+        if isinstance(response, web.WebSocketResponse):
             self._stop = self.of.vigil.keep(session, partial(self._over, response))
+        elif response.content_type == "text/event-stream":
+            self._stop = self.of.vigil.keep(session, partial(_cut, request))
 
     async def fail(self, error: BaseException, request: web.Request) -> None:
         """The handler failed: of all it meant to do, only a logout is carried out. To lose the client is no failure."""
@@ -389,6 +393,12 @@ def _refusal(session: AiohttpSession, error: Any, request: web.Request) -> web.H
     if getattr(request.writer, "chunked", False):  # a stream got as far as this before its commit failed
         answer.enable_chunked_encoding()
     return answer
+
+
+def _cut(request: web.BaseRequest) -> None:
+    """The session of this event stream is over. Its handler hears of it as if the client had gone."""
+    if request.transport is not None:
+        request.transport.close()
 
 
 async def _close(socket: web.WebSocketResponse) -> None:

@@ -4,7 +4,8 @@ The order of things: read our cookie; load the session if a genuine one came; ru
 commit, and only then let the headers go. So a browser never sees a response whose session is not saved, and nothing of a
 streaming response is held back but its headers.
 
-A WebSocket goes on when its handshake is done: it is closed when its session is over (`vigil.py`).
+A WebSocket goes on when its handshake is done, and an event stream for as long as it likes: they are closed when their session is
+over (`vigil.py`).
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from coatcheck import startup, visit
+from coatcheck._event_stream import EventStream, is_event_stream
 from coatcheck._https_asgi import HttpsMiddleware
 from coatcheck.arrivals import of_scope
 from coatcheck.configure import configure
@@ -82,7 +84,7 @@ class SessionMiddleware:
     secret      the signing secret, or several: the first signs, all verify
     scope_key   where in the scope the session is; a second middleware with another key and `name` gives a second session
     lazy        do not load until `await get_session(…)`, even if a genuine cookie came
-    close_websockets  close a WebSocket (code 1008) when the session it was opened with is over
+    close_websockets  close a WebSocket (code 1008), and end an event stream, when the session it was opened with is over
     options     the fields of `coatcheck.Options`, and `cookie`, `name`, `proxy`, `insecure_dev`, `outage`,
                 `startup_check`
 
@@ -252,6 +254,7 @@ class _Passage(msgspec.Struct, eq=False):
     scope: Scope
     send_on: Send
     gone: bool = False
+    stream: EventStream | None = None
 
     def __call__(self) -> Arrival:
         """What there is to know of the request, for whoever asks its session (`_describe`)."""
@@ -325,10 +328,19 @@ class _Passage(msgspec.Struct, eq=False):
         if session._accessed or cookie is not _NO_COOKIE:
             message = dict(message)
             _dress(message, session, cookie)
+            vigil = self.middleware._vigil
+            if vigil is not None and is_event_stream(message["headers"]):
+                self._hold(vigil)
         if session._phase is _OPEN:
             session._phase = _STREAMING
         session._view = None  # so that whoever looks at it from here on is noticed: `_still`
         return message
+
+    def _hold(self, vigil: Vigil) -> None:
+        """Hold an event stream to its session."""
+        stream = EventStream(self.send_on)
+        if stream.hold(vigil, self.session):
+            self.stream, self.send_on = stream, stream.send
 
     def _commit(self) -> Awaitable[object] | None:
         """Commit; None if that is all, else what is to be awaited: the rest, where the store has to be waited for.
@@ -373,6 +385,8 @@ class _Passage(msgspec.Struct, eq=False):
 
     async def leave(self) -> None:
         """The application is done."""
+        if self.stream is not None:
+            self.stream.leave()
         if self.session._phase is _OPEN:
             await log_out(self.middleware.sessions, self.session)
         else:
@@ -383,6 +397,11 @@ class _Passage(msgspec.Struct, eq=False):
         """The application failed: of all it meant to do, only a logout is carried out. To lose the client is no failure."""
         session = self.session
         started = session._phase is not _OPEN
+        if self.stream is not None:
+            self.stream.leave()
+            if self.stream.explains(error):
+                await self.leave()
+                return
         if started and self.gone:
             await self.leave()
             raise error
