@@ -40,7 +40,7 @@ def default(owner: Any, name: str) -> str:
 
 def test_every_event_is_in_the_table_with_its_level() -> None:
     levels = {name: logging.getLevelName(level) for name, level in EVENTS.items()}
-    assert named("operations.md", "## Events") == levels
+    assert named("events.md", "## All of them") == levels
 
 
 def test_every_event_is_told_somewhere() -> None:

@@ -7,6 +7,7 @@ Labels are names of events, commands and outcomes, all of which are listed in th
 there are as many series after ten thousand users as after the first (checklist 204).
 """
 
+from coatcheck.core.events import log, log_json
 from coatcheck.telemetry.observed import COMMANDS, OUTCOMES, Observed, Observer
 
-__all__ = ["COMMANDS", "OUTCOMES", "Observed", "Observer"]
+__all__ = ["COMMANDS", "OUTCOMES", "Observed", "Observer", "log", "log_json"]
