@@ -2,6 +2,7 @@
 
 import pytest
 
+from coatcheck import ConfigurationError, TrustedProxies
 from tests.security.conftest import Make
 from tests.security.rig import NAME, Site
 
@@ -26,6 +27,36 @@ def test_line_105_only_a_trusted_proxy_says_who_the_client_is(make: Make) -> Non
     assert address_of(site, "10.1.2.3", b"6.6.6.6, 198.51.100.7, 10.9.9.9") == "198.51.100.0/24"
     assert address_of(site, "2001:db8:5::1", b"198.51.100.7") == "198.51.100.0/24"
     assert address_of(make(), "10.1.2.3", b"198.51.100.7") == "10.1.2.0/24"
+
+
+def test_line_105_the_standards_header_is_read_where_the_proxy_writes_it_and_the_other_is_not(
+    make: Make,
+) -> None:
+    site = make(proxy=TrustedProxies(*PROXIES, header="forwarded"))
+
+    def told(*fields: tuple[bytes, bytes], peer: str = "10.1.2.3") -> tuple[bool, str]:
+        ada = site.browser()
+        kept = bool(ada.post("/login?user=ada", scheme="http", peer=peer, headers=list(fields)).cookies)
+        device = site.admin.find(ada.handle) if kept else None
+        return kept, "" if device is None else device.address
+
+    assert told((b"forwarded", b"for=6.6.6.6;proto=http, for=198.51.100.7;proto=https")) == (
+        True,
+        "198.51.100.0/24",
+    )
+    assert (
+        told((b"forwarded", b"for=6.6.6.6;proto=https"), (b"forwarded", b"for=198.51.100.7;proto=http"))[0]
+        is False
+    )
+    assert told((b"forwarded", b'for=6.6.6.6;proto=https;x=", for=198.51.100.7;proto=http'))[0] is False
+    assert told((b"forwarded", b"for=198.51.100.7;proto=https"), peer="203.0.113.9")[0] is False
+    assert told((b"x-forwarded-proto", b"https"), (b"x-forwarded-for", b"6.6.6.6"))[0] is False
+
+
+@pytest.mark.parametrize("proxy", ["0.0.0.0/0", ["::/0"], "nginx", "10.1.2.3/8", "", []])
+def test_line_105_a_setting_that_trusts_the_wrong_ones_is_refused(make: Make, proxy: object) -> None:
+    with pytest.raises(ConfigurationError, match="proxy="):
+        make(proxy=proxy)
 
 
 @pytest.mark.parametrize("said", [b"http", b"https", b"HTTPS", b"https, http", b"wss", b"junk", b""])
@@ -85,8 +116,11 @@ def test_line_107_plain_http_is_loopback_by_the_name_alone(site: Site, host: byt
     response = site.post("/set", scheme="http", host=host, headers=[(b"x-forwarded-host", b"localhost")])
     assert [line.partition("=")[0] for line in response.cookies] == ["session"] * local
     # Something that was forwarded did not come from this machine.
-    forwarded = site.post("/set", scheme="http", host=host, headers=[(b"x-forwarded-proto", b"http")])
-    assert forwarded.cookies == []
+    ada = site.post("/login?user=ada", scheme="http", host=b"localhost").cookie
+    assert site.get("/me", ada, scheme="http", host=b"localhost").status == 200
+    for field in ((b"x-forwarded-proto", b"http"), (b"forwarded", b"for=1.2.3.4")):
+        assert site.post("/set", scheme="http", host=host, headers=[field]).cookies == []
+        assert site.get("/me", ada, scheme="http", host=host, headers=[field]).status == 401
 
 
 @pytest.mark.parametrize(
