@@ -112,7 +112,7 @@ def log_json(event: Event) -> None:
         fields = {"handle": event.handle, "user_id": event.user_id, "detail": event.detail}
         at = datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds")
         told = {"event": event.name, "at": at, **{name: value for name, value in fields.items() if value}}
-        _logger.log(level, "%s", json.dumps(told, ensure_ascii=True).replace("\x7f", "\\u007f"))
+        _logger.log(level, "%s", json.dumps(told, ensure_ascii=True))
 
 
 class Listeners:

@@ -80,7 +80,7 @@ def _given() -> dict[str, Any]:
 
 
 def _object(name: str, value: Any) -> Any:
-    if name in _NAMED and isinstance(value, list | tuple):
+    if name == "ON_EVENT" and isinstance(value, list | tuple):
         return [_object(name, item) for item in value]
     if name not in _NAMED or not isinstance(value, str):
         return value

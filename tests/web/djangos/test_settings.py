@@ -230,6 +230,13 @@ def test_options_that_are_objects_may_be_named() -> None:
         session.login("ada")
         session.save()
     assert "login" in ears.heard
+    heard: list[Any] = []
+    with override_settings(COATCHECK={**MEMORY, "ON_EVENT": ["ears_of_the_test.ears", heard.append]}):
+        session = SessionStore()
+        session.login("ada")
+        session.save()
+    assert ears.heard.count("login") == 2
+    assert "login" in [event.name for event in heard]
 
 
 def test_behind_a_proxy_the_scheme_is_djangos() -> None:
