@@ -14,7 +14,7 @@ EVIL = "x\r\n2027-01-15 INFO root logged in\x1b[31m\u2028\x85\x7f"
 
 
 def test_every_name_has_a_level_and_the_type_knows_it() -> None:
-    assert get_args(EventName) == tuple(EVENTS)
+    assert set(get_args(EventName)) == set(EVENTS)
 
 
 def test_a_json_line_is_one_line_of_printable_ascii(caplog: pytest.LogCaptureFixture) -> None:

@@ -118,7 +118,17 @@ def test_21_the_refusal_never_repeats_the_secret(secret: Any, reason: str) -> No
 
 @pytest.mark.parametrize(
     "secret",
-    [12345, 1.5, True, {"a": 1}, {GOOD}, pytest.param(object(), id="an object"), [[GOOD]], bytearray(b"x" * 40), [GOOD, 5]],
+    [
+        12345,
+        1.5,
+        True,
+        {"a": 1},
+        {GOOD},
+        pytest.param(object(), id="an object"),
+        [[GOOD]],
+        bytearray(b"x" * 40),
+        [GOOD, 5],
+    ],
     ids=ascii,
 )
 def test_what_can_be_no_secret_at_all_is_refused_by_type(secret: Any) -> None:

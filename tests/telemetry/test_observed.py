@@ -1,6 +1,7 @@
 """An observed store is the store it was, and tells of each command."""
 
 import asyncio
+import inspect
 import logging
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,17 @@ def test_it_has_the_abilities_of_the_store_inside_and_no_other(tmp_path: Path) -
         ]
         if isinstance(inside, SQLiteStore):
             inside.close()
+
+
+def test_every_command_of_the_contract_is_observed() -> None:
+    protocols = [value for value in vars(ports).values() if getattr(value, "_is_protocol", False)]
+    asked = {
+        name
+        for protocol in protocols
+        for name, method in vars(protocol).items()
+        if inspect.iscoroutinefunction(method)
+    }
+    assert set(COMMANDS) == asked
 
 
 def test_what_is_asked_and_how_it_ended() -> None:
