@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -15,11 +16,11 @@ from coatcheck.starlette import SessionMiddleware, get_session
 from coatcheck.stores.sqlite import SQLiteStore
 from demo import account, cart, devices, home, inspector
 from demo.guard import Guard
-from demo.state import State
+from demo.state import State, prepare
 from demo.users import Users
 from demo.web import FOLDER, House, problem, render, wants_html
 
-__all__ = ["PASSWORD", "USER", "build"]
+__all__ = ["PASSWORD", "USER", "build", "demo"]
 
 USER, PASSWORD = "demo", "demo-password"
 """An account for whoever wants to look around first. Not a secret: it is printed at start."""
@@ -74,6 +75,11 @@ def build(state: State) -> Starlette:
     )
     app.state.house = House(users, store.awaiting())
     return app
+
+
+def demo() -> Starlette:
+    """The application over the usual folder, for tools that ask for it: `coatcheck doctor --factory demo.app:demo`."""
+    return build(prepare(Path(".demo")))
 
 
 async def _error(request: Request, error: Exception) -> Response:

@@ -27,6 +27,8 @@ HEADERS = {
 class Guard:
     """Pure ASGI middleware around the whole application."""
 
+    coatcheck_provides = "csrf"  # so that `coatcheck doctor` finds who refuses cross-site requests
+
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 

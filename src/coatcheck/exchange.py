@@ -129,6 +129,8 @@ class Exchange:
         self._clears = {channel: self._clearing(channel) for channel in names}
         self.scoped = settings.path != "/"
         self._prefix = unquote(settings.path)  # as applications see paths
+        self.insecure_dev = insecure_dev
+        """Whether a weak secret was let pass: for those who look at a configuration (`coatcheck doctor`)."""
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an exchange is not to be pickled: it would write the keys down")

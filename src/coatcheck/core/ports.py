@@ -52,6 +52,7 @@ __all__ = [
     "SetsUp",
     "Store",
     "Sweeps",
+    "TellsTime",
     "Terms",
     "Verdict",
     "Watches",
@@ -185,6 +186,15 @@ class Checks(Protocol):
 
     async def check(self) -> None:
         """Return if the store answers and can be written to; raise StoreUnavailable if not."""
+        ...
+
+
+@runtime_checkable
+class TellsTime(Protocol):
+    """Has a server with a clock of its own. No deadline depends on it, but what the server cleans up by itself does."""
+
+    async def time(self) -> float:
+        """What the server takes for the time, in seconds since the epoch. Raises StoreUnavailable."""
         ...
 
 

@@ -45,6 +45,7 @@ are left of three; one that was overtaken may be among its own victims: it logge
 import logging
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -368,6 +369,12 @@ class MongoSessions:
         not_due, kept_alive = self._say.count(now)
         counted = [(await self._client.run_long(command))["n"] for command in (not_due, kept_alive)]
         return sum(counted)
+
+    async def time(self) -> float:
+        """The server's time."""
+        reply = await self._client.run({"hello": 1}, True)
+        moment: datetime = reply["localTime"]
+        return moment.replace(tzinfo=UTC).timestamp()
 
     async def check(self) -> None:
         """Write something that changes nothing. Raises StoreUnavailable if it cannot; logs which indexes are missing."""

@@ -317,6 +317,11 @@ class PostgresSessions:
         """Write nothing, in a way that needs the table and a server that takes writes. Raises StoreUnavailable, StoreError."""
         await self._client.fetch(self._sql.probe)
 
+    async def time(self) -> float:
+        """The server's time."""
+        ((now,),) = await self._client.fetch("SELECT extract(epoch FROM clock_timestamp())::float8")
+        return float(now)
+
     async def setup(self) -> None:
         """Make the table, its indexes and its two functions, if they are not there: one statement, and one process at a time.
 

@@ -5,6 +5,7 @@ from typing import Final
 
 import click
 
+from coatcheck.tools.doctor.command import doctor
 from coatcheck.tools.housekeeping import COMMANDS
 
 _SECRET_BYTES: Final = 48
@@ -26,7 +27,7 @@ def secret() -> None:
     click.echo(secrets.token_urlsafe(_SECRET_BYTES))
 
 
-for command in COMMANDS:
+for command in (*COMMANDS, doctor):
     main.add_command(command)
 
 
