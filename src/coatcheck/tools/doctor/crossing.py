@@ -129,8 +129,8 @@ def forwarded_headers_decide_nothing(seen: Evidence) -> Iterator[Finding]:
         105,
         "have the proxy set, not pass on, X-Forwarded-… and Forwarded",
     )
-    lied, true = seen.again, seen.login
-    if seen.plan.site.is_https and lied is not None and true is not None:
+    lied, true = seen.lied, seen.login
+    if lied is not None and true is not None:
         open_ = [cookie for cookie in lied.sets(seen.cookie) if "secure" not in cookie.attributes]
         if open_ and not any("secure" not in cookie.attributes for cookie in true.sets(seen.cookie)):
             yield Finding(

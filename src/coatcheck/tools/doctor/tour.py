@@ -1,6 +1,6 @@
 """The requests of a look from outside, made once and in order; what they were answered is the evidence that checks judge.
 
-At most four logins, all with the right password, so that nobody is locked out; one sign-out. Nothing else is changed.
+At most five logins, all with the right password, so that nobody is locked out; one sign-out. Nothing else is changed.
 """
 
 import secrets
@@ -75,6 +75,8 @@ class Evidence:
     again_value: str | None = field(default=None, repr=False)
     first_again: Answer | None = None
     """The private page with the cookie of the first login, after the second."""
+    lied: Answer | None = None
+    """A login that says, falsely, that it came over plain HTTP."""
     planted: str | None = field(default=None, repr=False)
     planted_login: Answer | None = None
     planted_value: str | None = field(default=None, repr=False)
@@ -155,10 +157,11 @@ def _visit(seen: Evidence, login: str) -> None:
     seen.member = _private(plan, browser.cookies)
     seen.before_again = _private(plan, seen.before)
     first = dict(browser.cookies)
-    # Over HTTPS the login's answer is also where a lie about the scheme would cost the cookie its Secure.
-    seen.again, _ = _log_in(browser, login, plan, X_Forwarded_Proto="http" if site.is_https else "")
+    seen.again, _ = _log_in(browser, login, plan)
     seen.again_value = browser.cookies.get(seen.cookie or "")
     seen.first_again = _private(plan, first)
+    if site.is_https:  # a lie about the scheme must not cost the cookie its Secure
+        seen.lied, _ = _log_in(Browser(site), login, plan, X_Forwarded_Proto="http")
     _plant(seen, login)
     _cross_site(seen, login, browser)
     _leave(seen, browser)
