@@ -150,7 +150,7 @@ def _part(found: object, name: str) -> object:
 
 
 def _is_registry(found: object) -> bool:
-    return isinstance(found, Collection) and type(found).__module__.split(".")[0] in ("litestar", "aiohttp")
+    return isinstance(found, Iterable) and type(found).__module__.split(".")[0] in ("litestar", "aiohttp")
 
 
 def _provided(objects: Iterable[object]) -> Iterator[str]:
