@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from coatcheck.core import codec
-from coatcheck.errors import CorruptRecord
+from coatcheck.errors import CorruptRecord, UnstorableValue
 
 ATOMS = (
     *(
@@ -77,13 +77,18 @@ def generate(rng: random.Random) -> Case:
 
 
 def check(case: Case) -> None:
-    """Read it; what can be read can be written again, and reads the same."""
+    """Read it; what can be read can be written again, and reads the same: but for a foreign writer's number beyond 64 bits."""
     try:
         parts = codec.split(case.data)
         values = {key: codec.decode(part) for key, part in parts.items()}
     except CorruptRecord:
         return
     for key, value in values.items():
-        again = codec.encode(value, key)
+        try:
+            again = codec.encode(value, key)
+        except UnstorableValue as error:
+            if "64 bits" not in str(error):
+                raise
+            continue
         assert codec.same(again, codec.encode(codec.decode(again), key))
         assert isinstance(parts[key], msgspec.Raw)

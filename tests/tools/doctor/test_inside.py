@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -267,8 +268,8 @@ def test_a_store_tells_its_time_and_a_wrong_one_is_found(
         assert isinstance(store, TellsTime)
         found = Inspected(sessions, _exchange())
         assert list(storage.the_store_keeps_time(found)) == []
-        real = storage.time.time
-        monkeypatch.setattr(storage.time, "time", lambda: real() - 60)
+        real = time.time
+        monkeypatch.setattr(time, "time", lambda: real() - 60)
         (finding,) = storage.the_store_keeps_time(found)
     assert finding.line == 68
 
