@@ -1,4 +1,4 @@
-"""A minute of `make fuzz` in every test run, setting out included, with a new seed each time; a failure prints the seed and the case.
+"""Most of a minute of `make fuzz` in every test run, with a new seed each time; a failure prints the seed and the case.
 
 Made cases, then octets: by hypothesis, which shrinks what it finds, and by atheris, which is led by the code it reaches.
 """
