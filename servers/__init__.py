@@ -1,4 +1,4 @@
-"""Real servers for tests and benches, databases and a web cache: on private loopback ports, in a temporary folder, ended by pid.
+"""Real database servers for tests and benches: on private loopback ports, in a temporary folder, stopped by process id.
 
 with postgres(folder) as server:
     server.url          # postgresql://coatcheck@127.0.0.1:40123/coatcheck
@@ -8,7 +8,6 @@ with postgres(folder) as server:
 
 from servers.mariadb import mariadb
 from servers.mongo import mongo
-from servers.nginx import nginx
 from servers.pgbouncer import pgbouncer
 from servers.postgres import postgres
 from servers.redis import RedisGroup, redis, redis_cluster, redis_replicated, redis_sentinel
@@ -20,7 +19,6 @@ __all__ = [
     "ServerMissing",
     "mariadb",
     "mongo",
-    "nginx",
     "pgbouncer",
     "postgres",
     "redis",

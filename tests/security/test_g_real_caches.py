@@ -4,6 +4,7 @@ One story is told to every pair: three visitors ask for the same pages in turn. 
 somebody else's; it must say so of the same application without our headers.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +14,8 @@ from urllib.parse import quote
 
 import pytest
 
-from servers import nginx
+from servers.nginx import nginx
+from servers.running import free_port
 from tests.security.cached import PUBLIC
 from tests.web.servers import Browser, Seen, Server, gunicorn, uvicorn
 
@@ -63,13 +65,43 @@ class Cached:
         return b"".join(file.read_bytes() for file in (self.folder / "cache").rglob("*") if file.is_file())
 
 
+# As eager as people make it: what says nothing is kept for ten minutes, redirects and errors too, and a Set-Cookie keeps nothing
+# from being stored, as it does unless it is told. TLS ends here, as far as the application hears.
+EAGER = """
+    proxy_cache_path {folder}/cache keys_zone=shared:1m;
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://127.0.0.1:{behind};
+            proxy_set_header Host $http_host;
+            proxy_set_header X-Forwarded-Proto https;
+            proxy_cache shared;
+            proxy_cache_key $host$request_uri;
+            proxy_cache_valid any 10m;
+            proxy_ignore_headers Set-Cookie;
+            add_header X-Cache $upstream_cache_status always;
+        }}
+    }}
+"""
+
+
 @contextmanager
 def behind_nginx(kind: str, name: str, folder: Path) -> Iterator[Cached]:
     serve: Any = {"asgi": uvicorn, "wsgi": gunicorn}[kind]
     options = ["--no-proxy-headers", "--lifespan", "off"] if kind == "asgi" else []
-    serving = serve(f"tests.security.cached:{name}", folder=folder, options=options)
-    with serving as server, nginx(folder / "nginx", server.port) as cache:
-        yield Cached(Server(cache.port, cache.pid, cache.folder / "server.log"), cache.folder)
+    room, port = folder / "nginx", free_port()
+    _let_workers_in(folder)
+    with serve(f"tests.security.cached:{name}", folder=folder, options=options) as server:
+        settings = EAGER.format(folder=room, port=port, behind=server.port)
+        with nginx(room, settings, port) as cache:
+            yield Cached(Server(port, cache.pid, room / "server.log"), room)
+
+
+def _let_workers_in(folder: Path) -> None:
+    """nginx, started by root, keeps its cache as nobody, and pytest's folders are their owner's."""
+    for room in (folder, *folder.parents):
+        if os.geteuid() == 0 and room.stat().st_uid == 0 and room != Path("/"):
+            room.chmod(room.stat().st_mode | 0o011)
 
 
 @pytest.fixture(scope="module", params=KINDS)

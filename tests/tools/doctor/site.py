@@ -4,6 +4,7 @@ Served by a real uvicorn. Faults of headers are done to the answers of a good ap
 life are those of one that keeps its sessions as people do in their first week.
 """
 
+import json
 import re
 import secrets
 import time
@@ -24,12 +25,14 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 
-async def _read(receive: Any) -> dict[str, str]:
+async def _read(receive: Any, fault: str = "") -> dict[str, str]:
     body, more = b"", True
     while more:
         message = await receive()
         body += message.get("body", b"")
         more = message.get("more_body", False)
+    if fault == "json":
+        return dict(json.loads(body)) if body.startswith(b"{") else {}
     return {name: values[0] for name, values in parse_qs(body.decode()).items()}
 
 
@@ -53,7 +56,7 @@ async def pages(scope: Any, receive: Any, send: Any) -> None:
     if scope["method"] == "POST" and _foreign(scope) and fault != "csrf":
         await _send(send, 403, "from another site")
     elif path == "/login" and scope["method"] == "POST":
-        said = await _read(receive)
+        said = await _read(receive, fault)
         if said.get("password") != PASSWORD or (said.get("state") != "42" and fault != "csrf"):
             await _send(send, 401, "wrong")
             return

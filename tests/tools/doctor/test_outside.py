@@ -105,11 +105,21 @@ def test_without_a_login_it_says_what_it_did_not_look_at(site: Server, authority
     assert "--logout-url" in result.output
 
 
+def test_a_login_may_take_json(site: Server, authority: Authority) -> None:
+    words = words_for(site, authority, "json", "http://127.0.0.1:1/")
+    look(*words, "--form-as-json", code=0)
+    said = look(*words, code=2).output
+    assert "The login works" in {item["check"] for item in json.loads(said)["not_looked_at"]}
+
+
 def test_a_wrong_password_is_not_a_clean_bill(site: Server, authority: Authority) -> None:
     """The checks that need the login say so, rather than pass."""
     words = words_for(site, authority, "well", "http://127.0.0.1:1/")
-    result = CliRunner().invoke(main, ["doctor", *words], env={"PROBE": "wrong-password-7"})
-    unseen = {item["check"] for item in json.loads(result.output)["not_looked_at"]}
+    result = look(*words, code=2, PROBE="wrong-password-7")
+    report = json.loads(result.output)
+    assert (report["clean"], report["findings"]) == (False, [])
+    assert "401" in report["trouble"]
+    unseen = {item["check"] for item in report["not_looked_at"]}
     assert {"The login works", "A logout ends the session on the server"} <= unseen
 
 
@@ -170,6 +180,7 @@ def test_a_certificate_of_nobody_we_know_is_found(authority: Authority) -> None:
         (["https://127.0.0.1:1/"], "does not answer"),
         (["http://127.0.0.1:1/"], "does not answer"),
         (["https:///"], "names no host"),
+        (["https://ada:a-password@localhost/"], "leave user and password out"),
         (["https://localhost/", "--login-url", "https://evil.example/login"], "is not on https://localhost"),
         ([], "what should be looked at"),
         (["https://localhost/", "--login-url", "/login", "--form", "user"], "NAME=VALUE"),

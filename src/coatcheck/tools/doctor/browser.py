@@ -1,5 +1,6 @@
 """A browser as small as the doctor needs: cookies, forms, TLS, and every response as it came. Follows nothing by itself."""
 
+import json
 import re
 import ssl
 from collections.abc import Iterable, Mapping
@@ -16,7 +17,6 @@ __all__ = ["Answer", "Browser", "Form", "Site", "Unreachable", "Untrusted", "for
 _MOST: Final = 1_000_000
 """Octets of a body that are read: a page, not a download."""
 _AGENT: Final = "coatcheck-doctor"
-_FORM: Final = "application/x-www-form-urlencoded"
 _GONE: Final = re.compile(r"1970")
 
 
@@ -131,13 +131,23 @@ class Browser:
 
     def post(self, url: str, fields: Mapping[str, str], **headers: str) -> Answer:
         """Send a form, as a page of the same site would."""
-        own = {"Origin": self.site.origin, "Referer": self.site.url, "Sec_Fetch_Site": "same-origin"}
-        return self._send("POST", url, urlencode(fields).encode(), own | headers)
+        return self._post(url, urlencode(fields), "application/x-www-form-urlencoded", headers)
+
+    def post_json(self, url: str, fields: Mapping[str, str], **headers: str) -> Answer:
+        """The same, as a script of the site would."""
+        return self._post(url, json.dumps(dict(fields)), "application/json", headers)
+
+    def _post(self, url: str, body: str, kind: str, headers: Mapping[str, str]) -> Answer:
+        own = {
+            "Origin": self.site.origin,
+            "Referer": self.site.url,
+            "Sec_Fetch_Site": "same-origin",
+            "Content_Type": kind,
+        }
+        return self._send("POST", url, body.encode(), own | dict(headers))
 
     def _send(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
         fields = {"User-Agent": _AGENT, "Accept": "text/html,application/json;q=0.9,*/*;q=0.8"}
-        if body is not None:
-            fields["Content-Type"] = _FORM
         if self.cookies:
             fields["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         fields |= {name.replace("_", "-"): value for name, value in headers.items()}

@@ -72,6 +72,7 @@ class CouldNotLook(click.ClickException):
 @click.option(
     "--password-field", metavar="NAME", default="password", help="What the form calls it (password)."
 )
+@click.option("--form-as-json", is_flag=True, help="The login takes JSON, and not a form.")
 @click.option("--logout-url", metavar="PATH", help="Where the sign-out form is sent.")
 @click.option("--private-url", metavar="PATH", help="A page that only opens after the login.")
 @click.option("--public-url", metavar="PATH", help="A page or file without a session.")
@@ -108,7 +109,7 @@ def doctor(target: str | None, *, ignore: tuple[int, ...], is_json: bool, **word
     except (Unreachable, UsageError) as error:
         raise CouldNotLook(hide(str(error))) from None
     click.echo(as_json(report, hide) if is_json else as_text(report, hide))
-    sys.exit(1 if report.to_mend else 0)
+    sys.exit(report.status)
 
 
 def _report(target: str | None, ignore: tuple[int, ...], words: Mapping[str, Any]) -> Report:
@@ -130,7 +131,7 @@ def _look_inside(target: str, ignore: tuple[int, ...], words: Mapping[str, Any])
         found = inspect(load(target, factory=words["factory"]), workers=words["workers"])
     except ConfigurationError as error:
         return _refused(target, error)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # Only what it is called and says: its traceback may hold anything.
         raise CouldNotLook(
             hiding(_secrets(os.environ, words))(
@@ -211,20 +212,26 @@ def _look_from_outside(url: str, ignore: tuple[int, ...], words: Mapping[str, An
             "renew it, or give the authority of a test site with --ca",
         )
         return Report(url, [Finding(39, "high", what, str(error), fix)])
-    return examine(url, (*CROSSING, *HOLDING), seen, ignore=ignore)
+    report = examine(url, (*CROSSING, *HOLDING), seen, ignore=ignore)
+    report.trouble = seen.trouble
+    return report
 
 
 def _plan(url: str, words: Mapping[str, Any]) -> Plan:
     site = Site(url, _context(words["ca"]), words["timeout"])
     if not site.parts.hostname:
         raise UsageError(f"{url!r} names no host")
+    if "@" in site.parts.netloc:
+        raise UsageError(
+            f"{hide_password(url)}: leave user and password out of the URL; --form and --password-env are for them"
+        )
     there = {name: words[f"{name}_url"] for name in ("public", "private", "login", "logout")}
     pages = {name: site.at(path) if path is not None else None for name, path in there.items()}
     fields = dict(_fields(words)) if pages["login"] is not None else {}
     http = words["http_url"]
     if http is None and site.is_https and site.parts.port in (None, 443):
         http = f"http://{site.parts.hostname}{site.parts.path or '/'}"
-    return Plan(site, http, **pages, fields=fields, cookie=words["cookie"])
+    return Plan(site, http, **pages, fields=fields, cookie=words["cookie"], is_json=words["form_as_json"])
 
 
 def _context(ca: Path | None) -> ssl.SSLContext:

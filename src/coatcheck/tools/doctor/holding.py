@@ -19,17 +19,7 @@ _PRIVATE: Final = "--private-url, a page that only opens after the login"
 
 def the_login_works(seen: Evidence) -> Iterator[Finding]:
     """The login works"""
-    if seen.login is None:
-        raise CannotLook(_LOGIN)
-    if seen.cookie is None or seen.value is None:
-        raise CannotLook(
-            f"a login that sets a cookie: POST {seen.login.path} was answered {seen.login.status}"
-        )
-    if seen.member is not None and not seen.is_in:
-        raise CannotLook(
-            f"a private page that tells members from strangers: {seen.member.path} was answered {seen.member.status}"
-            f" after the login, {seen.stranger.status if seen.stranger else '-'} without"
-        )
+    _need_login(seen)
     return
     yield
 
@@ -207,15 +197,15 @@ def public_pages_are_left_alone(seen: Evidence) -> Iterator[Finding]:
 
 def a_login_changes_the_cookie(seen: Evidence) -> Iterator[Finding]:
     """A login changes the cookie, and the old one opens nothing"""
-    if seen.login is None or seen.value is None:
-        raise CannotLook(_LOGIN)
+    login = _need_login(seen)
+    assert seen.value is not None
     before = seen.before.get(seen.cookie or "")
     if before is not None and _same(before, seen.value):
         yield Finding(
             53,
             "high",
             "the cookie from before the login is the login's",
-            f"POST {seen.login.path} kept the cookie's value: whoever planted it is logged in too",
+            f"POST {login.path} kept the cookie's value: whoever planted it is logged in too",
             "give the session a new id at login: session.login() does",
         )
     elif (
@@ -249,8 +239,9 @@ def a_second_login_ends_the_first(seen: Evidence) -> Iterator[Finding]:
 
 def no_id_is_adopted(seen: Evidence) -> Iterator[Finding]:
     """An id that the server did not give is not taken"""
-    if seen.planted is None or seen.planted_login is None:
-        raise CannotLook(_LOGIN)
+    _need_login(seen)
+    assert seen.planted is not None
+    assert seen.planted_login is not None
     if seen.planted_value is None or _same(seen.planted, seen.planted_value):
         if not seen.planted_login.sets(seen.cookie) and seen.planted_login.status >= 400:
             raise CannotLook("a login that works with a foreign cookie present")
@@ -294,6 +285,14 @@ HOLDING: Final[tuple[Check, ...]] = (
     no_id_is_adopted,
     a_logout_ends_the_session,
 )
+
+
+def _need_login(seen: Evidence) -> Answer:
+    if seen.login is None:
+        raise CannotLook(_LOGIN)
+    if seen.trouble:
+        raise CannotLook(f"a login that works: {seen.trouble}")
+    return seen.login
 
 
 def _set(seen: Evidence) -> Cookie:

@@ -9,7 +9,9 @@ import gc
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
+from types import MethodType
 from typing import Any, Final
 
 from coatcheck.core.options import Options
@@ -114,6 +116,10 @@ def walk(app: object) -> Iterator[object]:
     waiting, seen = [app], set[int]()
     while waiting and len(seen) < _MOST:
         found = waiting.pop(0)
+        found = found.func if isinstance(found, partial) else found
+        found = (
+            found.__self__ if isinstance(found, MethodType) else found
+        )  # `app.wsgi_app`, a middleware that is a method
         if id(found) in seen or isinstance(found, str | bytes | int | float | None):
             continue
         seen.add(id(found))
@@ -137,8 +143,7 @@ def _inside(found: object) -> Iterator[object]:
     for name in _INSIDE:
         inside = _part(found, name)
         if inside is not None and not isinstance(inside, type):
-            # A bound method (`app.wsgi_app`) leads back to its object, which is seen already.
-            yield getattr(inside, "__self__", inside)
+            yield inside
 
 
 def _part(found: object, name: str) -> object:

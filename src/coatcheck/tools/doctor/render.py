@@ -36,7 +36,8 @@ def as_json(report: Report, hide: Hide) -> str:
     """For programs: one object."""
     plain: dict[str, Any] = {
         "subject": report.subject,
-        "clean": not report.to_mend,
+        "clean": report.status == 0,
+        "trouble": report.trouble,
         "findings": [msgspec.to_builtins(finding) for finding in report.findings],
         "passed": report.passed,
         "not_looked_at": [{"check": check, "needs": needs} for check, needs in report.unseen],
@@ -79,6 +80,8 @@ def _summary(report: Report, hide: Hide) -> Iterator[str]:
     passed = f"{len(report.passed)} {'check' if len(report.passed) == 1 else 'checks'} passed"
     said = [passed, verdict, *([f"{notes} {'note' if notes == 1 else 'notes'}"] if notes else [])]
     yield f"  {', '.join(said)}"
+    if report.trouble:
+        yield f"  {hide(report.trouble)}"
     if report.unseen:
         yield "  not looked at:"
         width = max(len(check) for check, _ in report.unseen)

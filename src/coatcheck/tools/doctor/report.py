@@ -38,6 +38,13 @@ class Report(msgspec.Struct):
     """Checks that looked and found nothing, by their names."""
     unseen: list[tuple[str, str]] = []
     """Checks that could not look, and why."""
+    trouble: str = ""
+    """What was asked for and could not be done: then a report without findings is no clean bill."""
+
+    @property
+    def status(self) -> int:
+        """The exit status: 1 findings, 2 could not look, 0 neither."""
+        return 1 if self.to_mend else 2 if self.trouble else 0
 
     @property
     def to_mend(self) -> list[Finding]:

@@ -127,7 +127,15 @@ STORAGE: Final[tuple[Check, ...]] = (
 def _with_store(app: Inspected, verb: str) -> Any:
     """Ask the store: over a connection of its own where there is a URL; as the application would where it was handed in."""
     if app.url is None:
-        return _ask(app.sessions, verb)
+        try:
+            return _ask(app.sessions, verb)
+        except SessionError:
+            raise
+        except Exception as error:  # a client that was made for another event loop, say
+            name = type(app.backend).__name__
+            raise CannotLook(
+                f"a store that can be asked from here: {name} raised {type(error).__name__}"
+            ) from error
     try:
         with SessionManager(app.url, outage=app.sessions._outage) as sessions:
             return _ask(sessions, verb)

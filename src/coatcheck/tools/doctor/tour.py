@@ -8,6 +8,7 @@ import socket
 import ssl
 import string
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -43,6 +44,8 @@ class Plan:
     logout: str | None = None
     fields: dict[str, str] = field(default_factory=dict, repr=False)
     cookie: str | None = None
+    is_json: bool = False
+    """The login takes JSON."""
 
 
 @dataclass
@@ -95,6 +98,23 @@ class Evidence:
     def is_in(self) -> bool:
         """Whether the login worked, as far as can be seen: the private page tells members from strangers."""
         return self.member is not None and self.stranger is not None and self.opens(self.member)
+
+    @property
+    def trouble(self) -> str:
+        """Why the login cannot be taken for one; "" if it can, or nobody asked for it."""
+        if self.login is None:
+            return ""
+        said = f"POST {self.login.path} was answered {self.login.status}"
+        if self.cookie is None or self.value is None:
+            return f"the login set no cookie: {said}"
+        if self.login.status >= 400:
+            return f"the login did not work: {said}"
+        if self.member is not None and self.stranger is not None and not self.is_in:
+            return (
+                f"the login did not open the private page: {said}; GET {self.member.path} {self.member.status} after it,"
+                f" {self.stranger.status} without"
+            )
+        return ""
 
     def opens(self, answer: Answer) -> bool:
         """Whether a private page let this visitor in, where it does not let strangers in."""
@@ -175,7 +195,11 @@ def _log_in(browser: Browser, url: str, plan: Plan, **headers: str) -> tuple[Ans
     hidden = _hidden(form, url, plan.site)
     before = dict(browser.cookies)
     said = {name: value for name, value in headers.items() if value}
-    return browser.post(url, {**hidden, **plan.fields}, Referer=url, **said), before
+    return _send(browser, plan)(url, {**hidden, **plan.fields}, Referer=url, **said), before
+
+
+def _send(browser: Browser, plan: Plan) -> Callable[..., Answer]:
+    return browser.post_json if plan.is_json else browser.post
 
 
 def _hidden(page: Answer, url: str, site: Site) -> dict[str, str]:
@@ -213,7 +237,7 @@ def _cross_site(seen: Evidence, login: str, browser: Browser) -> None:
     """What a page of another site can have a visitor's browser send."""
     plan = seen.plan
     victim = Browser(plan.site)
-    seen.cross_login = victim.post(login, plan.fields, **_FOREIGN)
+    seen.cross_login = _send(victim, plan)(login, plan.fields, **_FOREIGN)
     seen.cross_member = _private(plan, victim.cookies)
     if plan.logout is not None:
         visitor = Browser(plan.site, browser.cookies)
