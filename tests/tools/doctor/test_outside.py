@@ -17,7 +17,7 @@ from coatcheck.tools.cli import main
 from tests.demo.running import Demo
 from tests.tools.doctor.conftest import Authority, server_context
 from tests.tools.doctor.site import PASSWORD
-from tests.web.servers import Server
+from tests.web.servers import Server, gunicorn
 
 
 def look(*words: str, code: int, **environment: str) -> Result:
@@ -211,7 +211,18 @@ def test_what_a_server_says_cannot_command_the_terminal(site: Server, authority:
     assert "\nfake line" not in text
 
 
-# ------------------------------------------------------------------------------------------------------------- the demo
+# ------------------------------------------------------------------------------------------------------ the demo, a peer
+
+
+def test_sessions_that_are_not_ours_are_looked_at_as_well(tmp_path: Path) -> None:
+    """Plain Flask keeps the session in the cookie, where no logout reaches it, and tells caches nothing."""
+    with gunicorn("tests.tools.doctor.peer:app", folder=tmp_path) as server:
+        words = [
+            f"http://127.0.0.1:{server.port}/", "--login-url", "/login", "--form", "user=ada", "--password-env", "PROBE",
+            "--private-url", "/me", "--logout-url", "/logout", "--json",
+        ]  # fmt: skip
+        report = json.loads(look(*words, code=1).output)
+    assert lines(report) == {28, 57, 58, 85, 90, 102}
 
 
 def test_the_demo_is_clean_from_outside(tmp_path: Path) -> None:

@@ -181,8 +181,16 @@ def other_sites_cannot_log_out(seen: Evidence) -> Iterator[Finding]:
     """Another site cannot log a visitor out"""
     if seen.cross_logout is None or not seen.is_in:
         raise CannotLook("--logout-url and --private-url, and a login")
-    for verb, after in (("POST", seen.after_cross_logout), ("GET", seen.after_get_logout)):
-        if after is not None and not seen.opens(after):
+    tries = (
+        ("POST", seen.cross_logout, seen.after_cross_logout),
+        ("GET", seen.get_logout, seen.after_get_logout),
+    )
+    for verb, answer, after in tries:
+        # The session is over on the server, or the browser is told to forget its cookie: the visitor is out either way.
+        forgotten = answer is not None and any(
+            c.name == seen.cookie and c.is_deletion for c in answer.cookies
+        )
+        if forgotten or (after is not None and not seen.opens(after)):
             fix = (
                 "refuse cross-site requests: CsrfMiddleware"
                 if verb == "POST"
