@@ -19,7 +19,7 @@ __all__ = ["SEEDS", "Guided", "available", "run"]
 
 SEEDS = Path(__file__).resolve().parents[1] / "tests" / "data" / "fuzz"
 PATIENCE = 300.0
-"""Seconds beside its time: a busy machine may take long to start it and to end it. An input that hangs is told by libFuzzer, after 20."""
+"""Seconds beside its time: a busy machine takes long to start it. An input that hangs is told by libFuzzer, after 20."""
 
 
 @dataclass(frozen=True)
