@@ -102,6 +102,8 @@ class HttpsRules:
     Raises ConfigurationError for each wrong setting.
     """
 
+    coatcheck_provides = "https"  # known to `coatcheck doctor` by this, in every framework
+
     def __init__(
         self,
         *,

@@ -97,7 +97,6 @@ WRONG: dict[str, tuple[dict[str, Any], int]] = {
     "timeouts": ({"timeouts": Timeouts(absolute=86_400 * 60)}, 67),
     "renewal": ({"timeouts": Timeouts(renewal=None)}, 10),
     "proxy": ({"proxy": True}, 105),
-    "everybody": ({"proxy": "0.0.0.0/0"}, 105),
     "login": ({"login_keeps": None}, 55),
     "outage": ({"on_store_error": "anonymous"}, 117),
     "robots": ({"save_uninitialized": True}, 123),
@@ -134,6 +133,15 @@ def test_a_guard_that_no_chain_leads_to_is_found(tmp_path: Path, monkeypatch: py
     throttle = Throttle()
     assert 188 not in lines(examined(good(tmp_path).app))
     del throttle
+
+
+def test_the_https_helper_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what it is made of: the same rules are behind every framework's."""
+    from coatcheck.asgi import HttpsMiddleware
+
+    monkeypatch.undo()
+    app = HttpsMiddleware(good(tmp_path).app)
+    assert "https" in inspect(app)[0].provides
 
 
 def test_debug_mode_is_found(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def nobody_is_trusted_as_a_proxy(app: Inspected) -> Iterator[Finding]:
             "medium",
             "anybody is believed to be the proxy",
             f"X-Forwarded-Proto of {trusted[0]}, an address that is nobody's, was believed",
-            'name the proxy: proxy="10.0.0.0/8", or its address',
+            'name the proxy: proxy="10.0.0.0/8"; True is for where nobody but the proxy can connect (then --ignore 105)',
         )
 
 
