@@ -327,6 +327,18 @@ def test_a_value_that_would_not_come_back_is_refused_where_it_is_assigned(value:
     assert not session.modified
 
 
+def test_what_only_another_writer_writes_can_be_read_and_is_refused_when_it_is_changed() -> None:
+    """Python's json wrote a number that we would not: a page that looks at it must not fail."""
+    session = live(b'{"x":{"n":10000000000000000000000001},"y":1}')
+    assert session["x"] == {"n": 10**25 + 1}
+    assert not session.modified
+    session["y"] = 2
+    assert session._changes().sets == {"y": b"2"}
+    session["x"]["n"] += 1
+    with pytest.raises(UnstorableValue, match=r'session\["x"\]\["n"\]'):
+        session._changes()
+
+
 def test_a_value_that_became_unstorable_in_place_is_refused_at_commit_with_its_path() -> None:
     session = live({"x": []})
     session["x"].append(object())

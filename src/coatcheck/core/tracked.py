@@ -329,7 +329,7 @@ class Tracked(MutableMapping[str, Any]):
         for key, encoded in self._pending.items():
             now = encoded
             if not now or key in ops:
-                now = written[key] = codec.encode(self._live[key], key)
+                now = written[key] = self._encoded(key, base)
             if key in ops and now == encoded:
                 estimates[key] = now
                 continue
@@ -356,11 +356,22 @@ class Tracked(MutableMapping[str, Any]):
         self._written = written = {}
         for key, encoded in self._pending.items():
             if not encoded:
-                encoded = written[key] = codec.encode(self._live[key], key)
+                encoded = written[key] = self._encoded(key, base)
             now, was = Raw(encoded), base.get(key)
             if was is None or (now != was and (encoded[0] not in _BRACKETS or not _alike(encoded, was))):
                 sets[key] = now
         return sets
+
+    def _encoded(self, key: str, base: Mapping[str, Raw]) -> bytes:
+        """The bytes of a value that may have been changed in place. Raises UnstorableValue."""
+        try:
+            return codec.encode(self._live[key], key)
+        except UnstorableValue:
+            # Another writer's JSON may hold what we would not write, such as 10**25 + 1. To read it changes nothing.
+            was = base.get(key)
+            if was is None or repr(codec.decode(was)) != repr(self._live[key]):  # 1, 1.0 and True are equal
+                raise
+            return bytes(was)
 
     def _catch_up(self) -> None:
         """Take what was committed for the new base. Values the handler holds stay the same objects."""
