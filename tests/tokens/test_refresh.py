@@ -379,3 +379,13 @@ def test_a_login_that_began_before_end_all_is_refused() -> None:
     with pytest.raises(LoginRefused, match="ended meanwhile"):
         overtaken.tokens.issue("ada")
     assert overtaken.sessions.of("ada").list() == []
+
+
+def test_a_client_revokes_its_own_tokens_only(bench: Bench) -> None:
+    pair = bench.tokens.issue("ada", client_id="app")
+    with pytest.raises(InvalidToken) as caught:
+        bench.tokens.revoke(pair.refresh_token, client_id="another")
+    assert caught.value.reason == "client"
+    assert len(bench.sessions.of("ada").list()) == 1
+    assert bench.tokens.revoke(pair.refresh_token, client_id="app")
+    assert not bench.tokens.revoke(pair.refresh_token, client_id="app")

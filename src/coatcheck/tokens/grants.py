@@ -151,8 +151,11 @@ class Grants:
         found = await self._commands.load(handle, self._clock())
         return isinstance(found, Record) and found.user_id == user_id
 
-    async def revoke(self, token: str) -> bool:
-        """End the family of a refresh token (RFC 7009). Returns whether there was one; whoever asks need not know."""
+    async def revoke(self, token: str, *, client_id: str | None = None) -> bool:
+        """End the family of a refresh token (RFC 7009). Returns whether there was one; whoever asks need not know.
+
+        Raises InvalidToken if it is another client's: nothing is ended then.
+        """
         try:
             presented, now = families.parse(token), self._clock()
             record, family = await self._family(presented, now)
@@ -160,6 +163,8 @@ class Grants:
             return False
         if families.worth(record, family, presented, now, self.times.grace) is Worth.FOREIGN:
             return False
+        if client_id is not None and client_id != family.client_id:
+            raise InvalidToken("client")
         return await self._end(record, now)
 
     async def _family(self, presented: families.Presented, now: float) -> tuple[Record, Family]:

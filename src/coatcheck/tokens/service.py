@@ -91,6 +91,8 @@ class _Service(Generic[C]):
         if when_unsure not in ("check_store", "fail_closed"):
             raise ConfigurationError(f"when_unsure={when_unsure!r}: give 'check_store' or 'fail_closed'")
         self._watch, self._clock = sessions.watch, flows.clock
+        self.sessions: Any = sessions
+        """The manager that the logins are kept by."""
         self._feed: RevocationFeed | None = None
         keys.signer  # noqa: B018  # raises if none can sign
         clock, options = flows.clock, flows.options
@@ -242,9 +244,12 @@ class Tokens(_Service[C]):
             self._answered(handle, asked_at, run_now(self._grants.lives(handle, user_id)))
         return claims
 
-    def revoke(self, token: str) -> bool:
-        """End the login that a refresh token belongs to. Returns whether there was one."""
-        return run_now(self._grants.revoke(token))
+    def revoke(self, token: str, *, client_id: str | None = None) -> bool:
+        """End the login that a refresh token belongs to. Returns whether there was one.
+
+        Raises InvalidToken if it is not this client's, where one is named (RFC 7009 section 2.1).
+        """
+        return run_now(self._grants.revoke(token, client_id=client_id))
 
 
 class AsyncTokens(_Service[C]):
@@ -288,9 +293,12 @@ class AsyncTokens(_Service[C]):
             self._answered(handle, asked_at, await self._grants.lives(handle, user_id))
         return claims
 
-    async def revoke(self, token: str) -> bool:
-        """End the login that a refresh token belongs to. Returns whether there was one."""
-        return await self._grants.revoke(token)
+    async def revoke(self, token: str, *, client_id: str | None = None) -> bool:
+        """End the login that a refresh token belongs to. Returns whether there was one.
+
+        Raises InvalidToken if it is not this client's, where one is named (RFC 7009 section 2.1).
+        """
+        return await self._grants.revoke(token, client_id=client_id)
 
 
 def _login(method: str, user_agent: str, address: str) -> Login:
