@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from coatcheck import (
@@ -389,3 +390,10 @@ def test_a_client_revokes_its_own_tokens_only(bench: Bench) -> None:
     assert len(bench.sessions.of("ada").list()) == 1
     assert bench.tokens.revoke(pair.refresh_token, client_id="app")
     assert not bench.tokens.revoke(pair.refresh_token, client_id="app")
+
+
+def test_a_pair_is_the_body_of_a_token_response(bench: Bench) -> None:
+    """RFC 6749 section 5.1: the type is required, a scope that was not asked for is left out."""
+    body = msgspec.json.decode(msgspec.json.encode(bench.tokens.issue("ada")))
+    assert body.keys() == {"access_token", "token_type", "expires_in", "refresh_token"}
+    assert body["token_type"] == "Bearer"

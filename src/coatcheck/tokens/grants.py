@@ -43,7 +43,8 @@ class Pair(msgspec.Struct, frozen=True, omit_defaults=True):
     """Seconds for which the access token is good."""
     refresh_token: str
     scope: str = ""
-    token_type: str = "Bearer"
+    token_type: str = msgspec.field(default_factory=lambda: "Bearer")
+    """Made by a function, since a plain default is left out, and RFC 6749 section 5.1 wants this one."""
 
     def __repr__(self) -> str:
         return f"<Pair scope={self.scope!r} expires_in={self.expires_in}>"
