@@ -21,6 +21,7 @@ from coatcheck import asgi, startup, visit
 from coatcheck._https_aiohttp import setup_https
 from coatcheck._versions import need
 from coatcheck.arrivals import of_aiohttp
+from coatcheck.bearer.aiohttp import Bearer, token_endpoints
 from coatcheck.configure import configure
 from coatcheck.core import cookies
 from coatcheck.core.ports import Backend, Store
@@ -31,7 +32,7 @@ from coatcheck.faces import AsyncSession
 from coatcheck.manager import AsyncSessionManager
 from coatcheck.vigil import Vigil
 
-__all__ = ["AiohttpSession", "get_session", "new_session", "setup", "setup_https"]
+__all__ = ["AiohttpSession", "Bearer", "get_session", "new_session", "setup", "setup_https", "token_endpoints"]
 
 need("aiohttp", "3.10")
 

@@ -14,6 +14,7 @@ from fastapi.security import APIKeyCookie
 from coatcheck import asgi
 from coatcheck._versions import need
 from coatcheck.asgi import App, HttpsMiddleware, Receive, Scope, Send
+from coatcheck.bearer.fastapi import Bearer
 from coatcheck.core.cookies import SECURE_NAME, names
 from coatcheck.faces import AsyncSession, Model
 from coatcheck.starlette import SessionMiddleware as StarletteSessions
@@ -21,6 +22,7 @@ from coatcheck.visit import duration, proved_within
 
 __all__ = [
     "AsyncSession",
+    "Bearer",
     "CurrentUser",
     "HttpsMiddleware",
     "RecentLogin",

@@ -17,6 +17,7 @@ from coatcheck import startup, visit
 from coatcheck._flasklike import Words, alone, dress, refresh, settings, still_alone, store_of
 from coatcheck._flasklogin import LoginKeys
 from coatcheck._versions import need
+from coatcheck.bearer.flask import Bearer
 from coatcheck.configure import configure
 from coatcheck.core.identity import identified
 from coatcheck.core.ports import Backend, Store
@@ -29,7 +30,7 @@ from coatcheck.wsgi import KEY, Body, HttpsMiddleware, arrive, commit, finish, g
 
 need("flask", "3.0")
 
-__all__ = ["CoatCheck", "FlaskLogin", "FlaskSession", "HttpsMiddleware", "get_session"]
+__all__ = ["Bearer", "CoatCheck", "FlaskLogin", "FlaskSession", "HttpsMiddleware", "get_session"]
 
 
 class CoatCheck:

@@ -39,6 +39,7 @@ from litestar.utils import get_serializer_from_scope
 from coatcheck import asgi, startup, visit
 from coatcheck._versions import need
 from coatcheck.asgi import HttpsMiddleware
+from coatcheck.bearer.litestar import Bearer
 from coatcheck.core import cookies
 from coatcheck.core.ports import Backend, Store
 from coatcheck.core.session import BaseSession
@@ -50,6 +51,7 @@ need("litestar", "2.12")
 
 __all__ = [
     "AsyncSession",
+    "Bearer",
     "CoatCheck",
     "CurrentUser",
     "HttpsMiddleware",

@@ -29,6 +29,7 @@ from coatcheck import asgi, visit
 from coatcheck._flasklike import Words, alone, dress, refresh, settings, still_alone, store_of
 from coatcheck._versions import need
 from coatcheck.asgi import HttpsMiddleware
+from coatcheck.bearer.quart import Bearer
 from coatcheck.core.ports import Backend, Store
 from coatcheck.core.session import Phase
 from coatcheck.errors import ConfigurationError, OutsideRequest, SessionError, UsageError
@@ -37,7 +38,7 @@ from coatcheck.faces import AsyncSession
 
 need("quart", "0.20")
 
-__all__ = ["CoatCheck", "HttpsMiddleware", "QuartSession", "get_session"]
+__all__ = ["Bearer", "CoatCheck", "HttpsMiddleware", "QuartSession", "get_session"]
 
 _NAME: Final = "coatcheck"
 _PRESERVED: Final = "_quart._preserve_context"

@@ -13,13 +13,14 @@ from starlette.datastructures import Secret as StarletteSecret
 from coatcheck._versions import need
 from coatcheck.asgi import App, HttpsMiddleware, get_session
 from coatcheck.asgi import SessionMiddleware as AsgiSessionMiddleware
+from coatcheck.bearer.starlette import Bearer, BearerBackend, BearerUser
 from coatcheck.core.cookies import CookieSettings
 from coatcheck.core.ports import Backend, Store
 from coatcheck.core.signing import Secret
 from coatcheck.errors import ConfigurationError
 from coatcheck.faces import AsyncSession
 
-__all__ = ["AsyncSession", "HttpsMiddleware", "SessionMiddleware", "get_session"]
+__all__ = ["AsyncSession", "Bearer", "BearerBackend", "BearerUser", "HttpsMiddleware", "SessionMiddleware", "get_session"]
 
 need("starlette", "0.46")
 

@@ -16,6 +16,9 @@ import pytest
 
 import coatcheck
 from coatcheck import BadSignature, CookieSettings, Event, InvalidToken, SessionError, errors
+from coatcheck.bearer.gate import Gate, Needs
+from coatcheck.bearer.http import Asked
+from coatcheck.bearer.http import Refused as Turned
 from coatcheck.core.adoption import Claim, Found, Refused
 from coatcheck.core.cookies import find_in
 from coatcheck.core.events import EVENTS
@@ -23,6 +26,7 @@ from coatcheck.core.origin import Arrival
 from coatcheck.core.secret import check_secret
 from coatcheck.core.signing import KeyRing, Verified, normalise
 from coatcheck.security.https import HttpsRules
+from coatcheck.core.stepping import run_now
 from coatcheck.stores import open_store
 from coatcheck.tokens import Key, Tokens
 from coatcheck.tokens import KeyRing as TokenKeys
@@ -182,6 +186,13 @@ def reused(site: Site) -> None:
         made.refresh(first)
 
 
+def not_admitted(site: Site) -> None:
+    with pytest.raises(Turned):
+        run_now(
+            Gate(tokens(site), awaits=False).admit(Asked("GET", (("authorization", "Bearer x"),)), Needs())
+        )
+
+
 class Old:
     """Sessions of another library: what the cookie says it holds."""
 
@@ -219,6 +230,7 @@ EVENT_TRIGGERS: dict[str, Callable[[Site], object]] = {
     "tokens.issued": lambda site: tokens(site).issue("ada"),
     "tokens.refreshed": refreshed,
     "tokens.reused": reused,
+    "tokens.refused": not_admitted,
     "session.adopted": lambda site: site.get("/me", b"old=good"),
     "adoption.refused": lambda site: site.get("/me", b"old=pickled"),
     "adoption.dropped": lambda site: site.get("/me", b"old=odd"),

@@ -9,8 +9,18 @@
 `request.session` to a type checker.
 """
 
+from coatcheck.bearer.django import Bearer, set_cookies, token_endpoints
 from coatcheck.django.home import asessions, sessions
 from coatcheck.django.identity import AuthKeys
 from coatcheck.django.middleware import SessionMiddleware, get_session
 
-__all__ = ["AuthKeys", "SessionMiddleware", "asessions", "get_session", "sessions"]
+__all__ = [
+    "AuthKeys",
+    "Bearer",
+    "SessionMiddleware",
+    "asessions",
+    "get_session",
+    "sessions",
+    "set_cookies",
+    "token_endpoints",
+]
