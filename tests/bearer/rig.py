@@ -55,8 +55,8 @@ class World:
         options = Options(on_event=self.events.append)
         ring = KeyRing([KEY]) if keys is None else keys
         about: dict[str, Any] = {"keys": ring, "issuer": ISSUER, "audience": "api", **terms}
-        self.blocking = SessionManager(self.store, options=options, clock=self.time.clock)  # type: ignore[arg-type]  # it passes on
-        awaiting = AsyncSessionManager(self.store, options=options, clock=self.time.clock)  # type: ignore[arg-type]
+        self.blocking = SessionManager(self.store, options=options, clock=self.time.clock)
+        awaiting = AsyncSessionManager(self.store, options=options, clock=self.time.clock)
         self.sync: Tokens = Tokens(self.blocking, **about)
         self.tokens: Any = self.sync if face == "wsgi" else AsyncTokens(awaiting, **about)
 

@@ -92,16 +92,16 @@ class Desk:
 
     def wants_body(self, asked: Asked) -> bool:
         """Whether it is worth reading the request's body: at most `forms.MAX_BODY` octets of it."""
-        return asked.method == "POST" and asked.path in self._flows
+        return asked.method == "POST" and asked.endpoint in self._flows
 
     async def answer(self, asked: Asked, body: bytes | None) -> Answer:
         """The answer to a request; `body` is None if it was too large. Raises only what the application's own hooks raise, and a
         StoreError that is no outage.
         """
         try:
-            if asked.path in self._documents:
+            if asked.endpoint in self._documents:
                 return self._document(asked)
-            flow = self._flows.get(asked.path)
+            flow = self._flows.get(asked.endpoint)
             if flow is None:
                 return json_answer(404, {"error": "not_found"})
             if asked.method != "POST":
@@ -119,7 +119,7 @@ class Desk:
         if self._rate_limit is None:
             return
         forwarded = ", ".join(asked.all("x-forwarded-for"))
-        attempt = Attempt(asked.path[1:], claimed(asked, form)[0], asked.peer, forwarded)
+        attempt = Attempt(asked.endpoint[1:], claimed(asked, form)[0], asked.peer, forwarded)
         seconds = await answered(self._rate_limit(attempt))
         if seconds is not None:
             raise forms.refusal(429, "slow_down", ("Retry-After", str(max(1, int(-(-seconds // 1))))))
@@ -251,7 +251,7 @@ class Desk:
     def _document(self, asked: Asked) -> Answer:
         if asked.method not in ("GET", "HEAD"):
             return json_answer(405, {"error": "invalid_request"}, ("Allow", "GET, HEAD"))
-        found = self._documents[asked.path]()
+        found = self._documents[asked.endpoint]()
         tag = found.header("etag")
         if tag in [known.strip().removeprefix("W/") for known in asked.one("if-none-match").split(",")]:
             return Answer(304, tuple(header for header in found.headers if header[0] != "Content-Type"))

@@ -42,6 +42,11 @@ class Asked(NamedTuple):
         """Without the headers, which hold tokens (checklist 201)."""
         return f"<Asked {self.method} {self.path!r}>"
 
+    @property
+    def endpoint(self) -> str:
+        """The path without a slash at its end: Litestar adds one below a mount."""
+        return self.path.removesuffix("/")
+
     def all(self, name: str) -> list[str]:
         """The values of every field of this name."""
         return [value for field, value in self.headers if field == name]

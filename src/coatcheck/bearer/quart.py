@@ -8,7 +8,7 @@ async def orders():
     claims = bearer.claims()
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from datetime import timedelta
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
@@ -84,7 +84,7 @@ class Bearer(Generic[C]):
 
         return guarded
 
-    async def listening(self) -> AsyncIterator[None]:
+    async def listening(self) -> AsyncGenerator[None, None]:
         """For `app.while_serving`: the store tells this process of logins that end, so that their tokens are refused at once."""
         stop = self._tokens.listen()
         yield
