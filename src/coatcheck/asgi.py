@@ -8,8 +8,6 @@ A WebSocket goes on when its handshake is done, and an event stream for as long 
 over (`vigil.py`).
 """
 
-import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from functools import partial
 from typing import Any, Final
@@ -36,11 +34,10 @@ from coatcheck.exchange import Arrival, Exchange, holds_data
 from coatcheck.faces import AsyncSession
 from coatcheck.flows import begun, shielded
 from coatcheck.manager import AsyncSessionManager
+from coatcheck.sockets import POLICY_VIOLATION, Socket
 from coatcheck.vigil import Vigil
 
 __all__ = ["POLICY_VIOLATION", "HttpsMiddleware", "SessionMiddleware", "get_session"]
-
-_logger: Final = logging.getLogger("coatcheck")
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -65,9 +62,6 @@ _USUAL: Final = frozenset({
 """Fields of most responses: one look tells that they are none of ours."""
 _TOLD: Final = frozenset({b"cookie", b"host", b"x-forwarded-proto", b"forwarded"})
 """Fields of a request that decide what its cookie is worth."""
-POLICY_VIOLATION: Final = 1008
-"""The close code (RFC 6455 section 7.4.1) that Starlette and FastAPI use where credentials are not good, or no longer."""
-_REASON: Final = "the session is over"
 _BEFORE_2_4: Final = frozenset({"2.0", "2.1", "2.2", "2.3"})
 """Versions of the specification in which a server says nothing when the client has gone."""
 _UNKNOWN: Final[dict[str, str]] = {}
@@ -161,7 +155,9 @@ class SessionMiddleware:
                 session._failed(error)
         try:
             if kind != "http":
-                await _Socket(passage, receive, self._vigil).run(app, scope)
+                keep = None if self._vigil is None else partial(self._vigil.keep, session)
+                socket = Socket(receive, passage.guarded, close=passage.close, keep=keep, lost=passage.lost)
+                await socket.run(app, scope)
             elif scope.get("asgi", _UNKNOWN).get("spec_version") in _BEFORE_2_4:
                 await app(scope, receive, passage.send)
             else:
@@ -305,6 +301,10 @@ class _Passage(msgspec.Struct, eq=False):
             self.gone = True
             raise
 
+    def lost(self) -> None:
+        """The client has gone, or nothing goes to it any more: what the application makes of that is no failure."""
+        self.gone = True
+
     async def close(self, code: int, reason: str) -> None:
         """Close a WebSocket in the application's place."""
         await self.send_on({"type": "websocket.close", "code": code, "reason": reason})
@@ -426,69 +426,6 @@ class _Passage(msgspec.Struct, eq=False):
             _dress(message, self.session, self.session._owed)
         await self.send_on(message)
         await self.send_on({"type": f"{prefix}.response.body", "body": refusal.body})
-
-
-class _Socket:
-    """A WebSocket's messages, until one side closes, or its session is over: then both the client and the application hear that
-    the other has gone.
-    """
-
-    __slots__ = ("_closing", "_is_open", "_is_over", "_passage", "_receive", "_stop", "_vigil")
-
-    def __init__(self, passage: _Passage, receive: Receive, vigil: Vigil | None) -> None:
-        self._passage, self._receive, self._vigil = passage, receive, vigil
-        self._is_open = self._is_over = False
-        self._stop: Callable[[], None] | None = None
-        self._closing: asyncio.Task[None] | None = None
-
-    async def run(self, app: App, scope: Scope) -> None:
-        """Let the application answer."""
-        try:
-            await app(scope, self.receive, self.send)
-        finally:
-            self._is_open = False
-            if self._stop is not None:
-                self._stop()
-
-    async def receive(self) -> Message:
-        """Take note that the client has left: what the application raises when it hears of that is no failure."""
-        self._keep()
-        message = await self._receive()
-        if self._is_over:  # whatever came, it is from nobody we know any more
-            return {"type": "websocket.disconnect", "code": POLICY_VIOLATION, "reason": _REASON}
-        if message["type"] == "websocket.disconnect":
-            self._passage.gone, self._is_open = True, False
-        return message
-
-    async def send(self, message: Message) -> None:
-        """Send; OSError if the session is over, as if the client had gone (ASGI specification 2.4). To close it again is well."""
-        kind = message["type"]
-        if self._is_over:
-            if kind == "websocket.close":  # Quart closes what its handler has left, whyever
-                return
-            raise OSError("the session of this WebSocket is over, and so the WebSocket was closed")
-        if kind == "websocket.close":
-            self._is_open = False
-        await self._passage.guarded(message)
-        if kind == "websocket.accept":
-            self._is_open = True
-        self._keep()
-
-    def _keep(self) -> None:
-        """Hold the connection to its session, once there is one that was looked at."""
-        if self._stop is None and self._is_open and self._vigil is not None:
-            self._stop = self._vigil.keep(self._passage.session, self._over)
-
-    def _over(self) -> None:
-        if self._is_open:
-            self._is_over = self._passage.gone = True
-            self._closing = asyncio.get_running_loop().create_task(self._close())
-
-    async def _close(self) -> None:
-        try:
-            await self._passage.close(POLICY_VIOLATION, _REASON)
-        except Exception:  # the client was faster; nothing goes to it any more in any case
-            _logger.debug("a WebSocket whose session is over was closed already", exc_info=True)
 
 
 async def log_out(sessions: AsyncSessionManager, session: AsyncSession[Any]) -> None:

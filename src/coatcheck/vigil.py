@@ -30,6 +30,9 @@ EVERY: Final = 30.0
 AT_ONCE: Final = 64
 """How many sessions are asked for together: enough to fill a pipeline, too few to stand in a request's way."""
 
+_ANY: Final = -1
+"""In place of an epoch: a token is no cookie, and no login passes it on to another."""
+
 _logger: Final = logging.getLogger("coatcheck")
 Over = Callable[[], None]
 
@@ -49,16 +52,26 @@ class Vigil:
         record = session._record
         if record is None or not session._accessed or session._standing is not Standing.LIVE:
             return None
+        return self._join(record.key, record.epoch, record.deadline, over)
+
+    def hold(self, key: str, deadline: float, over: Over) -> Callable[[], None]:
+        """The same for a connection that is no session's but a token's: `over` is called when the login with this handle ends.
+
+        `deadline` is in seconds since the epoch: when it ends at the latest, as far as anybody knows. Returns what stops it.
+        """
+        return self._join(key, _ANY, deadline, over)
+
+    def _join(self, key: str, epoch: int, deadline: float, over: Over) -> Callable[[], None]:
         loop = asyncio.get_running_loop()
         watch = self._watches.get(loop)
         if watch is None:
             for gone in [other for other in self._watches if other.is_closed()]:
                 del self._watches[gone]
             watch = self._watches[loop] = _Watch(self._sessions, loop)
-        seat = watch.join(record.key, record.epoch, record.deadline, over)
+        seat = watch.join(key, epoch, deadline, over)
 
         def stop() -> None:
-            if watch.leave(record.key, seat) and self._watches.get(loop) is watch:
+            if watch.leave(key, seat) and self._watches.get(loop) is watch:
                 del self._watches[loop]
 
         return stop
@@ -155,7 +168,7 @@ class _Watch:
         if kept is None:
             return
         for seat, (began_in, over) in list(kept.seats.items()):
-            if began_in != epoch:
+            if epoch is None or began_in not in (epoch, _ANY):
                 del kept.seats[seat]
                 over()
         if not kept.seats:

@@ -18,7 +18,7 @@ from fastapi.security.base import SecurityBase
 from coatcheck.bearer.cookies import TokenCookies
 from coatcheck.bearer.gate import C, Gate, Needs
 from coatcheck.bearer.http import Answer, Refused, from_scope
-from coatcheck.bearer.sockets import POLICY_VIOLATION, can_answer
+from coatcheck.bearer.sockets import POLICY_VIOLATION, can_answer, tell
 
 if TYPE_CHECKING:
     from coatcheck.tokens import AsyncTokens, TokenVerifier
@@ -78,6 +78,7 @@ class Bearer(SecurityBase, Generic[C]):
         asked = from_scope(connection.scope)
         try:
             claims = await self.gate.admit(asked, needs)
+            tell(connection.scope, claims)
         except Refused as refused:
             raise _refusal(connection, refused) from None
         if response is not None and self.gate.came_in_cookie(asked):

@@ -20,7 +20,7 @@ from litestar.handlers import BaseRouteHandler
 from coatcheck.bearer.cookies import TokenCookies
 from coatcheck.bearer.gate import C, Gate, Needs
 from coatcheck.bearer.http import Refused, from_scope
-from coatcheck.bearer.sockets import POLICY_VIOLATION
+from coatcheck.bearer.sockets import POLICY_VIOLATION, tell
 from coatcheck.errors import OutsideRequest
 
 if TYPE_CHECKING:
@@ -64,7 +64,9 @@ class Bearer(Generic[C]):
 
         async def guard(connection: Connection, _: BaseRouteHandler) -> None:
             try:
-                connection.scope["state"][_KEY] = await self.gate.admit(from_scope(connection.scope), needs)
+                claims = await self.gate.admit(from_scope(connection.scope), needs)
+                connection.scope["state"][_KEY] = claims
+                tell(connection.scope, claims)
             except Refused as refused:
                 raise _refusal(connection, refused) from None
 

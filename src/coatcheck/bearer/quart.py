@@ -27,6 +27,7 @@ from quart import (
 from coatcheck.bearer.cookies import TokenCookies
 from coatcheck.bearer.gate import C, Gate, Needs
 from coatcheck.bearer.http import Refused, from_scope
+from coatcheck.bearer.sockets import tell
 from coatcheck.errors import OutsideRequest
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Bearer(Generic[C]):
                 asked = from_scope(here.scope)
                 try:
                     g._coatcheck_claims = await self.gate.admit(asked, needs)
+                    tell(here.scope, g._coatcheck_claims)
                 except Refused as refused:
                     answer = refused.answer
                     return Response(answer.body, answer.status, headers=dict(answer.headers))
