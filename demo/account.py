@@ -18,7 +18,7 @@ from demo.web import house, problem, render, see_other, wants_html
 __all__ = ["login", "login_page", "logout", "me", "signup", "signup_page"]
 
 WRONG = "The username or the password is wrong."
-PAGES = frozenset({"/", "/cart", "/devices", "/inspector"})
+PAGES = frozenset({"/", "/cart", "/devices", "/inspector", "/tokens"})
 """Where a login may lead. Nothing else: an open redirect is a phisher's tool."""
 _hashing = asyncio.Semaphore(2)
 """Argon2 takes 64 MiB a time; a crowd at the door must not take all there is."""

@@ -12,9 +12,12 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from coatcheck.starlette import SessionMiddleware, get_session
+from coatcheck import AsyncSessionManager
+from coatcheck.bearer.asgi import TokenEndpoints
+from coatcheck.starlette import Bearer, SessionMiddleware, get_session
 from coatcheck.stores.sqlite import SQLiteStore
-from demo import account, cart, devices, home, inspector
+from coatcheck.tokens import AsyncTokens, KeyRing
+from demo import account, cart, devices, home, inspector, tokens
 from demo.guard import Guard
 from demo.state import State, prepare
 from demo.users import Users
@@ -41,6 +44,8 @@ ROUTES = [
     Route("/devices/end", devices.end, methods=["POST"]),
     Route("/devices/end-others", devices.end_others, methods=["POST"]),
     Route("/inspector", inspector.show),
+    Route("/tokens", tokens.show),
+    Route("/tokens/issue", tokens.issue, methods=["POST"]),
     Mount("/static", StaticFiles(directory=FOLDER / "static")),
 ]
 
@@ -51,6 +56,9 @@ def build(state: State) -> Starlette:
     users = Users(state.users)
     users.seed(USER, PASSWORD)
 
+    issuer = _issuer(store, state)
+    bearer = Bearer(issuer)
+
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
@@ -58,7 +66,11 @@ def build(state: State) -> Starlette:
         users.close()
 
     app = Starlette(
-        routes=ROUTES,
+        routes=[
+            *ROUTES,
+            Route("/api/orders", bearer.requires(tokens.SCOPE)(tokens.orders)),
+            Mount("/auth", TokenEndpoints(issuer, public_clients=[tokens.CLIENT])),
+        ],
         middleware=[
             Middleware(Guard),
             Middleware(
@@ -73,13 +85,19 @@ def build(state: State) -> Starlette:
         exception_handlers={HTTPException: _error},
         lifespan=lifespan,
     )
-    app.state.house = House(users, store.awaiting())
+    app.state.house = House(users, store.awaiting(), issuer, bearer)
     return app
 
 
 def demo() -> Starlette:
     """The application over the usual folder, for tools that ask for it: `coatcheck doctor --factory demo.app:demo`."""
     return build(prepare(Path(".demo")))
+
+
+def _issuer(store: SQLiteStore, state: State) -> AsyncTokens:
+    """Tokens of the same sessions. For one server a shared secret will do; others could verify with half of a key pair."""
+    keys = KeyRing.from_file(state.keys)
+    return AsyncTokens(AsyncSessionManager(store), keys=keys, issuer="coatcheck demo", audience="orders")
 
 
 async def _error(request: Request, error: Exception) -> Response:

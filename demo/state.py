@@ -1,4 +1,4 @@
-"""What the demo keeps between two runs, all in one folder that only its owner can read: accounts, sessions, the secret."""
+"""What the demo keeps between two runs, all in one folder that only its owner can read: accounts, sessions, the secrets."""
 
 import os
 import secrets
@@ -12,24 +12,26 @@ class State(NamedTuple):
     """Where everything is."""
 
     secret: Path
+    keys: Path
     sessions: Path
     users: Path
 
 
 def prepare(folder: Path) -> State:
-    """Make the folder (mode 0700) and the secret (mode 0600) if they are not there yet. Raises OSError if that cannot be done."""
+    """Make the folder (mode 0700) and the secrets (mode 0600) if they are not there yet. Raises OSError if that fails."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
-    state = State(folder / "secret", folder / "sessions.db", folder / "users.db")
-    if not state.secret.exists():
-        _write_secret(state.secret)
-    state.secret.chmod(0o600)
+    state = State(folder / "secret", folder / "token-key", folder / "sessions.db", folder / "users.db")
+    for secret in (state.secret, state.keys):
+        if not secret.exists():
+            _write_secret(secret)
+        secret.chmod(0o600)
     return state
 
 
 def _write_secret(path: Path) -> None:
     """Whole or not at all: two demos started at once agree on one secret, and none ever reads half of it."""
-    draft = path.with_name(f"secret.{os.getpid()}")
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(secrets.token_urlsafe(48) + "\n")
     try:

@@ -12,6 +12,8 @@ from starlette.templating import Jinja2Templates
 
 from coatcheck import AsyncSession
 from coatcheck.core.ports import Store
+from coatcheck.starlette import Bearer
+from coatcheck.tokens import AsyncTokens
 from demo.users import Users
 
 __all__ = ["FOLDER", "House", "ago", "house", "problem", "render", "see_other", "span", "wants_html"]
@@ -26,6 +28,8 @@ class House:
 
     users: Users
     store: Store
+    tokens: AsyncTokens
+    bearer: Bearer
 
 
 def house(request: Request) -> House:

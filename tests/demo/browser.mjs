@@ -71,12 +71,12 @@ const scenarios = {
       await signIn(page);
       assert.equal((await flashes(page)).length, 1);
       await look("/ with a message");
-      for (const path of ["/cart", "/devices", "/inspector"]) {
+      for (const path of ["/cart", "/devices", "/inspector", "/tokens"]) {
         await page.goto(url + path);
         await look(`${path} signed in`);
       }
     }
-    assert.equal(checked, 11 * LOOKS.length);
+    assert.equal(checked, 12 * LOOKS.length);
   },
 
   async keyboard() {
@@ -198,6 +198,39 @@ const scenarios = {
       await page.goto(`${url}/devices`);
       assert.match(page.url(), /\/login/);
     }
+  },
+
+  async tokens() {
+    const { page } = await visitor();
+    await page.goto(`${url}/tokens`);
+    assert.match(page.url(), /\/login/, "for whoever is signed in");
+    await signIn(page);
+    await page.goto(`${url}/tokens`);
+    const said = page.locator("[data-log] li");
+    const press = async (name, count) => {
+      await page.getByRole("button", { name }).click();
+      await page.waitForFunction((lines) => document.querySelectorAll("[data-log] li").length === lines, count);
+      return said.last().textContent();
+    };
+    assert.ok(await page.getByRole("button", { name: "Call the API" }).isDisabled());
+    assert.match(await press("Issue tokens", 1), /an access token for 10 minutes/);
+    assert.match(await press("Call the API", 2), /answers 200: hello demo/);
+    assert.match(await press("Refresh in two tabs at once", 3), /both hold the same new refresh token/);
+    assert.match(await press("Call the API", 4), /answers 200/);
+    assert.equal(JSON.parse(await page.locator("[data-claims]").textContent()).scope, "orders:read");
+    assert.deepEqual(await page.evaluate(() => [localStorage.length, sessionStorage.length]), [0, 0]);
+    await accessible(page, "/tokens with tokens");
+    assert.match(await press("Revoke", 5), /both are dead/);
+    assert.match(await press("Call the API", 6), /answers 401: Bearer realm="orders", error="invalid_token"/);
+    assert.match(await press("Refresh in two tabs at once", 7), /No new tokens: 400 and 400/);
+
+    // A login by tokens is among the devices, and ends there too.
+    await press("Issue tokens", 8);
+    const devices = await page.context().newPage();
+    await devices.goto(`${url}/devices`);
+    const phone = devices.locator(".devices > li").filter({ hasText: "Phone" });
+    await submit(devices, phone.getByRole("button", { name: /^Revoke/ }).first());
+    assert.match(await press("Call the API", 9), /answers 401/);
   },
 
   async inspector() {

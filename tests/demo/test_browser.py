@@ -27,7 +27,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 @pytest.mark.usefixtures("tools")
 @pytest.mark.parametrize(
-    "scenario", ["accessibility", "keyboard", "visits", "account", "cart", "devices", "inspector"]
+    "scenario", ["accessibility", "keyboard", "visits", "account", "cart", "devices", "inspector", "tokens"]
 )
 def test_in_the_browser(demo: Demo, scenario: str) -> None:
     done = subprocess.run(
