@@ -120,6 +120,19 @@ def test_a_large_body_is_not_read(world: World) -> None:
     assert (got.status, got.json) == (413, {"error": "invalid_request"})
 
 
+def test_half_a_request_is_none(world: World) -> None:
+    """The client has gone: what came of its form may mean something else than the whole."""
+    pair = world.issue(scope="a b")
+    body = f"grant_type=refresh_token&client_id=web&refresh_token={pair.refresh_token}".encode()
+    desk = world.desk()
+    if world.face == "wsgi":
+        got = desk.send("POST", "/token", ("content-type", FORM), body=body, length=str(len(body) + 8))
+    else:
+        got = desk.send("POST", "/token", ("content-type", FORM), body=body, leaves=True)
+    assert got.status == 413
+    world.sync.refresh(pair.refresh_token)
+
+
 @pytest.mark.parametrize("length", ["-1", "1e3", "9" * 400])
 def test_a_length_that_is_none_is_refused(length: str) -> None:
     """Under WSGI it is the application that reads it."""

@@ -54,6 +54,12 @@ def test_a_bad_token_is_refused_in_one_way(world: World, field: str) -> None:
     assert refused_alike(got)
 
 
+@pytest.mark.parametrize("more", [",", " x", ",Bearer x", "\t", "é", "\x00", '"', "==x"])
+def test_a_good_token_with_something_behind_it_is_a_bad_one(world: World, more: str) -> None:
+    name, field = bearer(world.issue().access_token)
+    assert refused_alike(world.gate().enter((name, field + more)))
+
+
 def refused_alike(got: Got) -> bool:
     return (got.status, got.header("www-authenticate"), got.body) == (
         401,

@@ -36,10 +36,12 @@ class TokenEndpoints:
 
 
 async def _body(receive: Any) -> bytes | None:
-    """The body, as far as anybody needs it; None if it is longer."""
+    """The body, as far as anybody needs it; None if it is longer, or the client left before its end."""
     body, more = b"", True
     while more:
         message = await receive()
+        if message["type"] != "http.request":
+            return None
         body += message.get("body", b"")
         more = message.get("more_body", False)
         if len(body) > MAX_BODY:

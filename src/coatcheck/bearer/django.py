@@ -151,7 +151,7 @@ def _body(request: HttpRequest, desk: Desk, asked: Asked) -> bytes | None:
     length = asked.one("content-length")
     if not length.isdigit() or len(length) > 9 or int(length) > MAX_BODY:
         return None if length else b""
-    return request.read(MAX_BODY)
+    return request.body
 
 
 def _response(answer: Answer) -> HttpResponse:

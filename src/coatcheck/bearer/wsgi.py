@@ -36,7 +36,9 @@ class TokenEndpoints:
 
 
 def _body(environ: Any) -> bytes | None:
-    """The body, as far as anybody needs it; None if it is longer. Without a length only some servers say where it ends."""
+    """The body, as far as anybody needs it; None if it is longer, or the client left before its end. Without a length only some
+    servers say where it ends.
+    """
     length = environ.get("CONTENT_LENGTH") or ""
     if not length:
         size = MAX_BODY + 1 if environ.get("wsgi.input_terminated") else 0
@@ -47,4 +49,4 @@ def _body(environ: Any) -> bytes | None:
     if size > MAX_BODY and length:
         return None
     body: bytes = environ["wsgi.input"].read(size) if size else b""
-    return body if len(body) <= MAX_BODY else None
+    return None if len(body) > MAX_BODY or (length and len(body) != size) else body
