@@ -253,6 +253,11 @@ def _flask() -> Any:
     bearer = Bearer(tokens, cookies=COOKIES, listen=True)
     app = Flask(__name__)
 
+    @app.after_request
+    def named(response: Any) -> Any:
+        response.headers["X-Worker"] = str(os.getpid())
+        return response
+
     @app.post("/login")
     def login() -> Any:
         pair = tokens.issue(request.args["user"], scope=request.args.get("scope", ""))
