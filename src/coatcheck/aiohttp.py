@@ -32,7 +32,15 @@ from coatcheck.faces import AsyncSession
 from coatcheck.manager import AsyncSessionManager
 from coatcheck.vigil import Vigil
 
-__all__ = ["AiohttpSession", "Bearer", "get_session", "new_session", "setup", "setup_https", "token_endpoints"]
+__all__ = [
+    "AiohttpSession",
+    "Bearer",
+    "get_session",
+    "new_session",
+    "setup",
+    "setup_https",
+    "token_endpoints",
+]
 
 need("aiohttp", "3.10")
 

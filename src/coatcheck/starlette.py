@@ -20,7 +20,15 @@ from coatcheck.core.signing import Secret
 from coatcheck.errors import ConfigurationError
 from coatcheck.faces import AsyncSession
 
-__all__ = ["AsyncSession", "Bearer", "BearerBackend", "BearerUser", "HttpsMiddleware", "SessionMiddleware", "get_session"]
+__all__ = [
+    "AsyncSession",
+    "Bearer",
+    "BearerBackend",
+    "BearerUser",
+    "HttpsMiddleware",
+    "SessionMiddleware",
+    "get_session",
+]
 
 need("starlette", "0.46")
 

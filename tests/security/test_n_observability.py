@@ -25,8 +25,8 @@ from coatcheck.core.events import EVENTS
 from coatcheck.core.origin import Arrival
 from coatcheck.core.secret import check_secret
 from coatcheck.core.signing import KeyRing, Verified, normalise
-from coatcheck.security.https import HttpsRules
 from coatcheck.core.stepping import run_now
+from coatcheck.security.https import HttpsRules
 from coatcheck.stores import open_store
 from coatcheck.tokens import Key, Tokens
 from coatcheck.tokens import KeyRing as TokenKeys

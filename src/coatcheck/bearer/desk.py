@@ -22,7 +22,7 @@ from coatcheck.bearer.http import (
     is_awaiting,
     json_answer,
 )
-from coatcheck.core.events import Event
+from coatcheck.core.events import Event, EventName
 from coatcheck.core.policy import duration
 from coatcheck.errors import ConfigurationError, InvalidToken, StoreUnavailable, WrongFace
 
@@ -257,9 +257,9 @@ class Desk:
             return Answer(304, tuple(header for header in found.headers if header[0] != "Content-Type"))
         return found
 
-    def _tell(self, name: str, detail: str) -> None:
+    def _tell(self, name: EventName, detail: str) -> None:
         flows = self._tokens.sessions.flows
-        flows.options.on_event(Event(name, detail=detail, at=flows.clock.time()))
+        flows.options.tell(Event(name, detail=detail, at=flows.clock.time()))
 
 
 def _servers(given: Collection[str], auth: ClientAuth | None) -> frozenset[str]:

@@ -100,7 +100,7 @@ class Gate(Generic[C]):
         verifier = getattr(tokens, "verifier", tokens)
         self._check, self._clock = getattr(tokens, "authenticate", tokens.verify), verifier.clock
         sessions = getattr(tokens, "sessions", None)
-        self._tell: Listener = events.log if sessions is None else sessions.flows.options.on_event
+        self._tell: Listener = events.log if sessions is None else sessions.flows.options.tell
         realm = verifier.audience if realm is None else realm
         if not isinstance(realm, str) or not _QUOTABLE.fullmatch(realm):
             raise ConfigurationError(f"realm={realm!r}: give printable ASCII without quotes and backslashes")
