@@ -18,6 +18,8 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from coatcheck import asgi, startup, visit
+from coatcheck._csrf.aiohttp import Checks, csrf_exempt, csrf_field, csrf_token
+from coatcheck._csrf.guard import Protection
 from coatcheck._https_aiohttp import setup_https
 from coatcheck._versions import need
 from coatcheck.arrivals import of_aiohttp
@@ -35,9 +37,13 @@ from coatcheck.vigil import Vigil
 __all__ = [
     "AiohttpSession",
     "Bearer",
+    "csrf_exempt",
+    "csrf_field",
+    "csrf_token",
     "get_session",
     "new_session",
     "setup",
+    "setup_csrf",
     "setup_https",
     "token_endpoints",
 ]
@@ -95,6 +101,24 @@ def setup(
     app.on_startup.append(sessions.start)
     app.on_cleanup.append(sessions.end)
     return sessions.sessions
+
+
+def setup_csrf(app: web.Application, *, key: str = _KEY, **options: Any) -> Protection:
+    """Refuse requests that another site made in a visitor's name, with HTTPForbidden.
+
+    key      of which session, if there are several
+    options  those of `coatcheck.asgi.CsrfMiddleware`: `trusted_origins`, `exempt`, `same_site`, `per_form`, `allow_http`;
+             single handlers are exempt by `@csrf_exempt`
+
+    Raises ConfigurationError, also if it comes before `setup(app, …)`.
+    """
+    if key not in app.get(_APP, ()):
+        raise ConfigurationError(
+            "setup_csrf(app) without sessions: coatcheck.aiohttp.setup(app, …) comes first"
+        )
+    protection = Protection(**options)
+    Checks(protection, lambda request: _passage_of(request, key).session).install(app)
+    return protection
 
 
 async def get_session(request: web.Request, *, key: str = _KEY) -> "AiohttpSession":

@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from coatcheck import startup, visit
+from coatcheck._csrf.asgi import SESSIONS, CsrfMiddleware, csrf_field, csrf_token
 from coatcheck._event_stream import EventStream, is_event_stream
 from coatcheck._https_asgi import HttpsMiddleware
 from coatcheck.arrivals import of_scope
@@ -37,7 +38,15 @@ from coatcheck.manager import AsyncSessionManager
 from coatcheck.sockets import POLICY_VIOLATION, Socket
 from coatcheck.vigil import Vigil
 
-__all__ = ["POLICY_VIOLATION", "HttpsMiddleware", "SessionMiddleware", "get_session"]
+__all__ = [
+    "POLICY_VIOLATION",
+    "CsrfMiddleware",
+    "HttpsMiddleware",
+    "SessionMiddleware",
+    "csrf_field",
+    "csrf_token",
+    "get_session",
+]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -135,6 +144,7 @@ class SessionMiddleware:
         kind = scope["type"]
         if kind != "http" and kind != "websocket":
             if kind == "lifespan":
+                scope[SESSIONS] = {*scope.get(SESSIONS, ()), self._key}
                 send = startup.Lifespan(
                     self.sessions, send, check=self._startup_check, reopened=self._bind
                 ).send

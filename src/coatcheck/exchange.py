@@ -28,7 +28,7 @@ from coatcheck.core.session import BaseSession, CookieAction
 from coatcheck.core.signing import MAC_CHARS, KeyRing, RotatingKeyRing, Secret, Verified, key_rings
 from coatcheck.errors import BadSignature, ConfigurationError
 
-__all__ = ["Arrival", "Channel", "Exchange", "Reading", "Reply", "holds_data"]
+__all__ = ["Arrival", "Channel", "Exchange", "Reading", "Reply", "holds_data", "kept_from_caches"]
 
 _AFTER_LOCATOR: Final = VERIFIER_CHARS + MAC_CHARS
 RECENT: Final = 4096
@@ -253,7 +253,7 @@ class Exchange:
         set_cookie = self._cookie(session, cookie, channel, now)
         sets, full = set_cookie is not None, holds_data(session)
         clears = self._cleared(session, channel) if sets and self.olds is not None else ()
-        cache = _cache(cache_control, sets=sets, full=full)
+        cache = kept_from_caches(cache_control, sets=sets, full=full)
         if cache is not None and cache_control is not None and _SHARED.search(cache_control):
             self._overridden(session, cache_control, now)
         return Reply(set_cookie, _vary(vary), cache, clears)
@@ -366,8 +366,11 @@ def _vary(present: str | None) -> str | None:
     return None if "*" in fields or "cookie" in fields else f"{present}, Cookie"
 
 
-def _cache(present: str | None, *, sets: bool, full: bool) -> str | None:
-    """A response that sets our cookie is for one browser only, whatever the application says of it (checklist 85)."""
+def kept_from_caches(present: str | None, *, sets: bool, full: bool) -> str | None:
+    """What Cache-Control must say, if it does not say it already; None: leave it.
+
+    A response that sets our cookie is for one browser only, whatever the application says of it (checklist 85).
+    """
     if sets:
         # `private="x"` keeps back single fields only, and the response may be stored (RFC 9111 section 5.2.2.7).
         return None if present and _PRIVATE.search(_QUOTED.sub("=", present)) else "no-store"

@@ -13,7 +13,7 @@ from fastapi.security import APIKeyCookie
 
 from coatcheck import asgi
 from coatcheck._versions import need
-from coatcheck.asgi import App, HttpsMiddleware, Receive, Scope, Send
+from coatcheck.asgi import App, CsrfMiddleware, HttpsMiddleware, Receive, Scope, Send, csrf_field, csrf_token
 from coatcheck.bearer.fastapi import Bearer
 from coatcheck.core.cookies import SECURE_NAME, names
 from coatcheck.faces import AsyncSession, Model
@@ -23,12 +23,15 @@ from coatcheck.visit import duration, proved_within
 __all__ = [
     "AsyncSession",
     "Bearer",
+    "CsrfMiddleware",
     "CurrentUser",
     "HttpsMiddleware",
     "RecentLogin",
     "Session",
     "SessionDep",
     "SessionMiddleware",
+    "csrf_field",
+    "csrf_token",
     "get_session",
     "require_session",
 ]

@@ -14,6 +14,7 @@ from flask import Flask, Request, Response, current_app, got_request_exception, 
 from flask.sessions import SessionInterface, SessionMixin
 
 from coatcheck import startup, visit
+from coatcheck._csrf.flask import Csrf, csrf_field, csrf_token
 from coatcheck._flasklike import Words, alone, dress, refresh, settings, still_alone, store_of
 from coatcheck._flasklogin import LoginKeys
 from coatcheck._versions import need
@@ -30,7 +31,17 @@ from coatcheck.wsgi import KEY, Body, HttpsMiddleware, arrive, commit, finish, g
 
 need("flask", "3.0")
 
-__all__ = ["Bearer", "CoatCheck", "FlaskLogin", "FlaskSession", "HttpsMiddleware", "get_session"]
+__all__ = [
+    "Bearer",
+    "CoatCheck",
+    "Csrf",
+    "FlaskLogin",
+    "FlaskSession",
+    "HttpsMiddleware",
+    "csrf_field",
+    "csrf_token",
+    "get_session",
+]
 
 
 class CoatCheck:

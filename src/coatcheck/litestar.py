@@ -37,6 +37,7 @@ from litestar.types import Empty, Guard, Scope
 from litestar.utils import get_serializer_from_scope
 
 from coatcheck import asgi, startup, visit
+from coatcheck._csrf import asgi as csrf
 from coatcheck._versions import need
 from coatcheck.asgi import HttpsMiddleware
 from coatcheck.bearer.litestar import Bearer
@@ -53,11 +54,14 @@ __all__ = [
     "AsyncSession",
     "Bearer",
     "CoatCheck",
+    "CsrfMiddleware",
     "CurrentUser",
     "HttpsMiddleware",
     "RecentLogin",
     "Session",
     "SessionDep",
+    "csrf_field",
+    "csrf_token",
     "get_session",
     "require_login",
 ]
@@ -66,7 +70,22 @@ _KEY: Final = "session"
 _SECURITY: Final = "session"
 """What the cookie is called among OpenAPI's security schemes."""
 
-get_session = asgi.get_session
+get_session, csrf_token, csrf_field = asgi.get_session, csrf.csrf_token, csrf.csrf_field
+
+
+class CsrfMiddleware(csrf.CsrfMiddleware):
+    """As in `coatcheck.asgi`: `Litestar(…, middleware=[DefineMiddleware(CsrfMiddleware, trusted_origins=[…])])`.
+
+    Routes without a session have nothing to protect; `@post(…, skip_csrf=True)` exempts one that has.
+    """
+
+    async def _without_session(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        if self._key in scope and scope[self._key] is not Empty:
+            await super()._without_session(scope, receive, send)
+        await self.app(scope, receive, send)
+
+    def _lets_pass(self, scope: asgi.Scope) -> bool:
+        return bool(scope["route_handler"].opt.get("skip_csrf"))
 
 
 class CoatCheck(InitPluginProtocol, ReceiveRoutePlugin):

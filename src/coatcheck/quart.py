@@ -26,6 +26,7 @@ from quart.wrappers import BaseRequestWebsocket
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from coatcheck import asgi, visit
+from coatcheck._csrf.quart import Csrf, csrf_field, csrf_token
 from coatcheck._flasklike import Words, alone, dress, refresh, settings, still_alone, store_of
 from coatcheck._versions import need
 from coatcheck.asgi import HttpsMiddleware
@@ -38,7 +39,16 @@ from coatcheck.faces import AsyncSession
 
 need("quart", "0.20")
 
-__all__ = ["Bearer", "CoatCheck", "HttpsMiddleware", "QuartSession", "get_session"]
+__all__ = [
+    "Bearer",
+    "CoatCheck",
+    "Csrf",
+    "HttpsMiddleware",
+    "QuartSession",
+    "csrf_field",
+    "csrf_token",
+    "get_session",
+]
 
 _NAME: Final = "coatcheck"
 _PRESERVED: Final = "_quart._preserve_context"

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from starlette.datastructures import Secret as StarletteSecret
 
 from coatcheck._versions import need
-from coatcheck.asgi import App, HttpsMiddleware, get_session
+from coatcheck.asgi import App, CsrfMiddleware, HttpsMiddleware, csrf_field, csrf_token, get_session
 from coatcheck.asgi import SessionMiddleware as AsgiSessionMiddleware
 from coatcheck.bearer.starlette import Bearer, BearerBackend, BearerUser
 from coatcheck.core.cookies import CookieSettings
@@ -25,8 +25,11 @@ __all__ = [
     "Bearer",
     "BearerBackend",
     "BearerUser",
+    "CsrfMiddleware",
     "HttpsMiddleware",
     "SessionMiddleware",
+    "csrf_field",
+    "csrf_token",
     "get_session",
 ]
 

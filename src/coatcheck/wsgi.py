@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from coatcheck import startup, visit
+from coatcheck._csrf.wsgi import CsrfMiddleware, csrf_field, csrf_token
 from coatcheck._https_wsgi import HttpsMiddleware
 from coatcheck.arrivals import of_environ
 from coatcheck.configure import configure
@@ -25,7 +26,14 @@ from coatcheck.exchange import Exchange, Reply
 from coatcheck.faces import Session
 from coatcheck.manager import SessionManager
 
-__all__ = ["HttpsMiddleware", "SessionMiddleware", "get_session"]
+__all__ = [
+    "CsrfMiddleware",
+    "HttpsMiddleware",
+    "SessionMiddleware",
+    "csrf_field",
+    "csrf_token",
+    "get_session",
+]
 
 KEY = "coatcheck.session"
 

@@ -73,6 +73,7 @@ EVENTS: Final[dict[EventName, int]] = {
     "cookie.duplicate": logging.WARNING,
     "cookie.insecure": logging.ERROR,
     "cache.overridden": logging.WARNING,
+    "csrf.refused": logging.WARNING,
     "secret.kept": logging.ERROR,
     "proxy.untrusted": logging.WARNING,
     "store.down": logging.ERROR,

@@ -1,0 +1,1 @@
+"""CSRF protection brought to the frameworks: the rules of `security/csrf.py` over the session of a request, one file a framework."""
