@@ -38,6 +38,7 @@ from litestar.utils import get_serializer_from_scope
 
 from coatcheck import asgi, startup, visit
 from coatcheck._csrf import asgi as csrf
+from coatcheck._csrf.guard import no_session
 from coatcheck._versions import need
 from coatcheck.asgi import HttpsMiddleware
 from coatcheck.bearer.litestar import Bearer
@@ -80,7 +81,11 @@ class CsrfMiddleware(csrf.CsrfMiddleware):
     """
 
     async def _without_session(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
-        if self._key in scope and scope[self._key] is not Empty:
+        if not any(isinstance(plugin, CoatCheck) for plugin in scope["litestar_app"].plugins):
+            raise no_session(
+                "CsrfMiddleware", "add the plugin: Litestar(…, plugins=[CoatCheck(store=…, secret=…)])"
+            )
+        if scope.get(self._key, Empty) is not Empty:
             await super()._without_session(scope, receive, send)
         await self.app(scope, receive, send)
 

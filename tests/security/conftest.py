@@ -35,6 +35,11 @@ Make = Callable[..., Site]
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     """Make sites of one cell of the matrix: `make(timeouts=…)`. `share=other` puts a second worker over the same store."""
     face, kind = request.param
+    yield from built(face, kind, tmp_path)
+
+
+def built(face: str, kind: str, tmp_path: Path) -> Iterator[Make]:
+    """What makes sites of one cell, and closes them in the end."""
     sites: list[Site] = []
 
     def build(**options: Any) -> Site:

@@ -38,6 +38,9 @@ class Call:
     sessions: Any
     time: Any
     gate: Callable[[], Awaitable[None]] | None
+    inside: Any = None
+    """The scope or environ, for what else is in it."""
+    body: bytes = b""
 
     @property
     def rest(self) -> str:
@@ -271,6 +274,32 @@ async def email(call: Call) -> Answer:
     if datetime.fromtimestamp(call.time.now, UTC) - proved > FRESH:
         return 403, [], "reauth_required"
     return 200, [], "changed"
+
+
+@route("POST /transfer")
+async def transfer(call: Call) -> str:
+    return f"transferred {len(call.body)}"
+
+
+@route("GET /form")
+async def form(call: Call) -> str:
+    """A page with a form: its token, and no more."""
+    return str(call.inside["coatcheck.csrf"].token(call.query.get("form")))
+
+
+@route("POST /form")
+async def form_after(call: Call) -> str:
+    """A login that answers with a page that has a form."""
+    call.session.login(call.query["user"])
+    return str(call.inside["coatcheck.csrf"].token())
+
+
+@route("GET /first")
+async def first(call: Call) -> str:
+    """A first visit that has a form on its page, and something to remember."""
+    token = call.inside["coatcheck.csrf"].token()
+    call.session["k"] = "v"
+    return str(token)
 
 
 @route("GET /sessions")

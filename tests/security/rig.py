@@ -8,6 +8,7 @@ loop on a thread of its own.
 
 import asyncio
 import base64
+import io
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -299,8 +300,10 @@ class Site:
         *,
         share: "Site | None" = None,
         inner: Any = None,
+        within: Callable[[str, Any], Any] = lambda face, pages: pages,
         **options: Any,
     ) -> None:
+        """`within` puts another middleware between the sessions and the pages."""
         self.face, self.kind = face, kind
         self.file: Path = share.file if share else file
         self.time: Time = share.time if share else Time()
@@ -315,9 +318,13 @@ class Site:
         self._loop = Loop() if face == "asgi" else None
         options = {"secret": SECRET, "clock": self.time.clock, "on_event": self._hear, **options}
         if face == "asgi":
-            self.app: Any = AsgiSessions(self._asgi_pages, store=cast(Backend, self.store), **options)
+            self.app: Any = AsgiSessions(
+                within(face, self._asgi_pages), store=cast(Backend, self.store), **options
+            )
         else:
-            self.app = WsgiSessions(self._wsgi_pages, store=cast(Backend, self.store), **options)
+            self.app = WsgiSessions(
+                within(face, self._wsgi_pages), store=cast(Backend, self.store), **options
+            )
         self.exchange = self.app.exchange
         # What an administrator uses, elsewhere: its commands are not this worker's.
         self.admin = SessionManager(
@@ -447,6 +454,12 @@ class Site:
         call = self._call(
             scope["method"], scope["path"], scope["query_string"].decode("latin-1"), scope["session"]
         )
+        call.inside = scope
+        call.body = b""
+        while (message := await receive())["type"] == "http.request":
+            call.body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
         status, headers, body = await answer(call)
         raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
         await send({"type": "http.response.start", "status": status, "headers": raw})
@@ -463,6 +476,13 @@ class Site:
             environ["PATH_INFO"],
             environ["QUERY_STRING"],
             environ["coatcheck.session"],
+        )
+        call.inside = environ
+        source = environ["wsgi.input"]
+        call.body = (
+            source.read()
+            if isinstance(source, io.BufferedReader)
+            else source.read(int(environ["CONTENT_LENGTH"]))
         )
         status, headers, body = run_now(answer(call))
         start_response(f"{status} Whatever", list(headers))
@@ -549,9 +569,13 @@ def _environ(sent: Sent) -> dict[str, Any]:
         "REQUEST_METHOD": sent.method, "SCRIPT_NAME": "", "PATH_INFO": sent.path.encode().decode("latin-1"),
         "QUERY_STRING": sent.query, "SERVER_NAME": "127.0.0.1", "SERVER_PORT": "443", "SERVER_PROTOCOL": "HTTP/1.1",
         "REMOTE_ADDR": sent.peer, "wsgi.version": (1, 0), "wsgi.url_scheme": sent.scheme, "wsgi.multithread": True,
-        "wsgi.multiprocess": True, "wsgi.run_once": False,
+        "wsgi.multiprocess": True, "wsgi.run_once": False, "wsgi.input": io.BytesIO(sent.body + b"of the next request"),
+        "CONTENT_LENGTH": str(len(sent.body)),
     }  # fmt: skip
     for name, value in sent.fields:
+        if name == b"content-type":
+            environ["CONTENT_TYPE"] = value.decode("latin-1")
+            continue
         key = f"HTTP_{name.decode().upper().replace('-', '_')}"
         # A server has joined the fields by now (RFC 9113 section 8.2.3: Cookie by "; "; RFC 9110 section 5.3: others by ", ").
         joint = "; " if name == b"cookie" else ", "
@@ -569,7 +593,9 @@ def _noted(response: Response) -> Response:
             CANARIES.leaks += [name] * bool(CANARIES.found_in(value))
     CANARIES.leaks += ["body"] * bool(CANARIES.found_in(response.body.decode("latin-1")))
     for line in response.cookies:
-        CANARIES.issued(line.partition(";")[0].partition("=")[2])
+        name, _, value = line.partition(";")[0].partition("=")
+        if not name.endswith("-csrf"):  # which holds what is to be a public name
+            CANARIES.issued(value)
     return response
 
 

@@ -33,6 +33,7 @@ from coatcheck.tokens import KeyRing as TokenKeys
 from tests.security import timing
 from tests.security.canaries import CANARIES
 from tests.security.conftest import Make
+from tests.security.forms import protected
 from tests.security.pages import REPORTS
 from tests.security.rig import NAME, SECRET, Browser, Sent, Site, stranger, verifier_of
 
@@ -236,6 +237,7 @@ EVENT_TRIGGERS: dict[str, Callable[[Site], object]] = {
     "adoption.dropped": lambda site: site.get("/me", b"old=odd"),
     "cookie.forged": lambda site: site.get("/me", f"{NAME}={'A' * 101}".encode()),
     "cookie.duplicate": twice,
+    "csrf.refused": lambda site: site.post("/transfer"),
     "cookie.insecure": lambda site: site.post("/set", scheme="http"),
     "cache.overridden": lambda site: site.get("/cached?write&cc=public"),
     "secret.kept": kept,
@@ -264,6 +266,8 @@ def test_line_202_an_event_is_told_once_in_a_fixed_shape(
         options = {"max_sessions": 1, "at_limit": "deny"}
     if name.startswith(("session.adopted", "adoption.")):
         options = {"adopt": Old()}
+    if name == "csrf.refused":
+        options = {"within": protected()}
     if name == "secret.kept":
         options = {"secret": vault}
     site = make(**options)

@@ -1,1 +1,1 @@
-"""CSRF protection brought to the frameworks: the rules of `security/csrf.py` over the session of a request, one file a framework."""
+"""CSRF protection brought to the frameworks: the rules of `security/csrf.py` over a request's session, one file a framework."""

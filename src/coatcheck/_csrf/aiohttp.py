@@ -1,7 +1,7 @@
 """CSRF protection for aiohttp: a middleware that is added after the sessions.
 
-    setup(app, store=…, secret=…)
-    setup_csrf(app, trusted_origins=["https://app.example"])
+setup(app, store=…, secret=…)
+setup_csrf(app, trusted_origins=["https://app.example"])
 """
 
 from collections.abc import Awaitable, Callable
@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
+from coatcheck._csrf.asgi import accepted
 from coatcheck._csrf.guard import FIELD, Guard, Protection, field_of
 from coatcheck.errors import OutsideRequest
 from coatcheck.faces import AsyncSession
@@ -18,7 +19,9 @@ __all__ = ["Checks", "csrf_exempt", "csrf_field", "csrf_token"]
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 View = TypeVar("View")
-_GUARD: Final[Any] = web.RequestKey("coatcheck.csrf", Guard) if hasattr(web, "RequestKey") else "coatcheck.csrf"
+_GUARD: Final[Any] = (
+    web.RequestKey("coatcheck.csrf", Guard) if hasattr(web, "RequestKey") else "coatcheck.csrf"
+)
 _EXEMPT: Final = "_coatcheck_csrf_exempt"
 
 
@@ -58,14 +61,12 @@ async def _may_pass(guard: Guard, finding: Finding, request: web.Request) -> boo
         return True
     if finding.verdict is Verdict.REFUSED:
         return False
-    if guard.needs_session:
-        await guard.session.load()  # type: ignore[misc,union-attr]  # an awaiting one
     sent = guard.sent
     if sent is not None:
-        return guard.accepts(sent)
+        return await accepted(guard, sent)
     if request.content_type not in ("application/x-www-form-urlencoded", "multipart/form-data"):
         return False
-    return guard.accepts((await request.post()).get(FIELD))
+    return await accepted(guard, (await request.post()).get(FIELD))
 
 
 def _is_exempt(request: web.Request) -> bool:
@@ -102,9 +103,11 @@ async def csrf_token(request: web.Request, form: str | None = None) -> str:
     """A token for a page, as `coatcheck.asgi.csrf_token`; loads the session."""
     guard = request.get(_GUARD)
     if not isinstance(guard, Guard):
-        raise OutsideRequest("there is no CSRF token here: setup_csrf(app), after coatcheck.aiohttp.setup(app, …)")
+        raise OutsideRequest(
+            "there is no CSRF token here: setup_csrf(app), after coatcheck.aiohttp.setup(app, …)"
+        )
     if guard.needs_session:
-        await guard.session.load()  # type: ignore[misc,union-attr]  # an awaiting one
+        await guard.session.load()  # type: ignore[union-attr]  # an awaiting one
     return guard.token(form)
 
 

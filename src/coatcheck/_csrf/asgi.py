@@ -14,7 +14,16 @@ from coatcheck.exchange import Exchange
 from coatcheck.faces import AsyncSession
 from coatcheck.security.csrf import Verdict
 
-__all__ = ["GUARD", "SESSIONS", "CsrfMiddleware", "csrf_field", "csrf_token", "fields_of", "guard_of"]
+__all__ = [
+    "GUARD",
+    "SESSIONS",
+    "CsrfMiddleware",
+    "accepted",
+    "csrf_field",
+    "csrf_token",
+    "fields_of",
+    "guard_of",
+]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -109,12 +118,16 @@ def _refuse_order(app: object) -> None:
     """Look at what is inside, as far as it shows what it wraps: sessions must stand outside of us."""
     for _ in range(100):
         if isinstance(getattr(app, "exchange", None), Exchange):
-            raise ConfigurationError(f"CsrfMiddleware stands around the SessionMiddleware that it needs: {_FIX}")
+            raise ConfigurationError(
+                f"CsrfMiddleware stands around the SessionMiddleware that it needs: {_FIX}"
+            )
         app = getattr(app, "app", None)
 
 
 async def _fail_to_start(receive: Receive, send: Send) -> None:
-    """Without sessions around us the application must not start. To raise is not enough: servers take it for a lack of interest."""
+    """Without sessions around us the application must not start. To raise is not enough: servers take that for a lack of
+    interest.
+    """
     error = no_session("CsrfMiddleware", _FIX)
     await receive()
     await send({"type": "lifespan.startup.failed", "message": str(error)})
@@ -137,11 +150,9 @@ def fields_of(scope: Scope) -> Callable[[str], list[str]]:
 
 async def _look_for_token(guard: Guard, scope: Scope, receive: Receive) -> tuple[Receive, bool]:
     """Whether the request brings a token, and what it is to be received by from here on."""
-    if guard.needs_session:
-        await guard.session.load()  # type: ignore[misc,union-attr]  # awaited here
     sent = guard.sent
     if sent is not None:
-        return receive, guard.accepts(sent)
+        return receive, await accepted(guard, sent)
     types = fields_of(scope)("Content-Type")
     body = FormBody(types[0] if len(types) == 1 else "", FIELD)
     if scope["type"] != "http" or not body.is_form:
@@ -154,7 +165,16 @@ async def _look_for_token(guard: Guard, scope: Scope, receive: Receive) -> tuple
         is_whole = message["type"] != "http.request" or not message.get("more_body", False)
         goes_on = body.add(message.get("body", b"")) and not is_whole
         value = body.value(is_whole=is_whole)
-    return _Replay(messages, receive), value is not None and guard.accepts(value)
+    return _Replay(messages, receive), await accepted(guard, value)
+
+
+async def accepted(guard: Guard, token: object) -> bool:
+    """Whether this is a token of the request's session, which is loaded for that, and only for that."""
+    if not isinstance(token, str):
+        return False
+    if guard.needs_session:
+        await guard.session.load()  # type: ignore[union-attr]  # an awaiting one
+    return guard.accepts(token)
 
 
 class _Replay:
@@ -220,7 +240,9 @@ def guard_of(where: Any) -> Guard:
     scope = getattr(where, "scope", where)
     guard = scope.get(GUARD) if isinstance(scope, MutableMapping) else None
     if not isinstance(guard, Guard):
-        raise OutsideRequest("there is no CSRF token here: add coatcheck's CsrfMiddleware, inside of SessionMiddleware")
+        raise OutsideRequest(
+            "there is no CSRF token here: add coatcheck's CsrfMiddleware, inside of SessionMiddleware"
+        )
     return guard
 
 
@@ -230,8 +252,8 @@ def csrf_token(request: Any, form: str | None = None) -> str:
     request  the request, or its scope
     form     for this form alone: the path that it is sent to, or "DELETE /item/7"
 
-    Send it back as the form field `csrf_token` or the header `X-CSRF-Token`. Raises OutsideRequest without the middleware, TooLate
-    once the headers have left, UsageError where the session is lazy and not loaded yet.
+    Send it back as the form field `csrf_token` or the header `X-CSRF-Token`. Raises OutsideRequest without the middleware,
+    TooLate once the headers have left, UsageError where the session is lazy and not loaded yet.
     """
     return guard_of(request).token(form)
 

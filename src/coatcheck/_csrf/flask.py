@@ -1,13 +1,13 @@
 """CSRF protection for Flask: an extension beside `CoatCheck`.
 
-    CoatCheck(app)
-    csrf = Csrf(app, trusted_origins=["https://app.example"])
+CoatCheck(app)
+csrf = Csrf(app, trusted_origins=["https://app.example"])
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any, Final, TypeVar
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, Response, current_app, has_request_context, request
 from markupsafe import Markup
 from werkzeug.exceptions import Forbidden
 
@@ -101,9 +101,11 @@ def _dress(response: Response) -> Response:
 
 
 def _guard() -> Guard:
-    guard = request.environ.get(wsgi.GUARD) if request else None
+    guard = request.environ.get(wsgi.GUARD) if has_request_context() else None
     if not isinstance(guard, Guard):
-        raise OutsideRequest("there is no CSRF token here: Csrf(app), after CoatCheck(app), and ask within a request")
+        raise OutsideRequest(
+            "there is no CSRF token here: Csrf(app), after CoatCheck(app), and ask within a request"
+        )
     return guard
 
 
@@ -117,4 +119,4 @@ def csrf_token(form: str | None = None) -> str:
 
 def csrf_field(form: str | None = None) -> Markup:
     """The hidden field for a form: `{{ csrf_field() }}`."""
-    return Markup(field_of(csrf_token(form)))  # noqa: S704  # made of 64 characters of base64url
+    return Markup(field_of(csrf_token(form)))  # made of 64 characters of base64url

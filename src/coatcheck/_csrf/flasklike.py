@@ -27,7 +27,9 @@ class Exempt:
         elif callable(what):
             self._views.append(what)
         else:
-            raise ConfigurationError(f"exempt({what!r}): give a view function or a blueprint; paths go into Csrf(exempt=[…])")
+            raise ConfigurationError(
+                f"exempt({what!r}): give a view function or a blueprint; paths go into Csrf(exempt=[…])"
+            )
         return what
 
     def covers(self, view: Callable[..., Any] | None, blueprints: Iterable[str]) -> bool:

@@ -24,11 +24,13 @@ class FormBody:
         parsed["content-type"] = content_type
         self._kind = parsed.get_content_type()
         boundary = parsed.get_param("boundary")
-        self._boundary = boundary.encode("latin-1", "replace") if isinstance(boundary, str) and boundary else b""
+        self._boundary = (
+            boundary.encode("latin-1", "replace") if isinstance(boundary, str) and boundary else b""
+        )
 
     @property
     def is_form(self) -> bool:
-        """Whether there may be a field in it. Of the types that a page of another site can send, text/plain is none (checklist 100)."""
+        """Whether there may be a field in it. Text/plain, which pages of other sites can send too, is no form (100)."""
         if self._kind == "multipart/form-data":
             return 0 < len(self._boundary) <= 70  # RFC 2046 section 5.1.1
         return self._kind == "application/x-www-form-urlencoded"

@@ -2,11 +2,12 @@
 I/O of its own.
 
 Whose a token is. Of a stored session: its locator, its epoch and its user. So it changes with login, logout and `regenerate()`
-(checklist 54, 95), and not when the cookie is renewed by age, which would void every form that is open. A visitor without a stored
-session has none of these, and to store one for every page with a form would let strangers fill the store (123). So the locator
-that their session *would* have is promised to them in a cookie of its own, `__Host-session-csrf`, signed like the other. That is
-no double submit of what the browser says (96): we sign both halves for different purposes, and the prefix keeps other hosts from
-planting a pair of their own. When a session is stored it takes the promised locator, and the forms that are open stay good.
+(checklist 54, 95), and not when the cookie is renewed by age, which would void every form that is open. A visitor without a
+stored session has none of these, and to store one for every page with a form would let strangers fill the store (123). So the
+locator that their session *would* have is promised to them in a cookie of its own, `__Host-session-csrf`, signed like the other.
+That is no double submit of what the browser says (96): we sign both halves, for different purposes, and the prefix keeps other
+hosts from planting a pair of their own. When a session is stored it takes the promised locator, and the forms that are open stay
+good.
 
 A detached session (PROTOCOL rule 26) may store nothing and is sent no cookie: its pages get a token that proves nothing, since
 the only right one would be that of a login it knows nothing about. Browsers of this decade need no token in any case.
@@ -26,7 +27,7 @@ from coatcheck.exchange import Channel, Exchange, kept_from_caches
 from coatcheck.faces import AsyncSession, Session
 from coatcheck.security.csrf import Asked, Finding, Rules, Verdict, form_name, is_genuine, made_token
 
-__all__ = ["FIELD", "HEADER", "Guard", "Protection", "Refusal", "Said", "asked", "field_of", "no_session"]
+__all__ = ["FIELD", "HEADER", "Guard", "Protection", "Refusal", "Said", "field_of", "no_session"]
 
 Served = Session[Any] | AsyncSession[Any]
 FIELD: Final = "csrf_token"
@@ -36,9 +37,7 @@ _OVERRIDES: Final = ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Overri
 _JUDGED: Final = ("Sec-Fetch-Site", "Origin")
 """What an answer depends on that was judged (checklist 104)."""
 _PREFIXES: Final = ("__host-http-", "__host-", "__secure-", "__http-")
-PAGE: Final = (
-    b"This request was refused: nothing shows that it comes from a page of this site. Load the page again and repeat what you did.\n"
-)
+PAGE: Final = b"This request was refused: nothing shows that it comes from this site. Load the page again, and repeat.\n"
 
 Fields = Callable[[str], Sequence[str]]
 """Every field of a request that has this name."""
@@ -86,7 +85,10 @@ class _Keys:
                 break
         settings = exchange.settings
         plain = f"{base}-csrf"
-        names = {Channel.HTTPS: f"__Host-{plain}" if settings.secure is not False else plain, Channel.LOOPBACK: plain}
+        names = {
+            Channel.HTTPS: f"__Host-{plain}" if settings.secure is not False else plain,
+            Channel.LOOPBACK: plain,
+        }
         self.session_names = tuple(name.encode("ascii") for name in exchange.names)
         self.tokens: KeyRing | RotatingKeyRing = exchange.keys("csrf")
         self.django: KeyRing | RotatingKeyRing = exchange.keys("csrf:django")
@@ -131,7 +133,17 @@ class Protection:
 class Guard:
     """One request: whether it may go on, and what its pages show."""
 
-    __slots__ = ("_fields", "_issued", "_judged", "_method", "_promise", "_query", "_websocket", "of", "session")
+    __slots__ = (
+        "_fields",
+        "_issued",
+        "_judged",
+        "_method",
+        "_promise",
+        "_query",
+        "_websocket",
+        "of",
+        "session",
+    )
 
     def __init__(
         self, of: Protection, session: Served, method: str, query: str, fields: Fields, *, websocket: bool
@@ -191,7 +203,7 @@ class Guard:
     def accepts(self, token: object) -> bool:
         """Whether this token was made for this session, and for this form. Loads a sync session."""
         session = self.session
-        whose = self._whose_it_is()
+        whose = self.whose_it_is()
         if not isinstance(token, str) or whose is None:
             return False
         assert session._describe is not None
@@ -219,11 +231,8 @@ class Guard:
 
     def token(self, form: str | None = None) -> str:
         """A token for a page of this request. Counts as a look at the session. Raises TooLate once the headers have left."""
-        if form is not None:
-            name = form_name(form)
-        else:
-            name = f"POST {self._path}" if self.of.rules.per_form else ""
-        return made_token(self._ring, self.whose(), name)
+        own = f"POST {self._path}" if self.of.rules.per_form else ""
+        return made_token(self._ring, self.whose(), own if form is None else form_name(form))
 
     def whose(self) -> str:
         """Whose the tokens of this request's pages are; promises a visitor their locator."""
@@ -271,7 +280,7 @@ class Guard:
             return None
         return locator
 
-    def _whose_it_is(self) -> str | None:
+    def whose_it_is(self) -> str | None:
         """Whose this request is: what a token it brings must say. None: nobody's, so no token is good."""
         session = self.session
         session._open()
@@ -288,6 +297,12 @@ class Guard:
         return _whose(promised, 0, None)
 
     @property
+    def django_ring(self) -> KeyRing:
+        """The keys for what Django masks itself."""
+        assert self.session._exchange is not None
+        return self.of.keys(self.session._exchange).django.at(self.session._at)
+
+    @property
     def _ring(self) -> KeyRing:
         assert self.session._exchange is not None
         return self.of.keys(self.session._exchange).tokens.at(self.session._at)
@@ -300,7 +315,7 @@ class Guard:
         return not (self._judged or self._issued)
 
     def reply(self, vary: str | None, cache: str | None) -> Said:
-        """What the response must say, given its own Vary and Cache-Control. A page with a token is one browser's (checklist 89)."""
+        """What the response must say, given its own Vary and Cache-Control. A page with a token is one browser's (89)."""
         if self.is_silent:
             return _NOTHING
         names = (*(_JUDGED if self._judged else ()), *(("Cookie",) if self._issued else ()))

@@ -1,14 +1,14 @@
 """CSRF protection for Quart: an extension beside `CoatCheck`, for requests and for the handshakes of WebSockets.
 
-    CoatCheck(app)
-    csrf = Csrf(app, trusted_origins=["https://app.example"])
+CoatCheck(app)
+csrf = Csrf(app, trusted_origins=["https://app.example"])
 """
 
 from collections.abc import Iterable, MutableMapping
 from typing import Any, TypeVar, cast
 
 from markupsafe import Markup
-from quart import Quart, Response, current_app, has_request_context, has_websocket_context, request, websocket
+from quart import Quart, current_app, has_request_context, has_websocket_context, request, websocket
 from werkzeug.exceptions import Forbidden
 
 from coatcheck._csrf import asgi
@@ -80,7 +80,9 @@ class Csrf:
             raise ConfigurationError("Csrf(app) without sessions: CoatCheck(app) comes first")
         query = scope.get("query_string", b"").decode("latin-1")
         fields = asgi.fields_of(scope)
-        guard = scope[asgi.GUARD] = protection.guard(session, asked.method, query, fields, websocket=is_websocket)
+        guard = scope[asgi.GUARD] = protection.guard(
+            session, asked.method, query, fields, websocket=is_websocket
+        )
         finding = guard.judge()
         if finding.verdict in (Verdict.SAFE, Verdict.PROVED):
             return
@@ -93,12 +95,10 @@ class Csrf:
 
 
 async def _brings_token(guard: Guard, is_websocket: bool) -> bool:
-    if guard.needs_session:
-        await guard.session.load()  # type: ignore[misc,union-attr]  # an awaiting one
-    sent = guard.sent
-    if sent is not None or is_websocket:
-        return guard.accepts(sent)
-    return guard.accepts((await request.form).get(FIELD))
+    sent: object = guard.sent
+    if sent is None and not is_websocket:
+        sent = (await request.form).get(FIELD)
+    return await asgi.accepted(guard, sent)
 
 
 async def _dress(response: Any) -> Any:
@@ -109,10 +109,14 @@ async def _dress(response: Any) -> Any:
 
 
 def _guard() -> Guard:
-    scope: Any = request.scope if has_request_context() else websocket.scope if has_websocket_context() else {}
+    scope: Any = (
+        request.scope if has_request_context() else websocket.scope if has_websocket_context() else {}
+    )
     guard = scope.get(asgi.GUARD)
     if not isinstance(guard, Guard):
-        raise OutsideRequest("there is no CSRF token here: Csrf(app), after CoatCheck(app), and ask within a request")
+        raise OutsideRequest(
+            "there is no CSRF token here: Csrf(app), after CoatCheck(app), and ask within a request"
+        )
     return guard
 
 
@@ -126,4 +130,4 @@ def csrf_token(form: str | None = None) -> str:
 
 def csrf_field(form: str | None = None) -> Markup:
     """The hidden field for a form: `{{ csrf_field() }}`."""
-    return Markup(field_of(csrf_token(form)))  # noqa: S704  # made of 64 characters of base64url
+    return Markup(field_of(csrf_token(form)))  # made of 64 characters of base64url

@@ -72,7 +72,9 @@ class CsrfMiddleware:
 def _refuse_order(app: object) -> None:
     for _ in range(100):
         if isinstance(getattr(app, "exchange", None), Exchange):
-            raise ConfigurationError(f"CsrfMiddleware stands around the SessionMiddleware that it needs: {_FIX}")
+            raise ConfigurationError(
+                f"CsrfMiddleware stands around the SessionMiddleware that it needs: {_FIX}"
+            )
         app = getattr(app, "app", None)
 
 
@@ -144,7 +146,9 @@ def _telling(guard: Guard, start_response: StartResponse) -> StartResponse:
     def tell(status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:
         if not guard.is_silent:
             headers = _dressed(headers, guard)
-        return start_response(status, headers) if exc_info is None else start_response(status, headers, exc_info)
+        return (
+            start_response(status, headers) if exc_info is None else start_response(status, headers, exc_info)
+        )
 
     return tell
 
@@ -168,7 +172,9 @@ def guard_of(environ: WSGIEnvironment) -> Guard:
     """The guard of a request. Raises OutsideRequest."""
     guard = environ.get(GUARD)
     if not isinstance(guard, Guard):
-        raise OutsideRequest("there is no CSRF token here: wrap the application in coatcheck.wsgi.CsrfMiddleware")
+        raise OutsideRequest(
+            "there is no CSRF token here: wrap the application in coatcheck.wsgi.CsrfMiddleware"
+        )
     return guard
 
 

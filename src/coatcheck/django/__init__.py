@@ -10,6 +10,7 @@
 """
 
 from coatcheck.bearer.django import Bearer, set_cookies, token_endpoints
+from coatcheck.django.csrf import CsrfMiddleware, csrf_token
 from coatcheck.django.home import asessions, sessions
 from coatcheck.django.identity import AuthKeys
 from coatcheck.django.middleware import SessionMiddleware, get_session
@@ -17,8 +18,10 @@ from coatcheck.django.middleware import SessionMiddleware, get_session
 __all__ = [
     "AuthKeys",
     "Bearer",
+    "CsrfMiddleware",
     "SessionMiddleware",
     "asessions",
+    "csrf_token",
     "get_session",
     "sessions",
     "set_cookies",

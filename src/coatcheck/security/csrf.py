@@ -3,8 +3,8 @@
 The proofs, in the order they are asked for (OWASP CSRF Prevention Cheat Sheet; checklist 91-104):
 
 1.  Fetch Metadata. `Sec-Fetch-Site` is written by the browser and out of reach of scripts, needs no configuration and no session.
-2.  `Origin`, then `Referer`, against configured origins. The `Host` of the request is never what they are compared with (94): it is
-    as much the sender's word as they are. With one exception, for development: a page of `http://localhost:8000` may call
+2.  `Origin`, then `Referer`, against configured origins. The `Host` of the request is never what they are compared with (94): it
+    is as much the sender's word as they are. With one exception, for development: a page of `http://localhost:8000` may call
     `Host: localhost:8000`, over plain HTTP, since nobody else can be that host.
 3.  A token that only a page of ours can show: HMAC over who the session is, masked anew for each page.
 
@@ -73,14 +73,15 @@ class Asked(NamedTuple):
     websocket: bool = False
 
 
+_PATH: Final = re.compile(r"/[^*?]*(?:/\*)?")
 _SAFE: Final = Finding(Verdict.SAFE)
 
 
 class Rules:
     """The rules under one configuration.
 
-    trusted_origins  whose pages may send requests that change something: the application's own origins, for browsers without Fetch
-                     Metadata, and other sites that you share it with
+    trusted_origins  whose pages may send requests that change something: the application's own origins, for browsers without
+                     Fetch Metadata, and other sites that you share it with
     exempt           paths that need no proof, since what calls them is no browser: "/hooks/pay", or "/hooks/*" for all below
     same_site        believe `Sec-Fetch-Site: same-site` too: every host of your domain, whoever runs it
     per_form         accept a token only at the form that it was made for
@@ -161,9 +162,7 @@ def _changes_something(asked: Asked) -> bool:
     """
     if asked.websocket or asked.method not in SAFE or asked.overrides:
         return True
-    return "_method" in asked.query and any(
-        unquote(pair.partition("=")[0]) == "_method" for pair in asked.query.split("&")
-    )
+    return any(unquote(pair.partition("=")[0]) == "_method" for pair in asked.query.split("&"))
 
 
 def _is_no_browser(asked: Asked) -> bool:
@@ -180,14 +179,14 @@ def _paths(given: Iterable[str]) -> tuple[str, ...]:
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise ConfigurationError(f'exempt={given!r}: give a list of paths, such as exempt=["/hooks/pay"]')
     paths = tuple(given)
-    for path in paths:
-        fits = isinstance(path, str) and path.startswith("/") and "*" not in path.removesuffix("/*")
-        if not fits or "?" in path:
+    listed: tuple[object, ...] = paths
+    for path in listed:
+        if path == "/*":
+            raise ConfigurationError('exempt: "/*" would protect nothing: leave the middleware out instead')
+        if not isinstance(path, str) or not _PATH.fullmatch(path):
             raise ConfigurationError(
                 f'exempt: {path!r}: give a path as the browser sees it, "/hooks/pay", or "/hooks/*" for all below'
             )
-        if path == "/*":
-            raise ConfigurationError('exempt: "/*" would protect nothing: leave the middleware out instead')
     return paths
 
 
@@ -204,7 +203,9 @@ def form_name(form: str) -> str:
     if not space:
         method, target = "POST", form
     if not target.startswith("/"):
-        raise ConfigurationError(f'form={form!r}: give the path that the form is sent to, "/transfer" or "DELETE /item/7"')
+        raise ConfigurationError(
+            f'form={form!r}: give the path that the form is sent to, "/transfer" or "DELETE /item/7"'
+        )
     return f"{method.upper()} {unquote(urlsplit(target).path)}"
 
 

@@ -55,7 +55,9 @@ def is_loopback(origin: str) -> bool:
 def check_origins(given: Iterable[str], *, setting: str, allow_http: bool = False) -> frozenset[str]:
     """The origins of a setting. Raises ConfigurationError, with what to write instead."""
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
-        raise ConfigurationError(f'{setting}={given!r}: give a list, such as {setting}=["https://app.example"]')
+        raise ConfigurationError(
+            f'{setting}={given!r}: give a list, such as {setting}=["https://app.example"]'
+        )
     origins = tuple(given)
     for origin in origins:
         _check(origin, setting, allow_http)
@@ -76,7 +78,9 @@ def _check(origin: object, setting: str, allow_http: bool) -> None:
         raise wrong(f'the scheme is missing: write "https://{ascii(origin)[1:-1]}"')
     spelt = origin_of(origin)
     if spelt is None:
-        raise wrong('write scheme, host and port only, as in "https://app.example" (international names as "xn--…")')
+        raise wrong(
+            'write scheme, host and port only, as in "https://app.example" (international names as "xn--…")'
+        )
     if spelt != origin:
         raise wrong(f'browsers send it without path and default port, in lower case: write "{spelt}"')
     if origin.startswith("http://") and not allow_http and not is_loopback(origin):

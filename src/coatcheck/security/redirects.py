@@ -9,7 +9,9 @@ from coatcheck.security.origins import check_origins, origin_of
 __all__ = ["safe_next"]
 
 _LONGEST: Final = 2048
-_CONTROL: Final = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\ufeff]|%0[0-9a-f]|%1[0-9a-f]|%7f", re.IGNORECASE)
+_CONTROL: Final = re.compile(
+    r"[\x00-\x20\x7f-\xa0\u2028\u2029\ufeff]|%0[0-9a-f]|%1[0-9a-f]|%7f", re.IGNORECASE
+)
 """Control characters and blanks, raw or percent-encoded. Browsers drop tabs and line breaks, wherever in a URL they stand."""
 
 
