@@ -80,6 +80,12 @@ class CsrfMiddleware(csrf.CsrfMiddleware):
     Routes without a session have nothing to protect; `@post(…, skip_csrf=True)` exempts one that has.
     """
 
+    def __init__(self, app: Any, **options: Any) -> None:
+        super().__init__(app, **options)  # Litestar names it
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await super().__call__(scope, receive, send)
+
     async def _without_session(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         if not any(isinstance(plugin, CoatCheck) for plugin in scope["litestar_app"].plugins):
             raise no_session(

@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
 from aiohttp import WSServerHandshakeError, web
@@ -26,8 +26,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
-from starlette.testclient import TestClient
-from starlette.websockets import WebSocketDisconnect
+from starlette.testclient import TestClient, WebSocketDenialResponse
 
 from coatcheck import (
     ConfigurationError,
@@ -44,7 +43,7 @@ from coatcheck import aiohttp as for_aiohttp
 
 SECRET = "vQ0m6nTzKxw3Jr8LdYbPfE5sGh1UaC9oXiR2tWqNyZk"
 APP, EVIL = "https://shop.example", "https://evil.example"
-URL = "https://testserver"
+URL = "https://testserver.local"
 PROMISE = "__Host-session-csrf"
 Answer = tuple[int, str, dict[str, str]]
 
@@ -59,7 +58,7 @@ class Site(NamedTuple):
         status, text, headers = self.ask("GET", "/token")
         assert (status, len(text.strip('"'))) == (200, 64), text
         assert "cookie" in headers["vary"].lower()
-        assert headers["cache-control"] == "no-store"
+        assert headers["cache-control"] in ("no-store", "private")
         return text.strip('"')
 
 
@@ -227,7 +226,7 @@ def on_flask(**options: Any) -> Iterator[Site]:
     app.register_blueprint(hooks)
     site = by_werkzeug(app.test_client())
     assert site.ask("POST", "/of-the-blueprint")[0] == 200
-    assert [name.rpartition(".")[2] for name in csrf.exempted] == ["blueprint hooks", "hook"] or csrf.exempted
+    assert [name.rpartition(".")[2] for name in csrf.exempted] == ["hook", "blueprint hooks"]
     yield site
 
 
@@ -263,7 +262,7 @@ def on_quart(**options: Any) -> Iterator[Site]:
         quart_session.logout()  # type: ignore[attr-defined]
         return ""
 
-    client = app.test_client()
+    client: Any = app.test_client()
     with Loop() as loop:
 
         def ask(method: str, path: str, form: dict[str, str] | None = None, **headers: str) -> Answer:
@@ -278,7 +277,7 @@ def on_quart(**options: Any) -> Iterator[Site]:
                     {name.lower(): value for name, value in seen.headers.items()},
                 )
 
-            return loop.run(asked())  # type: ignore[no-any-return]
+            return cast(Answer, loop.run(asked()))
 
         yield Site(ask)
 
@@ -308,7 +307,8 @@ def on_aiohttp(**options: Any) -> Iterator[Site]:
         return web.Response()
 
     app.add_routes([
-        web.get("/token", token), web.post("/act", act), web.post("/hook", hook), web.post("/login", login), web.post("/logout", logout),
+        web.get("/token", token), web.post("/act", act), web.post("/hook", hook),
+        web.post("/login", login), web.post("/logout", logout),
     ])  # fmt: skip
     with Loop() as loop:
         server = AiohttpServer(app)
@@ -321,7 +321,7 @@ def on_aiohttp(**options: Any) -> Iterator[Site]:
                 async with client.request(method, path, data=form, headers=named) as seen:
                     return seen.status, await seen.text(), {n.lower(): v for n, v in seen.headers.items()}
 
-            return loop.run(asked())  # type: ignore[no-any-return]
+            return cast(Answer, loop.run(asked()))
 
         try:
             yield Site(ask)
@@ -373,7 +373,8 @@ def test_the_same_story_in_every_framework(framework: Any) -> None:
             assert status in (200, 201)
             assert "sec-fetch-site, origin" in headers["vary"].lower()
         for bad in (
-            {"origin": EVIL}, {"sec_fetch_site": "cross-site"}, {"sec_fetch_site": "same-site", "origin": EVIL}, {"origin": "null"}, {"origin": ""},
+            {"origin": EVIL}, {"sec_fetch_site": "cross-site"}, {"origin": "null"}, {"origin": ""},
+            {"sec_fetch_site": "same-site", "origin": EVIL},
         ):  # fmt: skip
             assert site.ask("POST", "/act", {"a": "b"}, **bad)[0] == 403
             status, _, headers = site.ask("POST", "/login", **bad)
@@ -384,8 +385,6 @@ def test_the_same_story_in_every_framework(framework: Any) -> None:
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_the_token_of_a_visitor_a_login_and_nobody(framework: Any) -> None:
     with framework() as site:
-        if framework is on_aiohttp:
-            before = None  # a server of plain HTTP: the cookie is the loopback's
         before = site.token()
         good = site.ask("POST", "/act", {"a": "b", "csrf_token": before})
         assert (good[0] in (200, 201), good[1].strip('"')) == (True, "2")
@@ -444,7 +443,7 @@ def test_the_wrong_order_keeps_an_application_from_starting() -> None:
         pass
 
 
-async def test_a_server_hears_that_it_must_not_start() -> None:
+def test_a_server_hears_that_it_must_not_start() -> None:
     told = list[Any]()
 
     async def receive() -> Any:
@@ -454,25 +453,26 @@ async def test_a_server_hears_that_it_must_not_start() -> None:
         told.append(message)
 
     with pytest.raises(ConfigurationError):
-        await asgi.CsrfMiddleware(a_fastapi())({"type": "lifespan"}, receive, send)
+        asyncio.run(asgi.CsrfMiddleware(a_fastapi())({"type": "lifespan"}, receive, send))
     assert told[0]["type"] == "lifespan.startup.failed"
     assert "SessionMiddleware around" in told[0]["message"]
 
 
 def test_an_extension_without_sessions_says_what_comes_first() -> None:
-    for csrf, app in ((flask.Csrf, Flask("app")), (quart.Csrf, Quart("app"))):
+    extensions: list[tuple[Any, Any]] = [(flask.Csrf, Flask("app")), (quart.Csrf, Quart("app"))]
+    for csrf, app in extensions:
         with pytest.raises(
             ConfigurationError, match=r"CoatCheck\(app\) of coatcheck\.(flask|quart) comes first"
         ):
-            csrf(app)  # type: ignore[operator]
+            csrf(app)
     with pytest.raises(ConfigurationError, match=r"coatcheck.aiohttp.setup\(app, …\) comes first"):
         for_aiohttp.setup_csrf(web.Application())
-    app = Flask("app")
-    app.config["SECRET_KEY"] = SECRET
-    flask.CoatCheck(app)
-    flask.Csrf(app)
+    twice = Flask("app")
+    twice.config["SECRET_KEY"] = SECRET
+    flask.CoatCheck(twice)
+    flask.Csrf(twice)
     with pytest.raises(ConfigurationError, match="twice"):
-        flask.Csrf(app)
+        flask.Csrf(twice)
     with pytest.raises(ConfigurationError, match="give a view function or a blueprint"):
         flask.Csrf().exempt("/hook")
 
@@ -489,9 +489,9 @@ def test_a_token_without_protection_is_an_error_that_says_so() -> None:
         asgi.csrf_token({"type": "http"})
     with pytest.raises(OutsideRequest, match=r"coatcheck\.wsgi\.CsrfMiddleware"):
         wsgi.csrf_field({})
-    for module in (flask, quart):
+    for csrf_token in (flask.csrf_token, quart.csrf_token):
         with pytest.raises(OutsideRequest, match=r"Csrf\(app\), after CoatCheck\(app\)"):
-            module.csrf_token()  # type: ignore[attr-defined]
+            csrf_token()
 
 
 def test_flasks_configuration_and_error_pages_are_heard() -> None:
@@ -519,7 +519,7 @@ def test_a_websocket_is_refused_before_it_is_accepted() -> None:
         starlette.CsrfMiddleware(Starlette(routes=[WebSocketRoute("/ws", talk)]), trusted_origins=[APP]),
         secret=SECRET,
     )
-    client = TestClient(app, base_url=URL)
+    client: Any = TestClient(app, base_url=URL)
     cookie = {"cookie": "__Host-session=anything"}
     for good in ({"origin": APP}, {"sec-fetch-site": "same-origin"}, {}):
         with client.websocket_connect("/ws", headers=good) as websocket:
@@ -528,12 +528,16 @@ def test_a_websocket_is_refused_before_it_is_accepted() -> None:
         {"origin": EVIL, **cookie}, {"origin": EVIL}, {"origin": "null", **cookie}, cookie, {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "same-site", "origin": "https://blog.shop.example"},
     ):  # fmt: skip
-        with pytest.raises(WebSocketDisconnect) as refused, client.websocket_connect("/ws", headers=bad):
+        with pytest.raises(WebSocketDenialResponse) as refused, client.websocket_connect("/ws", headers=bad):
             pass
-        assert refused.value.code == 1008
+        assert refused.value.status_code == 403
 
 
-async def test_quart_and_aiohttp_refuse_handshakes_too() -> None:
+def test_quart_and_aiohttp_refuse_handshakes_too() -> None:
+    asyncio.run(_handshakes())
+
+
+async def _handshakes() -> None:
     app = Quart(__name__)
     app.config["SECRET_KEY"] = SECRET
     quart.CoatCheck(app)

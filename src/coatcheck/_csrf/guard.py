@@ -23,7 +23,7 @@ from coatcheck.core.events import Event
 from coatcheck.core.session import Phase, Standing
 from coatcheck.core.signing import MAC_CHARS, KeyRing, RotatingKeyRing
 from coatcheck.errors import BadSignature, ConfigurationError, TooLate
-from coatcheck.exchange import Channel, Exchange, kept_from_caches
+from coatcheck.exchange import Arrival, Channel, Exchange, kept_from_caches
 from coatcheck.faces import AsyncSession, Session
 from coatcheck.security.csrf import Asked, Finding, Rules, Verdict, form_name, is_genuine, made_token
 
@@ -134,6 +134,7 @@ class Guard:
     """One request: whether it may go on, and what its pages show."""
 
     __slots__ = (
+        "_arrived",
         "_fields",
         "_issued",
         "_judged",
@@ -151,6 +152,7 @@ class Guard:
         self.of, self.session, self._fields = of, session, fields
         self._method, self._query, self._websocket = method, query, websocket
         self._issued = self._judged = False
+        self._arrived: Arrival | None = None
         self._promise: str | None = None
         """What the visitor is to be promised, in a cookie of its own."""
 
@@ -167,9 +169,8 @@ class Guard:
 
     def _asked(self) -> Asked:
         fields, session = self._fields, self.session
-        assert session._describe is not None
         assert session._exchange is not None
-        arrival = session._describe()
+        arrival = self._arrival
         loopback = None
         if session._channel is Channel.LOOPBACK and session._exchange.settings.secure == "auto":
             loopback = f"http://{arrival.host.decode('latin-1').lower()}".removesuffix(":80")
@@ -202,12 +203,10 @@ class Guard:
 
     def accepts(self, token: object) -> bool:
         """Whether this token was made for this session, and for this form. Loads a sync session."""
-        session = self.session
         whose = self.whose_it_is()
         if not isinstance(token, str) or whose is None:
             return False
-        assert session._describe is not None
-        form = f"{self._method} {session._describe().path}"
+        form = f"{self._method} {self._arrival.path}"
         forms = (form,) if self.of.rules.per_form else ("", form)
         return is_genuine(self._ring, token, whose, forms)
 
@@ -216,7 +215,7 @@ class Guard:
         session = self.session
         record = session._record
         handle, user = (None, None) if record is None else (record.key, record.user_id)
-        detail = f"{self._method} {self._path}: {finding.reason}"
+        detail = f"{self._method} {self._arrival.path}: {finding.reason}"
         if finding.verdict is Verdict.TOKEN:
             detail += ", and no token of this session"
         flows = session._flows
@@ -224,14 +223,18 @@ class Guard:
         return REFUSAL
 
     @property
-    def _path(self) -> str:
-        return self.session._describe().path if self.session._describe is not None else "?"
+    def _arrival(self) -> Arrival:
+        """The request, remembered: when its response begins, an adapter may have let go of it."""
+        if self._arrived is None:
+            describe = self.session._describe
+            self._arrived = Arrival("") if describe is None else describe()
+        return self._arrived
 
     # ---- what its pages show
 
     def token(self, form: str | None = None) -> str:
         """A token for a page of this request. Counts as a look at the session. Raises TooLate once the headers have left."""
-        own = f"POST {self._path}" if self.of.rules.per_form else ""
+        own = f"POST {self._arrival.path}" if self.of.rules.per_form else ""
         return made_token(self._ring, self.whose(), own if form is None else form_name(form))
 
     def whose(self) -> str:
@@ -269,7 +272,7 @@ class Guard:
         if channel not in (Channel.HTTPS, Channel.LOOPBACK) or session._exchange is None:
             return None
         keys = self.of.keys(session._exchange)
-        found = cookies.find_in(session._cookies(), keys.names[channel])
+        found = cookies.find_in(self._arrival.cookies, keys.names[channel])
         if len(found) != 1 or not found[0].isascii() or len(found[0]) > 128 + MAC_CHARS:
             return None
         text = found[0].decode("ascii")
@@ -327,9 +330,10 @@ class Guard:
         if session._exchange is None or channel not in (Channel.HTTPS, Channel.LOOPBACK):
             return None
         keys = self.of.keys(session._exchange)
-        held = cookies.find_in(session._cookies(), keys.names[channel])
-        if session._login is not None or (session._logout and self._promise is None):
-            # What was promised to a visitor ends with the visit (checklist 102).
+        held = cookies.find_in(self._arrival.cookies, keys.names[channel])
+        stored = session._standing is Standing.LIVE and not session._logout
+        if stored or session._login is not None or (session._logout and self._promise is None):
+            # What was promised to a visitor is kept by now, or void: it must not outlive the visit (checklist 102).
             return keys.writers[channel].clear().decode("ascii") if held else None
         if self._promise is None:
             return None
