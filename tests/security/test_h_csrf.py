@@ -724,3 +724,56 @@ def test_the_operator_hears_why(shop: Site, caplog: pytest.LogCaptureFixture) ->
         f"Sec-Fetch-Site: cross-site from '{EVIL}'",
         "neither Sec-Fetch-Site nor Origin nor Referer, and no token of this session",
     ]
+
+
+def test_line_103_a_handshake_from_another_site_is_never_accepted() -> None:
+    import asyncio
+
+    from coatcheck.asgi import SessionMiddleware
+
+    reached, cookie = list[str](), fields(cookie=f"{NAME}=anything")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        reached.append("accepted")
+        await send({"type": "websocket.accept"})
+
+    def handshake(headers: Any, trusted: list[str], extensions: Any = ()) -> list[str]:
+        sent, messages = (
+            list[str](),
+            [{"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1006}],
+        )
+        scope = {
+            "type": "websocket", "scheme": "wss", "path": "/ws", "query_string": b"",
+            "headers": [(b"host", b"shop.example"), *headers],
+            "client": None, "extensions": dict.fromkeys(extensions),
+        }  # fmt: skip
+
+        async def receive() -> Any:
+            return messages.pop(0)
+
+        async def send(message: Any) -> None:
+            sent.append(message["type"])
+
+        guarded = SessionMiddleware(CsrfMiddleware(app, trusted_origins=trusted), secret=SECRET)
+        asyncio.run(guarded(scope, receive, send))
+        return sent
+
+    accepted = ["websocket.accept"]
+    for good in (
+        fields(origin=APP),
+        fields(origin=APP, sec_fetch_site="same-origin"),
+        fields(sec_fetch_site="same-origin"),
+        [],
+    ):
+        assert handshake([*good, *(cookie if good else [])], [APP]) == accepted
+    reached.clear()
+    for bad in (
+        fields(origin=EVIL), fields(origin="null"), fields(origin="http://shop.example"), [], fields(sec_fetch_site="cross-site"),
+        fields(sec_fetch_site="same-site", origin="https://blog.shop.example"), fields(("origin", APP), ("origin", APP)),
+    ):  # fmt: skip
+        assert handshake([*bad, *cookie], [APP]) == ["websocket.close"]
+        denial = handshake([*bad, *cookie], [APP], ["websocket.http.response"])
+        assert denial == ["websocket.http.response.start", "websocket.http.response.body"]
+    for unconfigured in (fields(origin=APP), fields(origin=EVIL)):
+        assert handshake([*unconfigured, *cookie], []) == ["websocket.close"]
+    assert reached == []
