@@ -1,15 +1,18 @@
 """CSRF protection in every framework, through that framework's own client: the same questions, the same answers."""
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any, NamedTuple, cast
 
 import pytest
 from aiohttp import WSServerHandshakeError, web
 from aiohttp.test_utils import TestClient as AiohttpClient
 from aiohttp.test_utils import TestServer as AiohttpServer
+from click.testing import CliRunner
 from fastapi import FastAPI, Request
 from flask import Blueprint, Flask, render_template_string
 from flask import session as flask_session
@@ -40,6 +43,7 @@ from coatcheck import (
     wsgi,
 )
 from coatcheck import aiohttp as for_aiohttp
+from coatcheck.tools.cli import main
 
 SECRET = "vQ0m6nTzKxw3Jr8LdYbPfE5sGh1UaC9oXiR2tWqNyZk"
 APP, EVIL = "https://shop.example", "https://evil.example"
@@ -577,3 +581,78 @@ async def _handshakes() -> None:
             assert await socket.receive_str() == "welcome"
         with pytest.raises(WSServerHandshakeError, match="403"):
             await asking.ws_connect("/ws", headers={"Origin": EVIL})
+
+
+# ------------------------------------------------------------------------------------------------------- the inventory
+
+
+def app_of_flask() -> Any:
+    app = Flask("inventory")
+    app.config["SECRET_KEY"] = SECRET
+    flask.CoatCheck(app)
+    csrf = flask.Csrf(app, exempt=["/hooks/*"])
+    app.add_url_rule("/hook", view_func=csrf.exempt(hook_of_flask), methods=["POST"])
+    return app
+
+
+def hook_of_flask() -> str:
+    return ""
+
+
+def app_of_litestar() -> Any:
+    @litestar_post("/hook", skip_csrf=True)
+    async def hook() -> None: ...
+
+    plugins = [litestar.CoatCheck(secret=SECRET)]
+    return Litestar(
+        [hook], plugins=plugins, middleware=[DefineMiddleware(litestar.CsrfMiddleware, exempt=["/x"])]
+    )
+
+
+def app_of_aiohttp() -> Any:
+    app = web.Application()
+    for_aiohttp.setup(app, secret=SECRET)
+    for_aiohttp.setup_csrf(app, exempt=["/x"])
+
+    @for_aiohttp.csrf_exempt
+    async def hook(request: web.Request) -> web.Response:
+        return web.Response()
+
+    app.router.add_post("/hook", hook)
+    return app
+
+
+def app_of_asgi() -> Any:
+    async def app(scope: Any, receive: Any, send: Any) -> None: ...
+
+    return asgi.SessionMiddleware(asgi.CsrfMiddleware(app, exempt=["/hooks/*"]), secret=SECRET)
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (a_fastapi, ["/hook"]),
+        (app_of_asgi, ["/hooks/*"]),
+        (app_of_flask, ["/hooks/*", f"{__name__}.hook_of_flask"]),
+        (app_of_litestar, ["/x", "/hook"]),
+        (app_of_aiohttp, ["/x", "POST /hook"]),
+    ],
+)
+def test_the_command_lists_what_is_exempt(
+    make: Any, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = ModuleType("an_application")
+    module.app = make()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "an_application", module)
+    listed = CliRunner().invoke(main, ["exempt", "an_application:app"])
+    assert listed.exit_code == 0, listed.output
+    lines = listed.output.splitlines()
+    assert [any(line.startswith(one) for line in lines) for one in expected] == [True] * len(expected)
+    assert len(lines) == len(expected)
+
+
+@pytest.mark.parametrize("name", ["no.such:app", "json:app", "json"])
+def test_the_command_says_what_it_could_not_find(name: str) -> None:
+    failed = CliRunner().invoke(main, ["exempt", name])
+    assert (failed.exit_code, "give it as for a server, module:name" in failed.output) == (1, True)
+    assert "has no CSRF protection" in CliRunner().invoke(main, ["exempt", "json:loads"]).output

@@ -6,6 +6,7 @@ from typing import Final
 import click
 
 from coatcheck.tools.doctor.command import doctor
+from coatcheck.tools.exempt import exempt
 from coatcheck.tools.housekeeping import COMMANDS
 
 _SECRET_BYTES: Final = 48
@@ -27,7 +28,7 @@ def secret() -> None:
     click.echo(secrets.token_urlsafe(_SECRET_BYTES))
 
 
-for command in (*COMMANDS, doctor):
+for command in (*COMMANDS, doctor, exempt):
     main.add_command(command)
 
 

@@ -179,3 +179,11 @@ def respond(request: HttpRequest) -> HttpResponse:
 def test_wrong_settings_keep_the_project_from_starting(changes: dict[str, Any], says: str) -> None:
     with override_settings(**changes), pytest.raises(ImproperlyConfigured, match=says):
         CsrfMiddleware(respond)
+
+
+def test_the_inventory_lists_exempt_views() -> None:
+    from coatcheck.tools.exempt import exemptions
+
+    assert exemptions(object()) == ["/hook"]
+    with override_settings(MIDDLEWARE=MIDDLEWARE):
+        assert exemptions(object()) is None
