@@ -4,11 +4,11 @@ A token in a form is looked for only where the headers prove nothing: then the b
 application as if nobody had.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any, Final
 
 from coatcheck._csrf.forms import FormBody
-from coatcheck._csrf.guard import FIELD, Guard, Protection, Refusal, field_of, no_session
+from coatcheck._csrf.guard import ASKED, FIELD, Guard, Protection, Refusal, field_of, no_session
 from coatcheck.errors import ConfigurationError, OutsideRequest
 from coatcheck.exchange import Exchange
 from coatcheck.faces import AsyncSession
@@ -36,6 +36,7 @@ GUARD: Final = "coatcheck.csrf"
 SESSIONS: Final = "coatcheck.sessions"
 """Where in a lifespan's scope the session middlewares around say which keys are theirs."""
 _STARTS: Final = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+_ASKED: Final = {name.lower().encode("ascii"): name for name in ASKED}
 _POLICY_VIOLATION: Final = 1008
 _FIX: Final = (
     "put coatcheck's SessionMiddleware around CsrfMiddleware (in Starlette and FastAPI the middleware that is added last is the"
@@ -134,13 +135,19 @@ async def _fail_to_start(receive: Receive, send: Send) -> None:
     raise error
 
 
-def fields_of(scope: Scope) -> Callable[[str], list[str]]:
-    """The header fields of a request."""
-    headers = scope["headers"]
+def fields_of(scope: Scope) -> Callable[[str], Sequence[str]]:
+    """The header fields of a request that the rules ask for, sorted by name at the first look."""
+    found: dict[str, list[str]] | None = None
 
-    def fields(name: str) -> list[str]:
-        wanted = name.lower().encode("ascii")
-        return [value.decode("latin-1") for field, value in headers if field.lower() == wanted]
+    def fields(name: str) -> Sequence[str]:
+        nonlocal found
+        if found is None:
+            found = {}
+            for field, value in scope["headers"]:
+                wanted = _ASKED.get(field.lower())
+                if wanted is not None:
+                    found.setdefault(wanted, []).append(value.decode("latin-1"))
+        return found.get(name, ())
 
     return fields
 

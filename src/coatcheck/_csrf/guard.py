@@ -25,15 +25,37 @@ from coatcheck.core.signing import MAC_CHARS, KeyRing, RotatingKeyRing
 from coatcheck.errors import BadSignature, ConfigurationError, TooLate
 from coatcheck.exchange import Arrival, Channel, Exchange, kept_from_caches
 from coatcheck.faces import AsyncSession, Session
-from coatcheck.security.csrf import Asked, Finding, Rules, Verdict, form_name, is_genuine, made_token
+from coatcheck.security.csrf import SAFE, Asked, Finding, Rules, Verdict, form_name, is_genuine, made_token
 
-__all__ = ["FIELD", "HEADER", "Guard", "Protection", "Refusal", "Said", "field_of", "no_session"]
+__all__ = [
+    "ASKED",
+    "FIELD",
+    "HEADER",
+    "OVERRIDES",
+    "Guard",
+    "Protection",
+    "Refusal",
+    "Said",
+    "field_of",
+    "no_session",
+]
 
 Served = Session[Any] | AsyncSession[Any]
 FIELD: Final = "csrf_token"
 """The form field that carries a token."""
 HEADER: Final = "X-CSRF-Token"
-_OVERRIDES: Final = ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
+OVERRIDES: Final = ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
+"""Headers that ask for another method than the request's own."""
+ASKED: Final = (
+    "Sec-Fetch-Site",
+    "Origin",
+    "Referer",
+    "Authorization",
+    "Content-Type",
+    HEADER,
+    *OVERRIDES,
+)
+"""Every header that is asked for, spelt as it is."""
 _JUDGED: Final = ("Sec-Fetch-Site", "Origin")
 """What an answer depends on that was judged (checklist 104)."""
 _PREFIXES: Final = ("__host-http-", "__host-", "__secure-", "__http-")
@@ -72,6 +94,7 @@ class Said(NamedTuple):
 
 
 _NOTHING: Final = Said()
+_HARMLESS: Final = Finding(Verdict.SAFE)
 
 
 class _Keys:
@@ -163,9 +186,19 @@ class Guard:
 
     def judge(self) -> Finding:
         """What the headers prove."""
+        if self._is_harmless():
+            return _HARMLESS
         finding = self.of.rules.judge(self._asked())
         self._judged = finding.verdict is not Verdict.SAFE
         return finding
+
+    def _is_harmless(self) -> bool:
+        """Whether the rules need not be asked at all: nearly every request reads a page. They would say the same."""
+        query = self._query
+        if self._websocket or self._method not in SAFE or (query and ("_method" in query or "%" in query)):
+            return False
+        fields = self._fields
+        return not (fields(OVERRIDES[0]) or fields(OVERRIDES[1]) or fields(OVERRIDES[2]))
 
     def _asked(self) -> Asked:
         fields, session = self._fields, self.session
@@ -183,7 +216,7 @@ class Guard:
             fields("Origin"),
             fields("Referer"),
             fields("Authorization"),
-            any(fields(name) for name in _OVERRIDES),
+            any(fields(name) for name in OVERRIDES),
             any(cookies.find_in(arrival.cookies, name) for name in ours)
             or len(arrival.cookies) > cookies.MAX_HEADER,
             loopback,
@@ -219,7 +252,7 @@ class Guard:
         if finding.verdict is Verdict.TOKEN:
             detail += ", and no token of this session"
         flows = session._flows
-        flows.options.on_event(Event("csrf.refused", handle, user, detail, flows.clock.time()))
+        flows.options.tell(Event("csrf.refused", handle, user, detail, flows.clock.time()))
         return REFUSAL
 
     @property

@@ -41,6 +41,7 @@ EventName = Literal[
     "cookie.forged",
     "cookie.duplicate",
     "cookie.insecure",
+    "csrf.refused",
     "cache.overridden",
     "secret.kept",
     "proxy.untrusted",
