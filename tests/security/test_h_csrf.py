@@ -144,6 +144,14 @@ def test_line_93_an_origin_is_ours_to_the_letter_or_not(shop: Site) -> None:
     )
 
 
+def test_line_93_without_configuration_an_origin_says_nothing_and_a_malformed_one_no(bare: Site) -> None:
+    ada = signed_in(bare)
+    token = token_of(ada)
+    for origin, status in ((APP, 200), ("null", 403), ("", 403), ("shop.example", 403)):
+        assert verdicts(ada, fields(origin=origin), fields(origin=origin, x_csrf_token=token)) == [403, status]
+        assert verdicts(ada, fields(referer=origin, x_csrf_token=token)) == [status]
+
+
 def test_line_93_two_origins_are_none(shop: Site, bare: Site) -> None:
     for site in (shop, bare):
         ada = signed_in(site)
@@ -259,9 +267,11 @@ def test_line_95_the_page_that_answers_a_login_has_the_logins_token(bare: Site) 
 def test_line_95_what_a_late_request_shows_is_good_for_nothing(bare: Site) -> None:
     """PROTOCOL rule 26: a session that a login has superseded is told nothing of it, and is sent no cookie."""
     visitor = bare.browser()
-    visitor.post("/set", headers=SAME)
+    before = token_of(visitor, "/first")
     old = visitor.cookie
     visitor.post("/login?user=ada", headers=SAME)
+    assert PROMISE.encode() in old
+    assert bare.post("/transfer", old, headers=fields(x_csrf_token=before)).status == 403
     late = bare.get("/form", old)
     assert (late.cookies, len(late.text)) == ([], 64)
     assert bare.post("/transfer", old, headers=fields(x_csrf_token=late.text)).status == 403
