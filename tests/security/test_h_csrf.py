@@ -148,7 +148,10 @@ def test_line_93_without_configuration_an_origin_says_nothing_and_a_malformed_on
     ada = signed_in(bare)
     token = token_of(ada)
     for origin, status in ((APP, 200), ("null", 403), ("", 403), ("shop.example", 403)):
-        assert verdicts(ada, fields(origin=origin), fields(origin=origin, x_csrf_token=token)) == [403, status]
+        assert verdicts(ada, fields(origin=origin), fields(origin=origin, x_csrf_token=token)) == [
+            403,
+            status,
+        ]
         assert verdicts(ada, fields(referer=origin, x_csrf_token=token)) == [status]
 
 
@@ -272,6 +275,8 @@ def test_line_95_what_a_late_request_shows_is_good_for_nothing(bare: Site) -> No
     visitor.post("/login?user=ada", headers=SAME)
     assert PROMISE.encode() in old
     assert bare.post("/transfer", old, headers=fields(x_csrf_token=before)).status == 403
+    bare_old = b"; ".join(pair for pair in old.split(b"; ") if PROMISE.encode() not in pair)
+    assert bare.get("/form", bare_old).cookies == []
     late = bare.get("/form", old)
     assert (late.cookies, len(late.text)) == ([], 64)
     assert bare.post("/transfer", old, headers=fields(x_csrf_token=late.text)).status == 403
@@ -289,9 +294,21 @@ def test_line_96_the_browsers_own_word_is_no_proof(bare: Site) -> None:
     token = made_token(ring, "session\0" + "L" * 24 + "\x000\0-")
     forged = f"{PROMISE}={'L' * 24}{'M' * 32}".encode()
     assert bare.post("/transfer", forged, headers=fields(x_csrf_token=token)).status == 403
+    # The name of somebody else's session is public, and nobody's to promise to himself.
+    victim = bare.browser()
+    victim.post("/set", headers=SAME)
+    stolen = bare.get("/form", f"{PROMISE}={victim.handle}{'M' * 32}".encode()).text
+    assert verdicts(victim, fields(x_csrf_token=stolen)) == [403]
     # A genuine promise opens no session, and a genuine session is no promise.
     visitor = bare.browser()
     token_of(visitor)
+    assert verdicts(visitor, fields(x_csrf_token=chosen)) == [403]
+    assert (
+        bare.post(
+            "/transfer", f"{PROMISE}={victim.value}".encode(), headers=fields(x_csrf_token=chosen)
+        ).status
+        == 403
+    )
     assert bare.get("/me", f"{NAME}={visitor.jar[PROMISE]}".encode()).status == 401
 
 
