@@ -519,6 +519,18 @@ def test_line_102_a_client_that_is_no_browser_needs_no_proof(bare: Site) -> None
         assert bare.post("/transfer", headers=fields(authorization=sent_by_browsers)).status == 403
 
 
+def test_line_102_a_session_that_is_still_to_be_adopted_is_one(make: Make) -> None:
+    """The cookie of the library before stands for somebody too."""
+    from tests.security.test_n_observability import Old
+
+    site = make(within=protected(), adopt=Old())
+    bearer = fields(authorization="Bearer x")
+    assert [site.post("/transfer", cookie, headers=bearer).status for cookie in (b"", b"old=good")] == [
+        200,
+        403,
+    ]
+
+
 def test_line_104_the_answer_says_what_it_depends_on(shop: Site) -> None:
     ada = signed_in(shop)
     for headers in ([], SAME, fields(origin=APP), fields(origin=EVIL)):

@@ -207,7 +207,6 @@ class Guard:
         loopback = None
         if session._channel is Channel.LOOPBACK and session._exchange.settings.secure == "auto":
             loopback = f"http://{arrival.host.decode('latin-1').lower()}".removesuffix(":80")
-        ours = self.of.keys(session._exchange).session_names
         return Asked(
             self._method,
             arrival.path,
@@ -217,11 +216,16 @@ class Guard:
             fields("Referer"),
             fields("Authorization"),
             any(fields(name) for name in OVERRIDES),
-            any(cookies.find_in(arrival.cookies, name) for name in ours)
-            or len(arrival.cookies) > cookies.MAX_HEADER,
+            self._has_cookie(arrival.cookies, session._exchange),
             loopback,
             self._websocket,
         )
+
+    def _has_cookie(self, header: bytes, exchange: Exchange) -> bool:
+        """Whether a cookie came that may stand for a session: ours, or one of a library whose sessions are adopted."""
+        if any(cookies.find_in(header, name) for name in self.of.keys(exchange).session_names):
+            return True
+        return exchange.olds is not None and exchange.olds.are_present(header)
 
     @property
     def sent(self) -> str | None:
