@@ -4,7 +4,7 @@ A handler is `async def`; what a session answers at once under WSGI and must be 
 """
 
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from inspect import isawaitable
 from traceback import TracebackException
@@ -38,9 +38,9 @@ class Call:
     sessions: Any
     time: Any
     gate: Callable[[], Awaitable[None]] | None
-    inside: Any = None
-    """The scope or environ, for what else is in it."""
-    body: bytes = b""
+    inside: Any = field(default=None, repr=False)
+    """The scope or environ, for what else is in it: the headers, so an error report must not print it."""
+    body: bytes = field(default=b"", repr=False)
 
     @property
     def rest(self) -> str:
