@@ -25,13 +25,22 @@ from coatcheck.core.signing import MAC_CHARS, KeyRing, RotatingKeyRing
 from coatcheck.errors import BadSignature, ConfigurationError, TooLate
 from coatcheck.exchange import Arrival, Channel, Exchange, kept_from_caches
 from coatcheck.faces import AsyncSession, Session
-from coatcheck.security.csrf import SAFE, Asked, Finding, Rules, Verdict, form_name, is_genuine, made_token
+from coatcheck.security.csrf import (
+    OVERRIDES,
+    SAFE,
+    Asked,
+    Finding,
+    Rules,
+    Verdict,
+    form_name,
+    is_genuine,
+    made_token,
+)
 
 __all__ = [
     "ASKED",
     "FIELD",
     "HEADER",
-    "OVERRIDES",
     "Guard",
     "Protection",
     "Refusal",
@@ -44,8 +53,6 @@ Served = Session[Any] | AsyncSession[Any]
 FIELD: Final = "csrf_token"
 """The form field that carries a token."""
 HEADER: Final = "X-CSRF-Token"
-OVERRIDES: Final = ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
-"""Headers that ask for another method than the request's own."""
 ASKED: Final = (
     "Sec-Fetch-Site",
     "Origin",
@@ -129,6 +136,8 @@ class _Keys:
 
 class Protection:
     """The rules of one application, and the keys of the sessions it is used with."""
+
+    coatcheck_provides = "csrf"  # known to `coatcheck doctor` by this, in every framework
 
     def __init__(self, **options: Any) -> None:
         """`options` are those of `Rules`. Raises ConfigurationError."""

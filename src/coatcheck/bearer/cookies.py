@@ -10,11 +10,12 @@ from datetime import timedelta
 from typing import Any, Final, Literal
 
 from coatcheck.bearer.http import Asked
-from coatcheck.bearer.origin import is_ours, origins
 from coatcheck.core import cookies
 from coatcheck.core.cookies import CookieSettings, Writer
 from coatcheck.core.policy import duration
 from coatcheck.errors import ConfigurationError
+from coatcheck.security import csrf
+from coatcheck.security.csrf import Rules, Verdict
 
 __all__ = ["TokenCookies"]
 
@@ -50,7 +51,7 @@ class TokenCookies:
     ) -> None:
         if not isinstance(secure, bool):
             raise ConfigurationError(f"secure={secure!r}: give True, or False for plain HTTP in development")
-        self.trusted = origins(trusted_origins)
+        self._rules = Rules(trusted_origins=trusted_origins)
         self.keeps_access, self._clock = access, clock
         self._max_age = None if max_age is None else int(duration(max_age, setting="max_age"))
         strictest: Literal["strict", "none"] = "none" if same_site == "none" else "strict"
@@ -90,8 +91,22 @@ class TokenCookies:
         return _found(asked, self._refresh.name)
 
     def allow(self, asked: Asked) -> bool:
-        """Whether a page of ours sent this request with its cookies."""
-        return is_ours(asked, self.trusted)
+        """Whether a page of ours sent this request with its cookies. What says nothing about where it comes from does not pass:
+        there is no session here that a token against forgery could belong to.
+        """
+        finding = self._rules.judge(
+            csrf.Asked(
+                asked.method,
+                asked.path,
+                site=asked.all("sec-fetch-site"),
+                origin=asked.all("origin"),
+                referer=asked.all("referer"),
+                overrides=any(asked.all(name.lower()) for name in csrf.OVERRIDES),
+                has_cookie=True,
+                websocket=asked.is_socket,
+            )
+        )
+        return finding.verdict in (Verdict.SAFE, Verdict.PROVED)
 
 
 def _writer(names: tuple[str, str], path: str, same_site: Any, secure: bool) -> Writer:

@@ -24,10 +24,22 @@ from coatcheck.core.signing import MAC_CHARS, KeyRing
 from coatcheck.errors import BadSignature, ConfigurationError
 from coatcheck.security.origins import check_origins, origin_of
 
-__all__ = ["SAFE", "Asked", "Finding", "Rules", "Verdict", "form_name", "is_genuine", "made_token"]
+__all__ = [
+    "OVERRIDES",
+    "SAFE",
+    "Asked",
+    "Finding",
+    "Rules",
+    "Verdict",
+    "form_name",
+    "is_genuine",
+    "made_token",
+]
 
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """Methods that change nothing (RFC 9110 section 9.2.1), compared with regard to case, as servers do."""
+OVERRIDES: Final = ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
+"""Headers that ask for another method than the request's own."""
 _OURS: Final = frozenset({"same-origin", "none"})
 _FOREIGN: Final = frozenset({"cross-site", "same-site"})
 _UNSENT: Final = frozenset({"bearer", "dpop"})
