@@ -1,8 +1,4 @@
-"""Sign up, sign in, sign out, and who am I.
-
-These forms need no token besides the same-origin check of `guard.py`: before a login there is no session worth stealing, and a
-logout must work from a page of any age.
-"""
+"""Sign up, sign in, sign out, and who am I."""
 
 import asyncio
 from typing import Any

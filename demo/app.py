@@ -1,4 +1,4 @@
-"""The application: its routes, and the two middlewares around them."""
+"""The application: its routes, and the three middlewares around them."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 
 from coatcheck import AsyncSessionManager
 from coatcheck.bearer.asgi import TokenEndpoints
-from coatcheck.starlette import Bearer, SessionMiddleware, get_session
+from coatcheck.starlette import Bearer, CsrfMiddleware, SessionMiddleware, get_session
 from coatcheck.stores.sqlite import SQLiteStore
 from coatcheck.tokens import AsyncTokens, KeyRing
 from demo import account, cart, devices, home, inspector, tokens
@@ -81,6 +81,8 @@ def build(state: State) -> Starlette:
                 lazy=True,  # loaded by `await get_session(request)` alone: a style sheet costs no look into the store
                 login_keeps=("cart", "visits"),
             ),
+            # Inside the sessions, since its tokens belong to them. What apps send to /auth comes without a cookie.
+            Middleware(CsrfMiddleware, exempt=["/auth/*"]),
         ],
         exception_handlers={HTTPException: _error},
         lifespan=lifespan,

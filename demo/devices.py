@@ -8,7 +8,6 @@ from starlette.responses import JSONResponse, Response
 
 from coatcheck import AsyncSession, Device
 from coatcheck.starlette import get_session
-from demo import forms
 from demo.web import problem, render, see_other, wants_html
 
 __all__ = ["end", "end_others", "friendly", "show"]
@@ -48,7 +47,6 @@ async def show(request: Request) -> Response:
         devices=devices,
         current=session.handle,
         friendly=friendly,
-        csrf=forms.token(session),
     )
     page.headers["Cache-Control"] = "no-store"
     return page
@@ -57,7 +55,7 @@ async def show(request: Request) -> Response:
 async def end(request: Request) -> Response:
     """End one of the user's own sessions. The handle opens nothing, so it may travel in a form."""
     session = await get_session(request)
-    form = await forms.read(request, session)
+    form = await request.form(max_files=0, max_fields=20)
     if session.user_id is None:
         return see_other("/login?next=/devices")
     ended = await session.end_device(str(form.get("handle", "")))
@@ -68,7 +66,6 @@ async def end(request: Request) -> Response:
 async def end_others(request: Request) -> Response:
     """Log out everywhere else."""
     session = await get_session(request)
-    await forms.read(request, session)
     if session.user_id is None:
         return see_other("/login?next=/devices")
     count = await session.end_others()

@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from coatcheck.starlette import get_session
-from demo import forms
 from demo.web import house, problem, render, see_other
 
 __all__ = ["CLIENT", "SCOPE", "issue", "orders", "show"]
@@ -23,13 +22,12 @@ async def show(request: Request) -> Response:
     session = await get_session(request)
     if session.user_id is None:
         return see_other("/login?next=/tokens")
-    return render(request, session, "tokens.html", csrf=forms.token(session), client=CLIENT, scope=SCOPE)
+    return render(request, session, "tokens.html", client=CLIENT, scope=SCOPE)
 
 
 async def issue(request: Request) -> Response:
     """A pair of tokens for the app: a login of its own, beside the browser's."""
     session = await get_session(request)
-    await forms.read(request, session)
     if session.user_id is None:
         return problem(401, "Not signed in.")
     pair = await house(request).tokens.issue(

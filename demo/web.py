@@ -12,7 +12,7 @@ from starlette.templating import Jinja2Templates
 
 from coatcheck import AsyncSession
 from coatcheck.core.ports import Store
-from coatcheck.starlette import Bearer
+from coatcheck.starlette import Bearer, csrf_field
 from coatcheck.tokens import AsyncTokens
 from demo.users import Users
 
@@ -97,5 +97,6 @@ _environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+_environment.globals["csrf_field"] = csrf_field
 _environment.filters |= {"ago": ago, "clock": _clock}
 _templates = Jinja2Templates(env=_environment)

@@ -17,6 +17,10 @@ from tests.demo.running import Demo
 LOGIN = {"username": "demo", "password": "demo-password"}
 
 
+OURS = {"Sec-Fetch-Site": "same-origin"}
+"""What a browser says of our own pages."""
+
+
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     with Demo(tmp_path_factory.mktemp("demo") / "state") as running:
@@ -25,7 +29,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 @pytest.fixture
 def client(demo: Demo) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=demo.url) as visitor:
+    with httpx.Client(base_url=demo.url, headers=OURS) as visitor:
         yield visitor
 
 
@@ -151,7 +155,7 @@ def test_what_an_account_needs(name: str, password: str, fine: bool) -> None:
 
 def _token(client: httpx.Client) -> str:
     page = client.get("/cart", headers={"Accept": "text/html"}).text
-    return page.partition('name="csrf" value="')[2].partition('"')[0]
+    return page.partition('name="csrf_token" value="')[2].partition('"')[0]
 
 
 @pytest.mark.parametrize(
@@ -163,26 +167,29 @@ def _token(client: httpx.Client) -> str:
         {"Origin": "null"},
     ],
 )
-def test_another_sites_form_is_refused(client: httpx.Client, headers: dict[str, str]) -> None:
-    answer = client.post("/login", data=LOGIN, headers=headers)
+def test_another_sites_form_is_refused(demo: Demo, headers: dict[str, str]) -> None:
+    answer = httpx.post(f"{demo.url}/login", data=LOGIN, headers=headers)
     assert answer.status_code == 403
     assert "set-cookie" not in answer.headers
 
 
-def test_our_own_form_is_not(client: httpx.Client, demo: Demo) -> None:
-    assert client.post("/login", data=LOGIN, headers={"Sec-Fetch-Site": "same-origin"}).status_code == 200
-    assert client.post("/login", data=LOGIN, headers={"Origin": demo.url}).status_code == 200
+@pytest.mark.parametrize("header", ["Sec-Fetch-Site", "Origin"])
+def test_our_own_form_is_not(demo: Demo, header: str) -> None:
+    headers = {header: demo.url if header == "Origin" else "same-origin"}
+    assert httpx.post(f"{demo.url}/login", data=LOGIN, headers=headers).status_code == 200
 
 
-def test_a_form_needs_the_sessions_token_and_a_login_ends_it(client: httpx.Client) -> None:
+def test_an_old_browsers_form_needs_the_sessions_token_and_a_login_ends_it(client: httpx.Client) -> None:
+    del client.headers["Sec-Fetch-Site"]
+
     def buy(token: str) -> int:
-        return client.post("/cart", data={"csrf": token, "sku": "hat", "quantity": "1"}).status_code
+        return client.post("/cart", data={"csrf_token": token, "sku": "hat", "quantity": "1"}).status_code
 
     assert buy("") == 403
     first = _token(client)
     assert buy("x" + first) == 403
     assert buy(first) == 303
-    client.post("/login", data=LOGIN)
+    client.post("/login", data=LOGIN, headers=OURS)
     assert buy(first) == 403
     assert buy(_token(client)) == 303
     assert client.get("/cart").json()["cart"] == {"hat": 1}, "the cart came along through the login"
@@ -193,7 +200,9 @@ def test_a_form_needs_the_sessions_token_and_a_login_ends_it(client: httpx.Clien
 )
 def test_an_impossible_order(client: httpx.Client, sku: str, quantity: str) -> None:
     assert (
-        client.post("/cart", data={"csrf": _token(client), "sku": sku, "quantity": quantity}).status_code
+        client.post(
+            "/cart", data={"csrf_token": _token(client), "sku": sku, "quantity": quantity}
+        ).status_code
         == 400
     )
 
@@ -214,20 +223,21 @@ def test_every_answer_is_strict(client: httpx.Client) -> None:
 
 def test_a_restart_loses_nobodys_session(tmp_path: Path) -> None:
     state = tmp_path / "state"
-    with Demo(state) as before, httpx.Client(base_url=before.url) as client:
+    with Demo(state) as before, httpx.Client(base_url=before.url, headers=OURS) as client:
         client.post("/login", data=LOGIN)
         client.get("/visits")
         cookies = dict(client.cookies)
         assert before.stop() == 0
         assert "Traceback" not in before.output
-    with Demo(state) as after, httpx.Client(base_url=after.url, cookies=cookies) as client:
+    with Demo(state) as after, httpx.Client(base_url=after.url, cookies=cookies, headers=OURS) as client:
         assert client.get("/me").json() == {"user": "demo"}
         assert client.get("/visits").json() == {"visits": 2}
 
 
 def test_ctrl_c_lets_a_slow_request_finish(tmp_path: Path) -> None:
-    with Demo(tmp_path / "state") as demo, httpx.Client(base_url=demo.url) as client:
-        order = f"csrf={_token(client)}&sku=hat&quantity=7&pace=slow"
+    with Demo(tmp_path / "state") as demo, httpx.Client(base_url=demo.url, headers=OURS) as client:
+        client.get("/visits")
+        order = "sku=hat&quantity=7&pace=slow"
         address = ("127.0.0.1", httpx.URL(demo.url).port or 0)
         with (
             socket.create_connection(address) as slow,
@@ -235,6 +245,7 @@ def test_ctrl_c_lets_a_slow_request_finish(tmp_path: Path) -> None:
         ):  # and an idle visitor
             slow.sendall(
                 f"POST /cart HTTP/1.1\r\nHost: {demo.url[7:]}\r\nCookie: session={client.cookies['session']}\r\n"
+                "Sec-Fetch-Site: same-origin\r\n"
                 f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(order)}\r\n\r\n{order}".encode()
             )
             client.get("/healthz")  # answered by the same loop, so the order has been read
@@ -243,7 +254,7 @@ def test_ctrl_c_lets_a_slow_request_finish(tmp_path: Path) -> None:
         cookies = dict(client.cookies)
     assert "Traceback" not in demo.output
     assert "Stopped." in demo.output
-    with Demo(demo.state) as after, httpx.Client(base_url=after.url, cookies=cookies) as client:
+    with Demo(demo.state) as after, httpx.Client(base_url=after.url, cookies=cookies, headers=OURS) as client:
         assert client.get("/cart").json()["cart"] == {"hat": 7}
 
 
