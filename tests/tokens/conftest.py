@@ -1,5 +1,5 @@
 """Wycheproof's vectors, where they are at hand."""
 
-from tests.tokens.wycheproof import folder
+from tests.tokens.wycheproof import files
 
-collect_ignore = [] if folder() else ["test_wycheproof.py"]
+collect_ignore = [] if files() else ["test_wycheproof.py"]
