@@ -214,8 +214,10 @@ def test_alg_must_be_said_once() -> None:
     jwk = point()
     del jwk["alg"]
     assert Key.from_jwk(jwk, alg="ES256").alg == "ES256"
-    with pytest.raises(ConfigurationError, match="names no alg"):
-        Key.from_jwk(jwk)
+    assert Key.from_jwk(jwk).alg == "ES256"  # this curve leaves no choice
+    for other in ({"kty": "oct", "k": "A" * 43}, {"kty": "RSA", "n": "AQAB", "e": "AQAB"}):
+        with pytest.raises(ConfigurationError, match="names no alg"):
+            Key.from_jwk(other)
     with pytest.raises(ConfigurationError, match="one key is for one algorithm"):
         Key.from_jwk(point(), alg="ES384")
 

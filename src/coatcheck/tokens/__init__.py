@@ -5,7 +5,19 @@ Needs the extra: `pip install coatcheck[tokens]`.
 
 from coatcheck.tokens.access import AccessClaims, TokenVerifier
 from coatcheck.tokens.grants import Pair
+from coatcheck.tokens.keyfile import KeyFile
 from coatcheck.tokens.keys import Key, KeyRing
+from coatcheck.tokens.remote import RemoteKeys
 from coatcheck.tokens.service import AsyncTokens, Tokens
 
-__all__ = ["AccessClaims", "AsyncTokens", "Key", "KeyRing", "Pair", "TokenVerifier", "Tokens"]
+__all__ = [
+    "AccessClaims",
+    "AsyncTokens",
+    "Key",
+    "KeyFile",
+    "KeyRing",
+    "Pair",
+    "RemoteKeys",
+    "TokenVerifier",
+    "Tokens",
+]

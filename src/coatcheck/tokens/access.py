@@ -19,7 +19,7 @@ import msgspec
 from coatcheck.core.policy import duration
 from coatcheck.errors import ConfigurationError, InvalidToken
 from coatcheck.tokens import jws
-from coatcheck.tokens.keys import KeyRing
+from coatcheck.tokens.keys import Keys
 from coatcheck.tokens.strict_json import strict_object
 
 __all__ = ["TYPE", "AccessClaims", "TokenVerifier"]
@@ -74,7 +74,7 @@ else:
 class TokenVerifier(Generic[C]):
     """Tells whose an access token is.
 
-    keys          the keys that may have signed it
+    keys          the keys that may have signed it: a KeyRing, a KeyFile, or another service's (RemoteKeys)
     issuer        who it must come from; compared as it is (checklist 147)
     audience      who it must be for: this service's own name
     max_lifetime  longest time from iat to exp, as seconds, a timedelta, or "10m": one signed for ten years is refused (178)
@@ -87,7 +87,7 @@ class TokenVerifier(Generic[C]):
 
     def __init__(
         self,
-        keys: KeyRing,
+        keys: Keys,
         *,
         issuer: str,
         audience: str,
@@ -110,9 +110,16 @@ class TokenVerifier(Generic[C]):
         self.leeway = _within(leeway, "leeway", _MAX_LEEWAY)
 
     def verify(self, token: str) -> C:
-        """The claims of an access token of ours. Raises InvalidToken, whatever is passed: its `reason` is for the log."""
+        """The claims of an access token of ours. Raises InvalidToken, whatever is passed: its `reason` is for the log; and
+        StoreUnavailable if another service's keys are not at hand.
+        """
         now = self.clock()
-        payload, header = jws.verify(token, self.keys, now=now)
+        try:
+            payload, header = jws.verify(token, self.keys.at(now), now=now)
+        except InvalidToken as error:
+            if error.reason == "unknown_key":
+                self.keys.missed(now)
+            raise
         if header.typ != TYPE:
             raise InvalidToken("type")
         try:

@@ -22,7 +22,7 @@ from coatcheck.tokens import family as families
 from coatcheck.tokens import jws
 from coatcheck.tokens.access import TYPE
 from coatcheck.tokens.family import Family, Worth
-from coatcheck.tokens.keys import KeyRing
+from coatcheck.tokens.keys import Keys
 
 __all__ = ["Grants", "Pair", "Times"]
 
@@ -69,7 +69,7 @@ class Grants:
         self,
         store: Any,
         *,
-        keys: KeyRing,
+        keys: Keys,
         issuer: str,
         audience: str,
         times: Times,
@@ -194,7 +194,7 @@ class Grants:
         )
 
     def _access(self, record: Record, family: Family, now: float) -> str:
-        key = self._keys.signer
+        key = self._keys.at(now).signer
         start = self._prefixes.get(key.kid)
         if start is None:
             start = self._prefixes[key.kid] = jws.prefix(key, typ=TYPE)

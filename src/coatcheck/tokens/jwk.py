@@ -11,7 +11,7 @@ from coatcheck.errors import ConfigurationError
 from coatcheck.tokens import base64url
 from coatcheck.tokens.algorithms import Material
 
-__all__ = ["material", "public_members", "thumbprint"]
+__all__ = ["material", "only_algorithm", "public_members", "thumbprint"]
 
 _CURVES: Final[dict[str, tuple[type[ec.EllipticCurve], int]]] = {
     "P-256": (ec.SECP256R1, 32),
@@ -35,6 +35,17 @@ def material(jwk: Mapping[str, Any]) -> Material:
         raise
     except (ValueError, TypeError) as error:
         raise ConfigurationError(f"JWK of kty {kind!r}: its numbers are no key") from error
+
+
+def only_algorithm(jwk: Mapping[str, Any]) -> str | None:
+    """The algorithm of a JWK that names none, where its curve leaves no choice; else None. Large providers name none."""
+    kind, curve = jwk.get("kty"), jwk.get("crv")
+    if isinstance(kind, str) and isinstance(curve, str):
+        return _ONLY.get((kind, curve))
+    return None
+
+
+_ONLY: Final = {("EC", "P-256"): "ES256", ("EC", "P-384"): "ES384", ("OKP", "Ed25519"): "Ed25519"}
 
 
 def _check_purpose(jwk: Mapping[str, Any]) -> None:

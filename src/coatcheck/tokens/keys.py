@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, NoReturn, Self
+from typing import Any, Final, NoReturn, Protocol, Self
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -23,9 +23,9 @@ from coatcheck.core.secret import check_secret
 from coatcheck.errors import ConfigurationError, UsageError
 from coatcheck.tokens import base64url
 from coatcheck.tokens.algorithms import ALGORITHMS, Material, Primitive, primitive
-from coatcheck.tokens.jwk import material, public_members, thumbprint
+from coatcheck.tokens.jwk import material, only_algorithm, public_members, thumbprint
 
-__all__ = ["Key", "KeyRing"]
+__all__ = ["Key", "KeyRing", "Keys"]
 
 _MAX_KID: Final = 256
 
@@ -93,11 +93,12 @@ class Key:
 
     @classmethod
     def from_jwk(cls, jwk: Mapping[str, Any], *, alg: str | None = None) -> Self:
-        """A key from a JWK (RFC 7517). `alg` is needed where the JWK names none, and must not contradict it.
+        """A key from a JWK (RFC 7517). `alg` is needed where the JWK names none and its kind leaves a choice (RSA, shared
+        secrets), and must not contradict it.
 
         Raises ConfigurationError or WeakSecret for a key that is malformed, weak, or not for signatures.
         """
-        named = jwk.get("alg", alg)
+        named = jwk.get("alg", alg) or only_algorithm(jwk)
         if named is None:
             raise ConfigurationError("JWK: it names no alg: say which one this key is for, alg=…")
         if alg is not None and named != alg:
@@ -149,6 +150,18 @@ def _new(alg: str) -> Material:
     if alg in ALGORITHMS:
         return rsa.generate_private_key(65537, 3072)
     raise ConfigurationError(f"alg={alg!r}: give one of {', '.join(ALGORITHMS)}")
+
+
+class Keys(Protocol):
+    """Where keys come from: a KeyRing, a file that is read again (`KeyFile`), or another service (`RemoteKeys`)."""
+
+    def at(self, now: float) -> "KeyRing":
+        """The keys at `now`, in seconds since the epoch. Does not wait for anything."""
+        ...
+
+    def missed(self, now: float) -> None:
+        """Take note that a token names a key that is not among them."""
+        ...
 
 
 class KeyRing:
@@ -230,6 +243,13 @@ class KeyRing:
         if kid is None:
             return next(iter(self._by_kid.values())) if len(self._by_kid) == 1 else None
         return self._by_kid.get(kid)
+
+    def at(self, now: float) -> "KeyRing":
+        """Itself: so that one that never changes and one that is read again are used alike."""
+        return self
+
+    def missed(self, now: float) -> None:
+        """A token names a key that is not here: there are no others."""
 
     def public(self) -> Self:
         """The public halves, for services that only verify."""

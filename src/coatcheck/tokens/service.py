@@ -23,7 +23,7 @@ from coatcheck.tokens.access import AccessClaims, TokenVerifier
 from coatcheck.tokens.family import Family
 from coatcheck.tokens.feed import RevocationFeed, Standing
 from coatcheck.tokens.grants import Grants, Pair, Times
-from coatcheck.tokens.keys import KeyRing
+from coatcheck.tokens.keys import Keys
 
 __all__ = ["AsyncTokens", "Sessions", "Tokens"]
 
@@ -56,7 +56,7 @@ class _Service(Generic[C]):
         self,
         sessions: Sessions,
         *,
-        keys: KeyRing,
+        keys: Keys,
         issuer: str,
         audience: str,
         access_ttl: Duration = "10m",
@@ -94,8 +94,8 @@ class _Service(Generic[C]):
         self.sessions: Any = sessions
         """The manager that the logins are kept by."""
         self._feed: RevocationFeed | None = None
-        keys.signer  # noqa: B018  # raises if none can sign
         clock, options = flows.clock, flows.options
+        keys.at(clock.time()).signer  # noqa: B018  # raises if none can sign
         self.verifier: TokenVerifier[C] = TokenVerifier(
             keys,
             issuer=issuer,
@@ -190,7 +190,7 @@ def _family(
 class Tokens(_Service[C]):
     """Tokens in sync code. `sessions` is a SessionManager.
 
-    keys         the first that can sign signs
+    keys         a KeyRing, or a KeyFile that is read again; the first key that can sign signs
     issuer       the name of this service in `iss`
     audience     who the tokens are for; a token may say otherwise (`issue(audience=…)`)
     access_ttl   how long an access token is good: seconds, a timedelta, or "10m"; at most an hour
