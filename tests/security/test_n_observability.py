@@ -177,6 +177,11 @@ def refreshed(site: Site) -> None:
     made.refresh(made.issue("ada").refresh_token)
 
 
+def revoked_alone(site: Site) -> None:
+    made = tokens(site)
+    assert made.revoke_access(made.issue("ada").access_token)
+
+
 def reused(site: Site) -> None:
     made = tokens(site)
     first = made.issue("ada").refresh_token
@@ -232,6 +237,7 @@ EVENT_TRIGGERS: dict[str, Callable[[Site], object]] = {
     "tokens.refreshed": refreshed,
     "tokens.reused": reused,
     "tokens.refused": not_admitted,
+    "tokens.revoked": revoked_alone,
     "session.adopted": lambda site: site.get("/me", b"old=good"),
     "adoption.refused": lambda site: site.get("/me", b"old=pickled"),
     "adoption.dropped": lambda site: site.get("/me", b"old=odd"),

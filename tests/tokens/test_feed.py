@@ -134,10 +134,10 @@ def test_an_answer_from_before_a_gap_is_worth_nothing_after_it() -> None:
     heard.hear(LOST)
     time.now += 1
     heard.hear(LISTENING)
-    heard.found_live("s", asked_at)
-    assert heard.standing("s", START - 100) is Standing.UNSURE
-    heard.found_live("s", time.now)
-    assert heard.standing("s", START - 100) is Standing.LIVE
+    heard.found_live("j", asked_at)
+    assert heard.standing("s", "j", START - 100) is Standing.UNSURE
+    heard.found_live("j", time.now)
+    assert heard.standing("s", "j", START - 100) is Standing.LIVE
 
 
 def test_endings_are_kept_as_long_as_tokens_live_and_no_longer() -> None:
@@ -148,9 +148,9 @@ def test_endings_are_kept_as_long_as_tokens_live_and_no_longer() -> None:
         heard.hear(Notice("ended", f"s{number}"))
         time.now += 1
     assert len(heard) <= 612
-    assert heard.standing("s9999", time.now) is Standing.REVOKED
-    assert heard.standing("s9390", time.now) is Standing.REVOKED
-    assert heard.standing("s9000", time.now) is Standing.LIVE
+    assert heard.standing("s9999", "j", time.now) is Standing.REVOKED
+    assert heard.standing("s9390", "j", time.now) is Standing.REVOKED
+    assert heard.standing("s9000", "j", time.now) is Standing.LIVE
 
 
 def test_a_store_in_this_process_is_silent_for_good() -> None:
@@ -177,8 +177,8 @@ def test_a_session_that_passed_to_another_user_is_not_this_tokens() -> None:
     place = Place()
     token = place.tokens.issue("ada").access_token
     claims = place.tokens.verify(token)
-    assert run_now(place.tokens._grants.lives(str(claims.sid), "ada"))
-    assert not run_now(place.tokens._grants.lives(str(claims.sid), "eve"))
+    assert run_now(place.tokens._grants.lives(str(claims.sid), "ada", claims.jti))
+    assert not run_now(place.tokens._grants.lives(str(claims.sid), "eve", claims.jti))
     place.sessions.end(str(claims.sid))
     assert place.why(token, "authenticate") == "revoked"
 

@@ -67,6 +67,7 @@ EVENTS: Final[dict[EventName, int]] = {
     "tokens.refreshed": logging.DEBUG,
     "tokens.reused": logging.WARNING,
     "tokens.refused": logging.INFO,
+    "tokens.revoked": logging.INFO,
     "session.adopted": logging.INFO,
     "adoption.refused": logging.WARNING,
     "adoption.dropped": logging.WARNING,

@@ -31,6 +31,7 @@ from coatcheck.core.record import Ended, Record
 
 __all__ = [
     "CHANGED",
+    "EVERYONE",
     "FENCED",
     "FULL",
     "GONE",
@@ -196,6 +197,10 @@ class TellsTime(Protocol):
     async def time(self) -> float:
         """What the server takes for the time, in seconds since the epoch. Raises StoreUnavailable."""
         ...
+
+
+EVERYONE: Final = "coatcheck-everyone-"
+"""How the key of a notice begins that tells of the end of every session there was."""
 
 
 class Notice(msgspec.Struct, frozen=True):

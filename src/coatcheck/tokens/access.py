@@ -12,6 +12,7 @@ A service that has only the public keys needs nothing but this. Claims of your o
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from hmac import compare_digest
 from typing import TYPE_CHECKING, Annotated, Any, Final, Generic
 
 import msgspec
@@ -22,7 +23,7 @@ from coatcheck.tokens import jws
 from coatcheck.tokens.keys import Keys
 from coatcheck.tokens.strict_json import strict_object
 
-__all__ = ["TYPE", "AccessClaims", "TokenVerifier"]
+__all__ = ["TYPE", "AccessClaims", "Confirmation", "TokenVerifier"]
 
 TYPE: Final = "at+jwt"
 """What the header of an access token calls itself, so that no other kind of token passes for one (RFC 9068 section 2.1)."""
@@ -31,6 +32,13 @@ _MAX_LIFETIME: Final = 86_400.0
 _BOUNDS: Final = msgspec.Meta(ge=0, le=253_402_300_799)
 """Until the year 9999: what is beyond is no time, and overflows somewhere."""
 _Time = Annotated[int, _BOUNDS] | Annotated[float, _BOUNDS]
+
+
+class Confirmation(msgspec.Struct, frozen=True):
+    """What a token is bound to (RFC 7800)."""
+
+    jkt: str | None = None
+    """The thumbprint of its client's key (RFC 9449 section 6.1)."""
 
 
 class AccessClaims(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +62,8 @@ class AccessClaims(msgspec.Struct, frozen=True, kw_only=True):
     """How: RFC 8176 has names."""
     sid: str | None = None
     """The handle of the session that the token belongs to."""
+    cnf: Confirmation | None = None
+    """The key that its client must prove to have; such a token is no bearer token."""
 
     @property
     def scopes(self) -> frozenset[str]:
@@ -111,8 +121,24 @@ class TokenVerifier(Generic[C]):
 
     def verify(self, token: str) -> C:
         """The claims of an access token of ours. Raises InvalidToken, whatever is passed: its `reason` is for the log; and
-        StoreUnavailable if another service's keys are not at hand.
+        StoreUnavailable if another service's keys are not at hand. One that is bound to a key is refused: whoever brings it has
+        to prove that they have that key, too (RFC 9449 section 7.2).
         """
+        claims = self.verify_any(token)
+        if claims.cnf is not None:
+            raise InvalidToken("dpop")
+        return claims
+
+    def verify_bound(self, token: str, jkt: str) -> C:
+        """The same for a token that is bound to a key, by whoever has proved to have it (`DPoP.check`)."""
+        claims = self.verify_any(token)
+        bound = None if claims.cnf is None else claims.cnf.jkt
+        if bound is None or not compare_digest(bound.encode("utf-8", "surrogatepass"), jkt.encode("ascii")):
+            raise InvalidToken("dpop")
+        return claims
+
+    def verify_any(self, token: str) -> C:
+        """What a genuine token says, whoever brings it: for revocation and introspection, which let nobody in by it."""
         now = self.clock()
         try:
             payload, header = jws.verify(token, self.keys.at(now), now=now)

@@ -35,11 +35,14 @@ __all__ = [
     "family_of",
     "parse",
     "rotated",
+    "without",
     "worth",
 ]
 
 KEY: Final = "_tokens"
 """Where a record's data keep the family: no session of a browser has it."""
+_REVOKED_KEPT: Final = 64
+"""How many access tokens of one login may be revoked within the life of one. No client has as many."""
 _SHAPE: Final = re.compile(r"([A-Za-z0-9_-]{16,128})\.([A-Za-z0-9_-]{44})\.([A-Za-z0-9_-]{44})")
 
 
@@ -70,6 +73,10 @@ class Family(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """With the part before, and only with it, this yields the present one: `ids.successor`."""
     rotated_at: float = 0.0
     generation: int = 0
+    jkt: str = ""
+    """The thumbprint of the key that its tokens are bound to (RFC 9449 section 5)."""
+    revoked: dict[str, float] = {}
+    """Access tokens that were revoked by themselves: `jti` -> when that need not be remembered any more."""
 
 
 class Worth(Enum):
@@ -124,6 +131,13 @@ def rotated(family: Family, part: str, nonce: str, now: float) -> tuple[Family, 
         ),
         following,
     )
+
+
+def without(family: Family, jti: str, until: float, now: float) -> Family | None:
+    """The family after one of its access tokens was revoked; None if there are too many to remember."""
+    kept = {name: end for name, end in family.revoked.items() if end > now}
+    kept[jti] = until
+    return replace(family, revoked=kept) if len(kept) <= _REVOKED_KEPT else None
 
 
 def again(family: Family, token: Presented) -> str:

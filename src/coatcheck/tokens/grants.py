@@ -119,6 +119,7 @@ class Grants:
         client_id: str | None = None,
         scope: str | None = None,
         claims: Mapping[str, Any] | None = None,
+        jkt: str | None = None,
     ) -> Pair:
         """The next pair. Raises InvalidToken, and has used nothing up then; but a token that is used twice ends its family."""
         presented, now, times = families.parse(token), self._clock(), self.times
@@ -127,8 +128,10 @@ class Grants:
             worth = families.worth(record, family, presented, now, times.grace)
             if worth is Worth.FOREIGN:
                 raise InvalidToken("unknown")
-            if worth is Worth.REUSED or (client_id is not None and client_id != family.client_id):
+            if worth is Worth.REUSED or _is_anothers(family, client_id, jkt):
                 await self._reused(record, now)
+            if family.jkt and jkt is None:
+                raise InvalidToken("dpop")
             granted = _narrowed(family, scope)
             if worth is Worth.AGAIN:
                 return self._pair(record, granted, presented.secret, families.again(family, presented), now)
@@ -147,10 +150,44 @@ class Grants:
                 raise InvalidToken("revoked")
         raise StoreUnavailable(f"another writer was first {ATTEMPTS} times in a row; try again later")
 
-    async def lives(self, handle: str, user_id: str) -> bool:
-        """Whether the session of an access token is still its user's."""
+    async def lives(self, handle: str, user_id: str, jti: str) -> bool:
+        """Whether the session of an access token is still its user's, and the token was not revoked by itself."""
         found = await self._commands.load(handle, self._clock())
-        return isinstance(found, Record) and found.user_id == user_id
+        if not isinstance(found, Record) or found.user_id != user_id:
+            return False
+        family = families.family_of(found)
+        return family is None or jti not in family.revoked
+
+    async def revoke_access(self, handle: str, user_id: str, jti: str, until: float) -> bool:
+        """Revoke one access token, until it would have expired anyway; the login goes on. Returns whether it was good."""
+        for _ in range(ATTEMPTS):
+            now = self._clock()
+            record = await self._commands.load(handle, now)
+            family = families.family_of(record) if isinstance(record, Record) else None
+            if not isinstance(record, Record) or family is None or record.user_id != user_id:
+                return False
+            if jti in family.revoked:
+                await self._announce(jti, now)  # the first time it may not have come to that
+                return False
+            smaller = families.without(family, jti, until, now)
+            if smaller is None:
+                return await self._end(record, now)
+            following = drafts.following(
+                record, self._ids.version(), families.encoded(smaller), record.seen_at,
+                idle=record.deadline - record.seen_at, lifetime=record.lifetime,
+            )  # fmt: skip
+            outcome, _lasts = await self._commands.write(following, record.versions[0], None, False, now)
+            if outcome is SAVED:
+                await self._announce(jti, now)
+                self._tell("tokens.revoked", record, now)
+                return True
+        raise StoreUnavailable(f"another writer was first {ATTEMPTS} times in a row; try again later")
+
+    async def _announce(self, jti: str, now: float) -> None:
+        """Have the store tell everybody who watches: of the end of a session that had this name."""
+        bell = Record(jti, (self._ids.version(),), b"", b"{}", now, now, now + 60, now + 60)
+        await self._commands.insert(bell, None, now)
+        await self._commands.delete(jti, now, self._ids.version(), None)
 
     async def revoke(self, token: str, *, client_id: str | None = None) -> bool:
         """End the family of a refresh token (RFC 7009). Returns whether there was one; whoever asks need not know.
@@ -191,6 +228,7 @@ class Grants:
             int(self.times.access),
             f"{record.key}.{secret!s}.{part!s}",
             family.scope,
+            "DPoP" if family.jkt else "Bearer",
         )
 
     def _access(self, record: Record, family: Family, now: float) -> str:
@@ -210,10 +248,19 @@ class Grants:
             claims["auth_time"] = int(record.authenticated_at)
         if family.amr:
             claims["amr"] = family.amr
+        if family.jkt:
+            claims["cnf"] = {"jkt": family.jkt}
         return jws.sign_under(start, key, msgspec.json.encode(claims))
 
     def _tell(self, name: EventName, record: Record, now: float) -> None:
         self._on_event(Event(name, record.key, record.user_id, "", now))
+
+
+def _is_anothers(family: Family, client_id: str | None, jkt: str | None) -> bool:
+    """Whether a refresh token comes from somebody else than it was given to (checklist 164, 168, 183)."""
+    return (client_id is not None and client_id != family.client_id) or (
+        bool(family.jkt) and jkt is not None and jkt != family.jkt
+    )
 
 
 def _narrowed(family: Family, scope: str | None) -> Family:

@@ -17,12 +17,22 @@ from coatcheck.tokens.algorithms import ALGORITHMS
 from coatcheck.tokens.keys import Key, KeyRing
 from coatcheck.tokens.strict_json import strict_object
 
-__all__ = ["MAX_LENGTH", "Header", "Verified", "prefix", "sign", "sign_under", "verify"]
+__all__ = [
+    "MAX_LENGTH",
+    "REFUSED",
+    "Header",
+    "Verified",
+    "prefix",
+    "sign",
+    "sign_under",
+    "taken_apart",
+    "verify",
+]
 
 MAX_LENGTH: Final = 8192
 """Characters a token may have: what servers accept of a header field (checklist 144)."""
 _COMPACT: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]*)\.([A-Za-z0-9_-]+)")
-_REFUSED: Final = ("crit", "b64", "zip", "enc")
+REFUSED: Final = ("crit", "b64", "zip", "enc")
 """Header members that change what a token means: we understand none, and RFC 7515 section 4.1.11 lets nobody ignore `crit`."""
 _HEADERS_KEPT: Final = 64
 
@@ -53,7 +63,7 @@ def sign(key: Key, payload: bytes, *, typ: str | None = None, header: Mapping[st
 def prefix(key: Key, *, typ: str | None = None, header: Mapping[str, Any] | None = None) -> str:
     """The first part of a token, with its dot: the same for every token of a key, so it is worth keeping."""
     more = dict(header or {})
-    if wrong := {"alg", "kid", "typ", *_REFUSED} & more.keys():
+    if wrong := {"alg", "kid", "typ", *REFUSED} & more.keys():
         raise ConfigurationError(f"header: {', '.join(sorted(wrong))} cannot be set")
     members = {"alg": key.alg, "kid": key.kid, **({} if typ is None else {"typ": typ}), **more}
     return base64url.encode(msgspec.json.encode(members)) + "."
@@ -70,14 +80,7 @@ def verify(token: str, ring: KeyRing, *, now: float, max_length: int = MAX_LENGT
 
     Raises InvalidToken, and nothing else whatever is passed.
     """
-    if type(token) is not str:
-        raise InvalidToken("malformed")
-    if len(token) > max_length:
-        raise InvalidToken("too_large")
-    parts = _COMPACT.fullmatch(token)
-    if parts is None:
-        raise InvalidToken("malformed")
-    head, body, mac = parts.groups()
+    head, body, mac = taken_apart(token, max_length)
     header = ring.seen.get(head)
     known = header is not None
     if header is None:
@@ -96,12 +99,24 @@ def verify(token: str, ring: KeyRing, *, now: float, max_length: int = MAX_LENGT
     return Verified(payload, header)
 
 
+def taken_apart(token: object, max_length: int) -> tuple[str | Any, ...]:
+    """The three parts of a token, of the alphabet of base64url, and not decoded yet. Raises InvalidToken."""
+    if type(token) is not str:
+        raise InvalidToken("malformed")
+    if len(token) > max_length:
+        raise InvalidToken("too_large")
+    parts = _COMPACT.fullmatch(token)
+    if parts is None:
+        raise InvalidToken("malformed")
+    return parts.groups()
+
+
 def _header(text: str, ring: KeyRing) -> Header:
     try:
         members = strict_object(base64url.decode(text))
     except ValueError:
         raise InvalidToken("malformed") from None
-    if any(name in members for name in _REFUSED):
+    if any(name in members for name in REFUSED):
         raise InvalidToken("header")
     kid, typ = members.get("kid"), members.get("typ")
     if ("kid" in members and type(kid) is not str) or ("typ" in members and type(typ) is not str):

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from math import nan
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from coatcheck.core.signing import REREAD_EVERY
 from coatcheck.errors import ConfigurationError
@@ -47,6 +47,10 @@ class KeyFile:
 
     def missed(self, now: float) -> None:
         """A token names a key that is not among them: they are looked at soon enough."""
+
+    def jwks(self, *, now: float | None = None) -> dict[str, Any]:
+        """The JWK set to publish, as `KeyRing.jwks`."""
+        return (self._ring if now is None else self.at(now)).jwks(now=now)
 
     def _look(self) -> None:
         try:

@@ -20,10 +20,12 @@ from coatcheck.core.session import UserId, user_text
 from coatcheck.core.stepping import run_now
 from coatcheck.errors import ConfigurationError, InvalidToken
 from coatcheck.tokens.access import AccessClaims, TokenVerifier
+from coatcheck.tokens.dpop import DPoP
 from coatcheck.tokens.family import Family
 from coatcheck.tokens.feed import RevocationFeed, Standing
 from coatcheck.tokens.grants import Grants, Pair, Times
 from coatcheck.tokens.keys import Keys
+from coatcheck.tokens.possession import Possession, Request
 
 __all__ = ["AsyncTokens", "Sessions", "Tokens"]
 
@@ -37,7 +39,7 @@ else:
 
     C = TypeVar("C", bound=AccessClaims)
 _OURS = frozenset(
-    {"iss", "sub", "aud", "exp", "iat", "nbf", "jti", "client_id", "sid", "scope", "auth_time", "amr"}
+    {"iss", "sub", "aud", "exp", "iat", "nbf", "jti", "client_id", "sid", "scope", "auth_time", "amr", "cnf"}
 )
 
 
@@ -66,6 +68,7 @@ class _Service(Generic[C]):
         leeway: Duration = 10,
         max_lag: Duration = 15,
         when_unsure: Literal["check_store", "fail_closed"] = "check_store",
+        dpop: DPoP | None = None,
         schema: type[C] = AccessClaims,  # type: ignore[assignment]  # the default of a type variable
     ) -> None:
         flows = sessions.flows
@@ -94,6 +97,7 @@ class _Service(Generic[C]):
         self.sessions: Any = sessions
         """The manager that the logins are kept by."""
         self._feed: RevocationFeed | None = None
+        self._possession = None if dpop is None else Possession(dpop, flows.store)
         clock, options = flows.clock, flows.options
         keys.at(clock.time()).signer  # noqa: B018  # raises if none can sign
         self.verifier: TokenVerifier[C] = TokenVerifier(
@@ -139,6 +143,8 @@ class _Service(Generic[C]):
     def verify(self, token: str) -> C:
         """The claims of an access token. No I/O. Raises InvalidToken, and nothing else whatever is passed.
 
+        One that is bound to its client's key is refused: `authenticate_bound` lets it in.
+
         After `listen()` the token of a session that has ended is refused ("revoked"), and so is one that the feed cannot be
         sure of ("unsure"): `authenticate` asks the store about those. Without it a token is good until it expires.
         """
@@ -148,34 +154,60 @@ class _Service(Generic[C]):
         return claims
 
     def _is_sure(self, feed: RevocationFeed, claims: C) -> bool:
-        """Whether the feed knows that the session lives. Raises InvalidToken if it knows that it has ended."""
+        """Whether the feed knows that the token is good. Raises InvalidToken if it knows that it is not."""
         if claims.sid is None:
             raise InvalidToken("claims")
-        standing = feed.standing(claims.sid, claims.iat)
+        standing = feed.standing(claims.sid, claims.jti, claims.iat)
         if standing is Standing.REVOKED:
             raise InvalidToken("revoked")
         return standing is Standing.LIVE
 
-    def _doubted(self, claims: C) -> tuple[str, str, float] | None:
-        """What the store is to be asked: the session, its user, and when; None: nothing."""
+    async def _living(self, claims: C) -> C:
+        """The claims again, if the login lives. Asks the store where the feed is not sure."""
         feed = self._feed
         if feed is not None and self._is_sure(feed, claims):
-            return None
+            return claims
         if claims.sid is None:
             raise InvalidToken("claims")
         if feed is not None and self._when_unsure == "fail_closed":
             raise InvalidToken("unsure")
-        return claims.sid, claims.sub, self._clock.monotonic()
-
-    def _answered(self, handle: str, asked_at: float, lives: bool) -> None:
-        if not lives:
+        asked_at = self._clock.monotonic()
+        if not await self._grants.lives(claims.sid, claims.sub, claims.jti):
             raise InvalidToken("revoked")
+        if feed is not None:
+            feed.found_live(claims.jti, asked_at)
+        return claims
+
+    async def _bound(self, token: str, request: Request) -> C:
+        return await self._living(await self._proofs().claims(self.verifier, token, request))
+
+    def _proofs(self) -> Possession:
+        if self._possession is None:
+            raise ConfigurationError(
+                "give Tokens(…, dpop=DPoP()) for tokens that are bound to their client's key"
+            )
+        return self._possession
+
+    async def _revoke_access(self, token: str) -> bool:
+        claims = self.verifier.verify_any(token)
+        if claims.sid is None:
+            raise InvalidToken("claims")
+        until = claims.exp + self.verifier.leeway
+        revoked = await self._grants.revoke_access(claims.sid, claims.sub, claims.jti, until)
         if self._feed is not None:
-            self._feed.found_live(handle, asked_at)
+            self._feed.hear(
+                Notice("ended", claims.jti)
+            )  # here at once, and elsewhere when the store has told
+        return revoked
 
 
 def _family(
-    client_id: str, scope: str, audience: str | None, claims: Mapping[str, Any] | None, amr: Sequence[str]
+    client_id: str,
+    scope: str,
+    audience: str | None,
+    claims: Mapping[str, Any] | None,
+    amr: Sequence[str],
+    jkt: str | None,
 ) -> Family:
     if not client_id:
         raise ConfigurationError("client_id: give the name of the client that the tokens are for")
@@ -184,7 +216,7 @@ def _family(
             f"claims: {', '.join(sorted(wrong))} cannot be set: they are what makes the token good"
         )
     words = " ".join(scope.split())
-    return Family(client_id, "", words, audience or "", tuple(amr), dict(claims or {}))
+    return Family(client_id, "", words, audience or "", tuple(amr), dict(claims or {}), jkt=jkt or "")
 
 
 class Tokens(_Service[C]):
@@ -201,6 +233,7 @@ class Tokens(_Service[C]):
     leeway       how wrong a clock may be
     max_lag      for how long the store may be silent after `listen()`, before nothing is sure any more; 6 seconds or more
     when_unsure  what `authenticate` does then: "check_store", or "fail_closed"
+    dpop         the rules for proofs of possession; without, nobody's token is bound to a key
     schema       a class with claims of your own, derived from AccessClaims
 
     Raises ConfigurationError.
@@ -215,11 +248,15 @@ class Tokens(_Service[C]):
         audience: str | None = None,
         claims: Mapping[str, Any] | None = None,
         method: str = "pwd",
+        jkt: str | None = None,
         user_agent: str = "",
         address: str = "",
     ) -> Pair:
-        """Log a user in by tokens. Raises LoginRefused as `session.save()` of a login does."""
-        family = _family(client_id, scope, audience, claims, (method,))
+        """Log a user in by tokens; with `jkt` they are bound to that key of the client (`proven_key`).
+
+        Raises LoginRefused as `session.save()` of a login does.
+        """
+        family = _family(client_id, scope, audience, claims, (method,), jkt)
         return run_now(self._grants.issue(user_text(user_id), family, _login(method, user_agent, address)))
 
     def refresh(
@@ -229,20 +266,36 @@ class Tokens(_Service[C]):
         client_id: str | None = None,
         scope: str | None = None,
         claims: Mapping[str, Any] | None = None,
+        jkt: str | None = None,
     ) -> Pair:
         """The next pair. Raises InvalidToken: its `reason` is for the log, and `invalid_grant` for the client."""
-        return run_now(self._grants.refresh(token, client_id=client_id, scope=scope, claims=claims))
+        return run_now(self._grants.refresh(token, client_id=client_id, scope=scope, claims=claims, jkt=jkt))
 
     def authenticate(self, token: str) -> C:
         """The claims of an access token whose session lives. Asks the store only where the feed is not sure: always, without
         `listen()`. Raises InvalidToken, or StoreError if the store had to be asked and cannot be.
         """
-        claims = self.verifier.verify(token)
-        doubt = self._doubted(claims)
-        if doubt is not None:
-            handle, user_id, asked_at = doubt
-            self._answered(handle, asked_at, run_now(self._grants.lives(handle, user_id)))
-        return claims
+        return run_now(self._living(self.verifier.verify(token)))
+
+    def authenticate_bound(self, token: str, proofs: Sequence[str], *, method: str, url: str) -> C:
+        """The same for a token that is bound to its client's key (`Authorization: DPoP …`). `proofs` are the values of the
+        request's DPoP fields, `url` is the request's as its client sees it.
+
+        Raises InvalidToken, with the `reason` "use_dpop_nonce" where the client is to come again with `dpop.nonce()`.
+        """
+        return run_now(self._bound(token, Request(proofs, method, url)))
+
+    def proven_key(self, proofs: Sequence[str], *, method: str, url: str) -> str:
+        """The key that a client has who asks for tokens: `jkt` for `issue` and `refresh`. Raises InvalidToken as above."""
+        return run_now(self._proofs().key(Request(proofs, method, url)))
+
+    def inspect(self, token: str) -> C:
+        """What `authenticate` says, also of a token that is bound to a key: for introspection, which lets nobody in by it."""
+        return run_now(self._living(self.verifier.verify_any(token)))
+
+    def revoke_access(self, token: str) -> bool:
+        """Revoke one access token, and leave its login alone. Returns whether it was good until now. Raises InvalidToken."""
+        return run_now(self._revoke_access(token))
 
     def revoke(self, token: str, *, client_id: str | None = None) -> bool:
         """End the login that a refresh token belongs to. Returns whether there was one.
@@ -264,11 +317,15 @@ class AsyncTokens(_Service[C]):
         audience: str | None = None,
         claims: Mapping[str, Any] | None = None,
         method: str = "pwd",
+        jkt: str | None = None,
         user_agent: str = "",
         address: str = "",
     ) -> Pair:
-        """Log a user in by tokens. Raises LoginRefused as `session.save()` of a login does."""
-        family = _family(client_id, scope, audience, claims, (method,))
+        """Log a user in by tokens; with `jkt` they are bound to that key of the client (`proven_key`).
+
+        Raises LoginRefused as `session.save()` of a login does.
+        """
+        family = _family(client_id, scope, audience, claims, (method,), jkt)
         return await self._grants.issue(user_text(user_id), family, _login(method, user_agent, address))
 
     async def refresh(
@@ -278,20 +335,36 @@ class AsyncTokens(_Service[C]):
         client_id: str | None = None,
         scope: str | None = None,
         claims: Mapping[str, Any] | None = None,
+        jkt: str | None = None,
     ) -> Pair:
         """The next pair. Raises InvalidToken: its `reason` is for the log, and `invalid_grant` for the client."""
-        return await self._grants.refresh(token, client_id=client_id, scope=scope, claims=claims)
+        return await self._grants.refresh(token, client_id=client_id, scope=scope, claims=claims, jkt=jkt)
 
     async def authenticate(self, token: str) -> C:
         """The claims of an access token whose session lives. Asks the store only where the feed is not sure: always, without
         `listen()`. Raises InvalidToken, or StoreError if the store had to be asked and cannot be.
         """
-        claims = self.verifier.verify(token)
-        doubt = self._doubted(claims)
-        if doubt is not None:
-            handle, user_id, asked_at = doubt
-            self._answered(handle, asked_at, await self._grants.lives(handle, user_id))
-        return claims
+        return await self._living(self.verifier.verify(token))
+
+    async def authenticate_bound(self, token: str, proofs: Sequence[str], *, method: str, url: str) -> C:
+        """The same for a token that is bound to its client's key (`Authorization: DPoP …`). `proofs` are the values of the
+        request's DPoP fields, `url` is the request's as its client sees it.
+
+        Raises InvalidToken, with the `reason` "use_dpop_nonce" where the client is to come again with `dpop.nonce()`.
+        """
+        return await self._bound(token, Request(proofs, method, url))
+
+    async def proven_key(self, proofs: Sequence[str], *, method: str, url: str) -> str:
+        """The key that a client has who asks for tokens: `jkt` for `issue` and `refresh`. Raises InvalidToken as above."""
+        return await self._proofs().key(Request(proofs, method, url))
+
+    async def inspect(self, token: str) -> C:
+        """What `authenticate` says, also of a token that is bound to a key: for introspection, which lets nobody in by it."""
+        return await self._living(self.verifier.verify_any(token))
+
+    async def revoke_access(self, token: str) -> bool:
+        """Revoke one access token, and leave its login alone. Returns whether it was good until now. Raises InvalidToken."""
+        return await self._revoke_access(token)
 
     async def revoke(self, token: str, *, client_id: str | None = None) -> bool:
         """End the login that a refresh token belongs to. Returns whether there was one.
