@@ -1,14 +1,17 @@
 """Revocation without I/O: what the feed heard is refused at once, what it may have missed is not taken for granted (175-177)."""
 
+import tracemalloc
 from typing import Any
 
 import pytest
 
 from coatcheck import ConfigurationError, InvalidToken, Notice, SessionManager, StoreUnavailable
+from coatcheck.core.ports import EVERYONE
 from coatcheck.core.stepping import run_now
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.tokens import Key, KeyRing, Tokens
-from coatcheck.tokens.feed import RevocationFeed, Standing
+from coatcheck.tokens.family import family_of
+from coatcheck.tokens.feed import ROOM, RevocationFeed, Standing
 from tests.web.rig import START, Time
 
 LISTENING, LOST = Notice("watching"), Notice("lost")
@@ -197,6 +200,171 @@ def test_a_real_store_tells_it_all() -> None:
         tokens.verify(pair.access_token)
     assert caught.value.reason == "revoked"
     stop()
+
+
+# ---- one access token; too many endings; everyone's
+
+
+def test_one_access_token_is_revoked_and_its_login_goes_on() -> None:
+    place = Place()
+    pair = place.tokens.issue("ada")
+    other = place.tokens.refresh(pair.refresh_token)
+    assert place.tokens.revoke_access(pair.access_token)
+    assert not place.tokens.revoke_access(pair.access_token)
+    assert place.why(pair.access_token, "authenticate") == "revoked"
+    assert place.why(pair.access_token, "inspect") == "revoked"
+    assert place.tokens.authenticate(other.access_token).sub == "ada"
+    following = place.tokens.refresh(other.refresh_token)  # and a refresh forgets nothing
+    assert place.why(pair.access_token, "authenticate") == "revoked"
+    assert place.tokens.authenticate(following.access_token).sub == "ada"
+    assert len(place.sessions.of("ada").list()) == 1
+
+
+def test_a_revoked_token_is_remembered_as_long_as_it_could_be_used() -> None:
+    place = Place()
+    pair = place.tokens.issue("ada")
+    place.tokens.revoke_access(pair.access_token)
+    (device,) = place.sessions.of("ada").list()
+
+    def remembered() -> list[str]:
+        record: Any = run_now(place.store.load(device.handle, now=place.time.now))
+        return list(family_of(record).revoked)  # type: ignore[union-attr]
+
+    place.time.now += 600 + 9.9  # its life and the leeway
+    assert place.why(pair.access_token, "authenticate") == "revoked"
+    pair = place.tokens.refresh(pair.refresh_token)
+    place.tokens.revoke_access(pair.access_token)
+    assert len(remembered()) == 2
+    place.time.now += 0.2
+    pair = place.tokens.refresh(pair.refresh_token)
+    place.tokens.revoke_access(pair.access_token)
+    assert len(remembered()) == 2
+
+
+def test_to_revoke_a_token_moves_no_deadline() -> None:
+    place = Place()
+    pair = place.tokens.issue("ada")
+    before = place.sessions.of("ada").list()[0]
+    place.time.now += 300
+    place.tokens.revoke_access(pair.access_token)
+    after = place.sessions.of("ada").list()[0]
+    assert (after.expires_at, after.last_seen_at) == (before.expires_at, before.last_seen_at)
+
+
+def test_too_many_revoked_tokens_of_one_login_end_it() -> None:
+    place = Place()
+    pair = place.tokens.issue("ada")
+    for _ in range(64):
+        assert place.tokens.revoke_access(pair.access_token)
+        pair = place.tokens.refresh(pair.refresh_token)
+    assert place.tokens.revoke_access(pair.access_token)
+    assert place.sessions.of("ada").list() == []
+    assert not place.tokens.revoke_access(pair.access_token)
+
+
+def test_a_token_that_is_not_ours_revokes_nothing() -> None:
+    place, other = Place(), Place()
+    for token in ("x", other.tokens.issue("ada").access_token):
+        with pytest.raises(InvalidToken):
+            place.tokens.revoke_access(token)
+
+
+def test_a_revoked_token_is_told_to_whoever_watches() -> None:
+    """Memory's own watch: two services over one store, as two processes over one server."""
+    time, store = Time(), MemoryStore()
+    keys = KeyRing([Key.generate("HS256")])
+    here, there = (
+        Tokens(SessionManager(store, clock=time.clock), keys=keys, issuer="i", audience="a") for _ in range(2)
+    )
+    stops = [service.listen() for service in (here, there)]
+    time.now += 60
+    gone, stays = here.issue("ada").access_token, here.issue("ada").access_token
+    here.revoke_access(gone)
+    for service in (here, there):
+        with pytest.raises(InvalidToken, match="revoked"):
+            service.verify(gone)
+        assert service.verify(stays).sub == "ada"
+    for stop in stops:
+        stop()
+
+
+def test_a_revocation_whose_bell_was_lost_rings_again() -> None:
+    class Mute(Told):
+        mute = False
+
+        async def create(self, record: Any, *, now: float) -> Any:
+            if self.mute:
+                raise StoreUnavailable("no route to the store")
+            return await super().create(record, now=now)
+
+    store = Mute()
+    sessions = SessionManager(store)
+    tokens = Tokens(sessions, keys=KeyRing([Key.generate("HS256")]), issuer="i", audience="a")
+    token = tokens.issue("ada").access_token
+    heard = list[Notice]()
+    MemoryStore.watch(store, heard.append)
+    store.mute = True
+    with pytest.raises(StoreUnavailable):
+        tokens.revoke_access(token)
+    store.mute = False
+    assert not tokens.revoke_access(token)
+    assert tokens.verifier.verify(token).jti in [notice.key for notice in heard if notice.kind == "ended"]
+
+
+def test_a_hundred_thousand_revocations_fit_into_the_stated_memory() -> None:
+    time = Time()
+    tracemalloc.start()
+    heard = feed(time)
+    heard.hear(Notice("watching", for_good=True))
+    for n in range(ROOM):
+        heard.hear(Notice("ended", f"{n:024d}"))
+        time.now += 0.001
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(heard) == ROOM
+    assert used < 25_000_000, used
+    assert heard.standing(f"{0:024d}", "j", time.now) is Standing.REVOKED
+
+
+def test_with_more_endings_than_there_is_room_for_nothing_is_let_in() -> None:
+    """A million of them: each that was told of is refused by somebody, and the memory has its bound."""
+    time = Time()
+    heard = RevocationFeed(
+        keep_for=610, max_lag=15, leeway=10, time=time.clock.time, monotonic=time.clock.monotonic, room=1000
+    )
+    heard.hear(Notice("watching", for_good=True))
+    issued = time.now = time.now + 60
+    assert heard.standing("s0", "j", issued) is Standing.LIVE
+    time.now += 1
+    for n in range(10_000):
+        heard.hear(Notice("ended", f"s{n}"))
+        assert len(heard) <= 1000
+        assert heard.standing(f"s{n}", "j", issued) is not Standing.LIVE
+    assert heard.standing("s0", "j", issued) is Standing.UNSURE
+    time.now += 11
+    assert heard.standing("s", "j", time.now) is Standing.LIVE  # issued since
+    for n in range(1001):
+        heard.found_live(f"j{n}", time.now)
+    assert heard.standing("s", "j0", issued) is Standing.UNSURE  # looked up again, rather than remembered
+
+
+def test_when_everyones_sessions_end_the_store_is_asked_of_every_earlier_token() -> None:
+    """Those of the same second too: not the clock tells which came first, but the store, which counts (177)."""
+    place = Place()
+    place.tokens.listen()
+    place.hear(LISTENING)
+    place.a_minute()
+    before = place.tokens.issue("ada").access_token
+    assert place.tokens.verify(before).sub == "ada"
+    place.sessions.of("ada").end_all()
+    place.hear(Notice("ended", f"{EVERYONE}1"))
+    same_second = place.tokens.issue("eve").access_token
+    assert place.why(before) == place.why(same_second) == "unsure"
+    assert place.why(before, "authenticate") == "revoked"
+    assert place.tokens.authenticate(same_second).sub == "eve"
+    assert place.tokens.verify(same_second).sub == "eve"
+    place.a_minute()
+    assert place.tokens.verify(place.tokens.issue("eve").access_token).sub == "eve"
 
 
 @pytest.mark.parametrize(
