@@ -80,7 +80,7 @@ class Grants:
         evict: bool = True,
         on_event: Listener,
     ) -> None:
-        self._commands = Commands(store)
+        self._store, self._commands = store, Commands(store)
         self._keys, self._issuer, self._audience, self.times = keys, issuer, audience, times
         self._clock, self._monotonic, self._ids, self._on_event = clock, monotonic, source, on_event
         self._limit, self._evict = limit, evict
@@ -149,6 +149,10 @@ class Grants:
             if not isinstance(outcome, Changed):
                 raise InvalidToken("revoked")
         raise StoreUnavailable(f"another writer was first {ATTEMPTS} times in a row; try again later")
+
+    def ask_anew(self) -> None:
+        """Rely on nothing that is known of the store: everyone's sessions were ended just now."""
+        self._commands = Commands(self._store)
 
     async def lives(self, handle: str, user_id: str, jti: str) -> bool:
         """Whether the session of an access token is still its user's, and the token was not revoked by itself."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol
 
 from coatcheck.core.ids import RandomIds
 from coatcheck.core.policy import duration
-from coatcheck.core.ports import HEARTBEAT, Notice
+from coatcheck.core.ports import EVERYONE, HEARTBEAT, Notice
 from coatcheck.core.record import Login
 from coatcheck.core.session import UserId, user_text
 from coatcheck.core.stepping import run_now
@@ -136,7 +136,13 @@ class _Service(Generic[C]):
             time=clock.time,
             monotonic=clock.monotonic,
         )
-        stop = self._watch(feed.hear)
+
+        def hear(notice: Notice) -> None:
+            if notice.kind == "ended" and notice.key.startswith(EVERYONE):
+                self._grants.ask_anew()
+            feed.hear(notice)
+
+        stop = self._watch(hear)
         self._feed = feed
         return stop
 
