@@ -35,6 +35,7 @@ EventName = Literal[
     "tokens.refreshed",
     "tokens.reused",
     "tokens.refused",
+    "tokens.revoked",
     "session.adopted",
     "adoption.refused",
     "adoption.dropped",
