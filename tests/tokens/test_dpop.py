@@ -378,7 +378,7 @@ def test_a_refresh_token_is_bound_to_the_key(bench: Bench) -> None:
     assert bench.ears.heard.count("tokens.reused") == 1
 
 
-@pytest.mark.parametrize("key", [jkt(THEIRS), None])
+@pytest.mark.parametrize("key", [jkt(THEIRS), None], ids=["another", "none"])
 def test_the_grace_window_is_not_for_another_key(bench: Bench, key: str | None) -> None:
     second = bench.tokens.refresh(bench.pair.refresh_token, jkt=jkt(MINE))
     bench.time.now += 1

@@ -2,6 +2,7 @@
 
 import datetime
 import ipaddress
+import itertools
 import json
 import socket
 import ssl
@@ -201,6 +202,7 @@ def test_a_set_is_kept_when_no_other_can_be_fetched_and_not_for_ever(issuer: Iss
         set_of(OLD)[:-2], json.dumps({"keys": [OLD.jwk(), OLD.jwk()]}).encode(),
         json.dumps({"keys": [OLD.jwk(), {"kty": "oct", "alg": "HS256", "k": "A" * 43}]}).encode(),
     ],
+    ids=itertools.count(),
 )  # fmt: skip
 def test_what_is_no_set_changes_nothing(issuer: Issuer, reader: Reader, body: bytes) -> None:
     reader.keys.refresh()
