@@ -20,9 +20,9 @@ def test_a_vector(group: dict[str, Any], vector: dict[str, Any]) -> None:
 
 
 def test_a_key_that_signs_verifies_too() -> None:
-    """The private halves of the same groups give the same answers."""
+    """The private halves of the same groups give the same answers: some of each, since RSA takes its time to load them."""
     for group in (group for path in files() if path.name == FILE for group in groups(path)[:6]):
-        for vector in group["tests"]:
+        for vector in group["tests"][:4]:
             if vector["tcId"] not in LABELLED_WRONGLY[FILE]:
                 assert accepts({**group, "public": group["private"]}, vector) is (vector["result"] == "valid")
 
