@@ -17,6 +17,8 @@ from coatcheck import (
     SessionManager,
     StoreUnavailable,
 )
+from coatcheck.bearer.desk import Desk
+from coatcheck.bearer.http import Asked
 from coatcheck.core.stepping import run_now
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.tokens import AsyncTokens, BoundTokenVerifier, DPoP, Key, KeyRing, Tokens, TokenVerifier, jws
@@ -438,3 +440,17 @@ def test_bad_settings(terms: Any, said: str) -> None:
         Tokens(SessionManager("memory:"), keys=SIGNER, issuer="i", audience="a").proven_key(
             [], method="GET", url=URL
         )
+
+
+def test_the_endpoints_know_bound_tokens(bench: Bench) -> None:
+    """Introspection says what it is, and whoever holds one may revoke it: neither lets anybody in by it."""
+    desk = Desk(
+        bench.tokens,
+        awaits=False,
+        client_auth=lambda _id, secret: secret == "s" * 40,
+        resource_servers=["api"],
+    )
+    asked = Asked("POST", (("content-type", "application/x-www-form-urlencoded"),), "/introspect")
+    form = f"client_id=api&client_secret={'s' * 40}&token={bench.pair.access_token}".encode()
+    said = json.loads(run_now(desk.answer(asked, form)).body)
+    assert (said["active"], said["token_type"], said["cnf"]) == (True, "DPoP", {"jkt": jkt(MINE)})

@@ -176,7 +176,7 @@ class Desk:
     async def _end_login_of(self, token: str, client: Client) -> None:
         """Of an access token too: its whole login ends, or else it would be refreshed (RFC 7009 section 2.1)."""
         try:
-            claims = self._tokens.verifier.verify(token)
+            claims = self._tokens.verifier.verify_any(token)
         except InvalidToken:
             return  # unknown, or over already: that is what was asked for (section 2.2)
         if claims.client_id != client.id:
@@ -193,14 +193,15 @@ class Desk:
         if "token" not in form:
             raise forms.refusal(400, "invalid_request")
         try:
-            claims = await answered(self._tokens.authenticate(form["token"]))
+            claims = await answered(self._tokens.inspect(form["token"]))
         except InvalidToken as error:
             self._tell("tokens.refused", f"introspect: {error.reason}")
             return json_answer(200, {"active": False})
         said = {
             name: value for name, value in msgspec.to_builtins(claims).items() if value not in (None, "", [])
         }
-        return json_answer(200, {**said, "active": True, "token_type": "Bearer"})
+        kind = "Bearer" if claims.cnf is None else "DPoP"
+        return json_answer(200, {**said, "active": True, "token_type": kind})
 
     # ---- documents
 
