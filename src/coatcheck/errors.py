@@ -15,6 +15,7 @@ SessionError
 ├── CookieTooLarge (also ValueError)       a Set-Cookie that browsers would drop
 ├── SessionConflict                        on_conflict="raise": another request changed the same key
 ├── SessionGone                            reload() or save() of a session that has ended meanwhile
+├── Throttled                              too many attempts or requests; `retry_after` says when to come back (HTTP 429)
 ├── LoginRefused                           an explicit save() of a login that may not be: revoked meanwhile, or over the limit
 └── StoreError                             the store answered with an error
     ├── CorruptRecord                      what the store holds is not a record of ours
@@ -24,6 +25,8 @@ SessionError
 
 "Not found" is never an exception: a store answers None, a request gets an empty session.
 """
+
+from math import ceil
 
 __all__ = [
     "BadSignature",
@@ -41,6 +44,7 @@ __all__ = [
     "SessionTooLarge",
     "StoreError",
     "StoreUnavailable",
+    "Throttled",
     "TooLate",
     "Uncertain",
     "UnstorableValue",
@@ -127,6 +131,18 @@ class SessionGone(SessionError):
 
 class LoginRefused(SessionError):
     """A login that may not be: the user's sessions were ended after this request began, or the limit of sessions is reached."""
+
+
+class Throttled(SessionError):
+    """Too many attempts or requests. A web framework answers 429 with `Retry-After` (RFC 6585 section 4).
+
+    The message, like the answer, is the same for every account, whether it exists or not (checklist 195).
+    """
+
+    def __init__(self, retry_after: float) -> None:
+        self.retry_after = max(1, ceil(retry_after))
+        """Whole seconds until it makes sense to come back, at least 1."""
+        super().__init__(f"too many attempts; try again in {self.retry_after} s")
 
 
 class StoreError(SessionError):

@@ -23,7 +23,7 @@ An own store needs these five methods and nothing else; abilities are asked for 
 
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Final, Literal, Protocol, runtime_checkable
+from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -36,6 +36,7 @@ __all__ = [
     "FULL",
     "GONE",
     "HEARTBEAT",
+    "NO_TALLY",
     "SAVED",
     "TAKEN",
     "TOMBSTONE",
@@ -53,6 +54,8 @@ __all__ = [
     "SetsUp",
     "Store",
     "Sweeps",
+    "Tallies",
+    "Tally",
     "TellsTime",
     "Terms",
     "Verdict",
@@ -201,6 +204,40 @@ class TellsTime(Protocol):
 
 EVERYONE: Final = "coatcheck-everyone-"
 """How the key of a notice begins that tells of the end of every session there was."""
+
+
+class Tally(NamedTuple):
+    """What a counter says: how much was counted, and when it begins anew (seconds since the epoch)."""
+
+    count: int
+    until: float
+
+
+NO_TALLY: Final = Tally(0, 0.0)
+"""A counter that nobody has begun."""
+
+
+@runtime_checkable
+class Tallies(Protocol):
+    """Counters, for limits. They are no sessions: no list, count or `end` knows of them."""
+
+    async def tally(
+        self, key: str, *, window: float, now: float, amount: int = 1, prolong: bool = False
+    ) -> Tally:
+        """Add to a counter, atomically, and say what it has come to.
+
+        One that nobody has begun, or that is past its `until`, begins at 0 and lasts for `window` seconds from `now`. `prolong`:
+        also one that is under way lasts at least that long from `now`. `amount` may be negative; a count never falls below 0.
+        """
+        ...
+
+    async def tallied(self, key: str, *, now: float) -> Tally:
+        """What a counter says, which is left alone; `NO_TALLY` if there is none."""
+        ...
+
+    async def end_tally(self, key: str) -> None:
+        """Forget a counter."""
+        ...
 
 
 class Notice(msgspec.Struct, frozen=True):

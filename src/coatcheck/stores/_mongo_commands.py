@@ -94,6 +94,7 @@ class Phrases:
     def __init__(self, collection: str, concern: Document) -> None:
         self.sessions = collection
         self.users = f"{collection}_users"
+        self.tallies = f"{collection}_tallies"
         self._concern = concern
         self._patient = {name: value for name, value in concern.items() if name != "wtimeout"}
 
@@ -312,7 +313,7 @@ class Phrases:
         """Some document, to see whose collection it is."""
         return self._find({}, projection={"k": 1, "gc": 1}, limit=1)
 
-    def indexes(self) -> tuple[Document, Document]:
+    def indexes(self) -> tuple[Document, ...]:
         """What makes lists, sweeps and collection quick. Creating what is there changes nothing."""
         return (
             self._indexes(
@@ -328,11 +329,53 @@ class Phrases:
             self._indexes(
                 self.users, [{"name": "coatcheck_day", "key": {"at": 1}, "expireAfterSeconds": FENCE_KEPT}]
             ),
+            self._indexes(
+                self.tallies, [{"name": "coatcheck_collect", "key": {"gc": 1}, "expireAfterSeconds": 0}]
+            ),
         )
 
     def list_indexes(self) -> Document:
         """What `setup` has made."""
         return {"listIndexes": self.sessions, "cursor": {}}
+
+    # ------------------------------------------------------------------------------------------------------- counters
+
+    def tally(self, key: str, amount: int, now: float, until: float, prolong: bool) -> Document:
+        """Add to a counter, or begin it: `n` the count, `u` until when, `gc` when the server may throw it away."""
+        lives = {"$gt": ["$u", now]}
+        later = {"$max": ["$u", until]} if prolong else "$u"
+        step = {
+            "$set": {
+                "n": {"$max": [0, {"$add": [amount, {"$cond": [lives, "$n", 0]}]}]},
+                "u": {"$cond": [lives, later, until]},
+                "gc": collected_at(until, now),
+            }
+        }
+        return {
+            "findAndModify": self.tallies,
+            "query": {"_id": key},
+            "update": [step],
+            "upsert": True,
+            "new": True,
+            "writeConcern": self._concern,
+        }
+
+    def tallied(self, key: str, now: float) -> Document:
+        """A counter that is under way."""
+        return {
+            "find": self.tallies,
+            "filter": {"_id": key, "u": {"$gt": now}},
+            "limit": 1,
+            "singleBatch": True,
+        }
+
+    def end_tally(self, key: str) -> Document:
+        """Forget a counter."""
+        return self._delete([({"_id": key}, 1)], self.tallies)
+
+    def sweep_tallies(self, now: float) -> Document:
+        """Forget those that are over."""
+        return self._delete([({"u": {"$lte": now}}, 0)], self.tallies)
 
     # -------------------------------------------------------------------------------------------- kinds of command
 

@@ -92,7 +92,11 @@ _TABLE: Final = """
 _INDEXES: Final = """
     CREATE INDEX IF NOT EXISTS {live} ON {table} (due) WHERE ended_at IS NULL;
     CREATE INDEX IF NOT EXISTS {ended} ON {table} (due) WHERE ended_at IS NOT NULL;
-    CREATE INDEX IF NOT EXISTS {user} ON {table} (user_id, login_at, key) WHERE user_id IS NOT NULL
+    CREATE INDEX IF NOT EXISTS {user} ON {table} (user_id, login_at, key) WHERE user_id IS NOT NULL;
+    CREATE TABLE IF NOT EXISTS {tally} (
+        until double precision NOT NULL, count bigint NOT NULL, key text COLLATE "C" NOT NULL PRIMARY KEY
+    );
+    CREATE INDEX IF NOT EXISTS {tally_until} ON {tally} (until)
 """
 FILLFACTOR: Final = 80
 """`python -m bench.postgres_columns` prints how many updates stay within their page at other values."""
@@ -242,8 +246,19 @@ WITH due AS MATERIALIZED (
     DELETE FROM {table} WHERE key IN (
         SELECT key FROM {table} WHERE ended_at IS NOT NULL AND due <= $1
         ORDER BY due LIMIT $2 FOR UPDATE SKIP LOCKED)
+), counted AS (
+    DELETE FROM {tally} WHERE key IN (
+        SELECT key FROM {tally} WHERE until <= $1 ORDER BY until LIMIT $2 FOR UPDATE SKIP LOCKED)
 )
 SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM kept_alive)
+"""
+# Of two that count at once the second waits for the first, and adds to what that one has left.
+_TALLY: Final = """
+INSERT INTO {tally} AS t (key, count, until) VALUES ($1::text, greatest(0, $2::bigint), $4::double precision)
+ON CONFLICT (key) DO UPDATE SET
+    count = greatest(0, $2 + CASE WHEN t.until > $3::double precision THEN t.count ELSE 0 END),
+    until = CASE WHEN t.until <= $3 THEN $4 WHEN $5::boolean THEN greatest(t.until, $4) ELSE t.until END
+RETURNING count, until
 """
 
 _FLOAT: Final = "::double precision"
@@ -299,7 +314,11 @@ class Statements:
             f" FROM {table} WHERE user_id = $1::text AND {lives} $2{_FLOAT} AND (login_at, key) < ($3{_FLOAT}, $4::text)"
             " ORDER BY login_at DESC, key DESC LIMIT $5::bigint"
         )
-        self.sweep = _SWEEP.format(table=table)
+        tally = names.quoted("_tally")
+        self.sweep = _SWEEP.format(table=table, tally=tally)
+        self.tally = _TALLY.format(tally=tally)
+        self.tallied = f"SELECT count, until FROM {tally} WHERE key = $1::text AND until > $2{_FLOAT}"
+        self.end_tally = f"DELETE FROM {tally} WHERE key = $1::text RETURNING 1"
         # Two ranges of an index: only sessions that have outlived `due` need looking at.
         self.count = (
             f"SELECT (SELECT count(*) FROM {table} WHERE ended_at IS NULL AND due > $1{_FLOAT})"
@@ -341,6 +360,8 @@ class Statements:
                 live=f'"{names.table}_live"',
                 ended=f'"{names.table}_ended"',
                 user=f'"{names.table}_user"',
+                tally=names.quoted("_tally"),
+                tally_until=f'"{names.table}_tally_until"',
             ),
             admit=_ADMIT.format(**common, insert=insert, overwrite=overwrite, end=victims),
             end_user=_END_USER.format(**common, end=theirs),

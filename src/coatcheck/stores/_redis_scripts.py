@@ -19,6 +19,7 @@ __all__ = [
     "END",
     "ENTRIES",
     "FORGET",
+    "FORGET_TALLY",
     "HEAL",
     "INDEX",
     "LIVES",
@@ -27,6 +28,8 @@ __all__ = [
     "PURGE",
     "PUT",
     "RESTORE",
+    "TALLIED",
+    "TALLY",
     "TOUCH",
     "Script",
 ]
@@ -222,6 +225,35 @@ redis.call('PUBLISH', ARGV[1], '')
 redis.call('SET', KEYS[1], 'probe', 'PX', 60000)
 return 1
 """,
+)
+
+# --------------------------------------------------------------------------------------------------------- counters
+
+# A hash: `n` the count, `u` until when. Times go in and out as text: a script's numbers come back as whole ones.
+TALLY: Final = Script(
+    "tally",
+    SHARED
+    + """
+-- now, amount, until, 'prolong' or ''
+local there = {redis.call('HGET', KEYS[1], 'n'), redis.call('HGET', KEYS[1], 'u')}
+local count, ends = tonumber(ARGV[2]), ARGV[3]
+if there[1] and tonumber(there[2]) > now then
+  count = count + tonumber(there[1])
+  if not (ARGV[4] == 'prolong' and tonumber(ends) > tonumber(there[2])) then ends = there[2] end
+end
+if count < 0 then count = 0 end
+redis.call('HSET', KEYS[1], 'n', count, 'u', ends)
+redis.call('PEXPIRE', KEYS[1], left(tonumber(ends)))
+return {count, ends}
+""",
+)
+FORGET_TALLY: Final = Script("forget tally", "return redis.call('DEL', KEYS[1])")
+TALLIED: Final = Script(
+    "tallied",
+    """
+return {redis.call('HGET', KEYS[1], 'n'), redis.call('HGET', KEYS[1], 'u')}
+""",
+    reads=True,
 )
 
 # ---------------------------------------------------------------------------------------------------------- one user

@@ -10,7 +10,7 @@ Times are double precision, in seconds: no server's or connection's time zone ha
 import re
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Column, Double, Index, LargeBinary, MetaData, String, Table
+from sqlalchemy import BigInteger, Column, Double, Index, LargeBinary, MetaData, String, Table
 from sqlalchemy.dialects.mysql import LONGBLOB, VARBINARY
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -37,6 +37,8 @@ class Tables(NamedTuple):
     session: Table
     user: Table
     """A row for each user who logged in lately: what a login locks (PROTOCOL rule 24), and their fence."""
+    tally: Table
+    """A row for each counter (`Tallies`)."""
 
 
 def tables(metadata: MetaData, *, prefix: str = "coatcheck_", schema: str | None = None) -> Tables:
@@ -101,7 +103,16 @@ def _user(prefix: str) -> list[Any]:
     ]
 
 
-_PARTS: Final = {"session": _session, "user": _user}
+def _tally(prefix: str) -> list[Any]:
+    return [
+        Column("key", _exact(LONGEST), primary_key=True),
+        Column("count", BigInteger, nullable=False),
+        Column("until", Double, nullable=False),
+        Index(f"{prefix}tally_until", "until"),
+    ]
+
+
+_PARTS: Final = {"session": _session, "user": _user, "tally": _tally}
 
 
 class Exact(TypeDecorator[str]):

@@ -52,6 +52,12 @@ TABLES: Final = (
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
+TALLIES: Final = (
+    "CREATE TABLE IF NOT EXISTS tally"
+    " (key TEXT PRIMARY KEY NOT NULL, count INTEGER NOT NULL, until REAL NOT NULL) WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS tally_until ON tally (until)",
+)
+"""Counters; a file from before there were any is given them when it is opened."""
 PROBE: Final = f"PRAGMA user_version = {SCHEMA_VERSION}"
 """A write that changes nothing, and yet goes through the log like any other."""
 
@@ -81,7 +87,7 @@ def prepare(path: str) -> None:
         with closing(_open(path, SETTING_UP_SECONDS)) as db:
             recognised = _recognised(db, path)
             _insist_on_wal(db, path)
-            if not recognised:
+            if not recognised or not _has_tallies(db):
                 _set_up(db, path)
     except sqlite3.Error as error:
         raise _unusable(path, error) from error
@@ -139,6 +145,10 @@ def _recognised(db: sqlite3.Connection, path: str) -> bool:
     return bool(application)
 
 
+def _has_tallies(db: sqlite3.Connection) -> bool:
+    return db.execute("SELECT 1 FROM sqlite_master WHERE name = 'tally_until'").fetchone() is not None
+
+
 def _insist_on_wal(db: sqlite3.Connection, path: str) -> None:
     """Also of a file that has its tables: a copy made by VACUUM INTO is not in WAL mode."""
     db.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # heeded only as long as nothing is in the file
@@ -153,6 +163,8 @@ def _set_up(db: sqlite3.Connection, path: str) -> None:
     if not _recognised(db, path):  # another process may have been first
         for statement in TABLES:
             db.execute(statement)
+    for statement in TALLIES:
+        db.execute(statement)
     db.execute("COMMIT")
 
 

@@ -14,6 +14,7 @@ from coatcheck.core.ports import (
     Terms,
 )
 from coatcheck.core.record import Ended, Record
+from coatcheck.stores import _sqlite_tallies as tallies
 from coatcheck.stores._alike import not_over
 from coatcheck.stores._rows import Row, Written, forward, judge
 from coatcheck.stores._sqlite_file import PROBE, Cursor
@@ -266,6 +267,7 @@ def sweep(cursor: Cursor, now: float, limit: int, clock: float) -> tuple[int, bo
     put_off = cursor.execute(PUT_OFF, due).rowcount
     cursor.execute(SWEEP_ENDED, (now - TOMBSTONE, limit))
     cursor.execute(SWEEP_FENCES, (clock - FENCE_KEPT, clock + REBOOTED))
+    tallies.sweep(cursor, now, limit)
     return gone, gone > 0 or put_off > 0
 
 

@@ -41,6 +41,7 @@ from coatcheck.core.ports import (
     SetsUp,
     Store,
     Sweeps,
+    Tallies,
     Terms,
     Watches,
 )
@@ -165,6 +166,8 @@ class LayeredSessions:
             self.check = below.check
         if isinstance(below, SetsUp):
             self.setup = below.setup
+        if isinstance(below, Tallies):
+            self.tally, self.tallied, self.end_tally = below.tally, below.tallied, below.end_tally
         if isinstance(below, ByUser):
             users = _Users(below, self._here)
             self.of_user = below.of_user

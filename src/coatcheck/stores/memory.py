@@ -30,11 +30,13 @@ from coatcheck.core.ports import (
     Notice,
     Outcome,
     Page,
+    Tally,
     Terms,
 )
 from coatcheck.core.record import Ended, Record
 from coatcheck.errors import ConfigurationError
 from coatcheck.stores._alike import cursor_at, not_over, place_of
+from coatcheck.stores._memory_tallies import Counters
 
 __all__ = ["MemoryStore"]
 
@@ -74,6 +76,7 @@ class MemoryStore:
         self._max = max_sessions
         self._clock = monotonic
         self._lock = threading.Lock()
+        self._tallies = Counters()
         self._rows: dict[str, Row] = {}
         # Least recently written first, in each; in the order in which they make room.
         self._anonymous: OrderedDict[str, None] = OrderedDict()
@@ -217,10 +220,27 @@ class MemoryStore:
             self._tell_of(key)
         return ended
 
+    # -------------------------------------------------------------------------------------------------- counters
+
+    async def tally(
+        self, key: str, *, window: float, now: float, amount: int = 1, prolong: bool = False
+    ) -> Tally:
+        """Add to a counter: see `coatcheck.core.ports.Tallies`."""
+        return self._tallies.add(key, window=window, now=now, amount=amount, prolong=prolong)
+
+    async def tallied(self, key: str, *, now: float) -> Tally:
+        """What a counter says."""
+        return self._tallies.look(key, now=now)
+
+    async def end_tally(self, key: str) -> None:
+        """Forget a counter."""
+        await self._tallies.end_tally(key)
+
     # ---------------------------------------------------------------------------------------------------- upkeep
 
     async def sweep(self, *, now: float, limit: int = 1000) -> int:
         """Delete up to `limit` expired records, old tombstones and fences. Returns how many records went."""
+        self._tallies.sweep(now)
         with self._lock:
             return self._sweep(now, limit)
 

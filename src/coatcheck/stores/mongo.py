@@ -57,12 +57,14 @@ from coatcheck.core.outage import Outage
 from coatcheck.core.ports import (
     FENCED,
     FULL,
+    NO_TALLY,
     SAVED,
     TAKEN,
     EndedAll,
     Notice,
     Outcome,
     Page,
+    Tally,
     Terms,
 )
 from coatcheck.core.record import Ended, Record
@@ -76,7 +78,7 @@ from coatcheck.errors import (
 from coatcheck.stores import hide_password
 from coatcheck.stores._alike import cursor_at, not_over, place_of
 from coatcheck.stores._health import ConnectionEvent, Health
-from coatcheck.stores._mongo_client import Awaiting, Blocking, Client, Place
+from coatcheck.stores._mongo_client import DUPLICATE, Awaiting, Blocking, Client, Place
 from coatcheck.stores._mongo_commands import Document, Phrases, changed, found, many, row_of
 from coatcheck.stores._rows import Written, judge, readable, written
 
@@ -347,6 +349,32 @@ class MongoSessions:
         ended = changed(await self._client.run(self._say.end(key, token, now, u=user_id)))
         return ended or await self._is_own(key, now, token)
 
+    # -------------------------------------------------------------------------------------------------- counters
+
+    async def tally(
+        self, key: str, *, window: float, now: float, amount: int = 1, prolong: bool = False
+    ) -> Tally:
+        """Add to a counter: see `coatcheck.core.ports.Tallies`."""
+        command = self._say.tally(key, amount, now, now + window, prolong)
+        for _ in range(ATTEMPTS):
+            try:
+                there = (await self._client.run(command))["value"]
+            except StoreError as error:
+                if _code(error) != DUPLICATE:  # two began it at once: the second adds to it
+                    raise
+            else:
+                return Tally(int(there["n"]), there["u"])
+        raise self._overtaken()
+
+    async def tallied(self, key: str, *, now: float) -> Tally:
+        """What a counter says."""
+        there = found(await self._client.run(self._say.tallied(key, now), True))
+        return NO_TALLY if there is None else Tally(int(there["n"]), there["u"])
+
+    async def end_tally(self, key: str) -> None:
+        """Forget a counter."""
+        await self._client.run(self._say.end_tally(key))
+
     # ---------------------------------------------------------------------------------------------------- upkeep
 
     async def sweep(self, *, now: float, limit: int = 1000) -> int:
@@ -362,6 +390,7 @@ class MongoSessions:
             if not gone and not others:
                 break
         await self._client.run(self._say.sweep_users())
+        await self._client.run(self._say.sweep_tallies(now))
         return swept
 
     async def count(self, *, now: float) -> int:

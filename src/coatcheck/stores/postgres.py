@@ -20,12 +20,14 @@ from coatcheck.core.outage import Outage
 from coatcheck.core.ports import (
     FENCED,
     FULL,
+    NO_TALLY,
     SAVED,
     Changed,
     EndedAll,
     Notice,
     Outcome,
     Page,
+    Tally,
     Terms,
 )
 from coatcheck.core.record import Ended, Record
@@ -291,6 +293,25 @@ class PostgresSessions:
         self._tend(now)
         ended = await self._client.fetch(self._sql.end_one, token, now, key, user_id)
         return bool(ended) or await self._is_own(key, now, token)
+
+    # -------------------------------------------------------------------------------------------------- counters
+
+    async def tally(
+        self, key: str, *, window: float, now: float, amount: int = 1, prolong: bool = False
+    ) -> Tally:
+        """Add to a counter: see `coatcheck.core.ports.Tallies`."""
+        self._tend(now)
+        ((count, until),) = await self._client.fetch(self._sql.tally, key, amount, now, now + window, prolong)
+        return Tally(count, until)
+
+    async def tallied(self, key: str, *, now: float) -> Tally:
+        """What a counter says."""
+        rows = await self._client.fetch(self._sql.tallied, key, now)
+        return Tally(*rows[0]) if rows else NO_TALLY
+
+    async def end_tally(self, key: str) -> None:
+        """Forget a counter."""
+        await self._client.fetch(self._sql.end_tally, key)
 
     # ---------------------------------------------------------------------------------------------------- upkeep
 

@@ -19,6 +19,7 @@ from coatcheck.core.ports import (
     FENCED,
     FULL,
     GONE,
+    NO_TALLY,
     SAVED,
     TAKEN,
     Changed,
@@ -26,6 +27,7 @@ from coatcheck.core.ports import (
     Notice,
     Outcome,
     Page,
+    Tally,
     Terms,
 )
 from coatcheck.core.record import Ended, Record
@@ -390,6 +392,25 @@ class RedisSessions:
 
     def _of(self, user_id: str) -> tuple[str, str, str]:
         return storable(user_keys, self._prefix, user_id)
+
+    # -------------------------------------------------------------------------------------------------- counters
+
+    async def tally(
+        self, key: str, *, window: float, now: float, amount: int = 1, prolong: bool = False
+    ) -> Tally:
+        """Add to a counter: see `coatcheck.core.ports.Tallies`."""
+        args = (repr(now), amount, repr(now + window), "prolong" if prolong else "")
+        count, until = await self._run(scripts.TALLY, (self._prefix + "t:" + key,), args)
+        return Tally(int(count), float(until))
+
+    async def tallied(self, key: str, *, now: float) -> Tally:
+        """What a counter says."""
+        count, until = await self._run(scripts.TALLIED, (self._prefix + "t:" + key,))
+        return Tally(int(count), float(until)) if count and float(until) > now else NO_TALLY
+
+    async def end_tally(self, key: str) -> None:
+        """Forget a counter."""
+        await self._run(scripts.FORGET_TALLY, (self._prefix + "t:" + key,))
 
     # ---------------------------------------------------------------------------------------------------- upkeep
 

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, MetaData
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from coatcheck.core.outage import Outage
-from coatcheck.core.ports import EndedAll, Outcome, Page, Terms
+from coatcheck.core.ports import EndedAll, Outcome, Page, Tally, Terms
 from coatcheck.core.record import Ended, Record
 from coatcheck.errors import ConfigurationError, StoreUnavailable, WrongFace
 from coatcheck.stores._alike import cursor_at, place_of
@@ -24,6 +24,7 @@ from coatcheck.stores._sqlalchemy_jobs import FIRST, Jobs, clock_of
 from coatcheck.stores._sqlalchemy_runner import ASIDE, READ, WHOLE, WRITE, Runner, manner_of
 from coatcheck.stores._sqlalchemy_setup import set_up
 from coatcheck.stores._sqlalchemy_tables import Tables, tables
+from coatcheck.stores._sqlalchemy_tallies import TallyJobs
 from coatcheck.stores._sqlalchemy_url import Pair, parsed
 
 __all__ = ["SQLAlchemySessions", "SQLAlchemyStore", "tables"]
@@ -212,7 +213,7 @@ class SQLAlchemySessions:
     def __init__(self, client: Client, jobs: Jobs, made: Tables) -> None:
         self._client = client
         self._jobs = jobs
-        self._tables = made
+        self._tables, self._tallies = made, TallyJobs(made.tally)
         self._until_tended = TEND_FIRST
 
     # -------------------------------------------------------------------------------------------- the five verbs
@@ -281,6 +282,29 @@ class SQLAlchemySessions:
         self._tend(now)
         return await self._client.run(WRITE, self._jobs.end_one, user_id, key, now, token)
 
+    # -------------------------------------------------------------------------------------------------- counters
+
+    async def tally(
+        self, key: str, *, window: float, now: float, amount: int = 1, prolong: bool = False
+    ) -> Tally:
+        """Add to a counter: see `coatcheck.core.ports.Tallies`."""
+        self._tend(now)
+        until = now + window
+        for _ in range(ENROLMENTS):
+            counted = await self._client.run(WHOLE, self._tallies.add, key, amount, now, until, prolong)
+            if counted is not None:
+                return counted
+            await self._client.run(WRITE, self._tallies.begin, key, now)
+        raise _swept_away()
+
+    async def tallied(self, key: str, *, now: float) -> Tally:
+        """What a counter says."""
+        return await self._client.run(READ, self._tallies.look, key, now)
+
+    async def end_tally(self, key: str) -> None:
+        """Forget a counter."""
+        await self._client.run(WRITE, self._tallies.end, key)
+
     # ---------------------------------------------------------------------------------------------------- upkeep
 
     async def sweep(self, *, now: float, limit: int = 1000) -> int:
@@ -292,6 +316,7 @@ class SQLAlchemySessions:
         while more and swept < limit:
             gone, more = await self._client.run(WRITE, self._jobs.sweep, now, min(SWEEP_STEP, limit - swept))
             swept += gone
+        await self._client.run(WRITE, self._tallies.sweep, now, limit)
         return swept
 
     async def count(self, *, now: float) -> int:
@@ -314,6 +339,7 @@ class SQLAlchemySessions:
         if self._until_tended <= 0:
             self._until_tended = TEND_EVERY
             self._client.later(self._jobs.sweep, now, TEND_LIMIT)
+            self._client.later(self._tallies.sweep, now, TEND_LIMIT)
 
 
 def _swept_away() -> StoreUnavailable:

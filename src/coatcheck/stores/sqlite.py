@@ -14,10 +14,11 @@ from math import inf
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from coatcheck.core.ports import EndedAll, Outcome, Page, Terms
+from coatcheck.core.ports import EndedAll, Outcome, Page, Tally, Terms
 from coatcheck.core.record import Ended, Record
 from coatcheck.errors import ConfigurationError
 from coatcheck.stores import _sqlite_jobs as jobs
+from coatcheck.stores import _sqlite_tallies as tallies
 from coatcheck.stores._alike import cursor_at, place_of
 from coatcheck.stores._rows import judge, readable, written
 from coatcheck.stores._sqlite_client import Awaiting, Blocking, Client
@@ -197,6 +198,23 @@ class SQLiteSessions:
         """End one session, only while it belongs to this user."""
         self._tend(now)
         return await self._client.write(jobs.end_one, user_id, key, now, token)
+
+    # -------------------------------------------------------------------------------------------------- counters
+
+    async def tally(
+        self, key: str, *, window: float, now: float, amount: int = 1, prolong: bool = False
+    ) -> Tally:
+        """Add to a counter: see `coatcheck.core.ports.Tallies`."""
+        self._tend(now)
+        return await self._client.write(tallies.add, key, amount, now, now + window, prolong)
+
+    async def tallied(self, key: str, *, now: float) -> Tally:
+        """What a counter says."""
+        return await self._client.read(tallies.look, key, now)
+
+    async def end_tally(self, key: str) -> None:
+        """Forget a counter."""
+        await self._client.write(tallies.end, key)
 
     # ---------------------------------------------------------------------------------------------------- upkeep
 

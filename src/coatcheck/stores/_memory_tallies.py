@@ -1,0 +1,83 @@
+"""Counters in this process's memory (`Tallies`), within a bound that no flood of keys can break (checklist 198).
+
+At the bound, what is over goes first; then the counters with the least in them. So a flood of new keys, each counted once or
+twice, pushes itself out, and not the counters of those who are blocked.
+"""
+
+import threading
+from heapq import nsmallest
+from typing import Final
+
+from coatcheck.core.ports import NO_TALLY, Tally
+from coatcheck.errors import ConfigurationError
+
+__all__ = ["Counters"]
+
+MOST: Final = 100_000
+SHARE: Final = 10
+"""One in so many goes when there is no room, so that the walk over all of them is paid for by as many new ones."""
+
+
+class Counters:
+    """At most `most` counters. Thread-safe. Raises ConfigurationError for a bound below 1."""
+
+    __slots__ = ("_lock", "_most", "_tallies")
+
+    def __init__(self, most: int = MOST) -> None:
+        if type(most) is not int or most < 1:
+            raise ConfigurationError(f"most={most!r}: give a whole number, 1 or more")
+        self._most, self._lock = most, threading.Lock()
+        self._tallies: dict[str, Tally] = {}
+
+    def __len__(self) -> int:
+        return len(self._tallies)
+
+    def __repr__(self) -> str:
+        return f"<Counters, {len(self._tallies)} of at most {self._most}>"
+
+    def add(self, key: str, *, window: float, now: float, amount: int = 1, prolong: bool = False) -> Tally:
+        """Add to a counter, at once: see `coatcheck.core.ports.Tallies`."""
+        with self._lock:
+            there = self._tallies.get(key)
+            if there is None and len(self._tallies) >= self._most:
+                self._make_room(now)
+            if there is None or there.until <= now:
+                there = Tally(0, now + window)
+            elif prolong:
+                there = there._replace(until=max(there.until, now + window))
+            tally = self._tallies[key] = there._replace(count=max(0, there.count + amount))
+            return tally
+
+    def look(self, key: str, *, now: float) -> Tally:
+        """What a counter says."""
+        there = self._tallies.get(key)
+        return NO_TALLY if there is None or there.until <= now else there
+
+    async def tally(
+        self, key: str, *, window: float, now: float, amount: int = 1, prolong: bool = False
+    ) -> Tally:
+        """`add`, as the port has it. Never suspends."""
+        return self.add(key, window=window, now=now, amount=amount, prolong=prolong)
+
+    async def tallied(self, key: str, *, now: float) -> Tally:
+        """`look`, as the port has it. Never suspends."""
+        return self.look(key, now=now)
+
+    async def end_tally(self, key: str) -> None:
+        """Forget a counter. Never suspends."""
+        self._tallies.pop(key, None)
+
+    def sweep(self, now: float) -> None:
+        """Forget those that are over."""
+        with self._lock:
+            self._forget([key for key, there in self._tallies.items() if there.until <= now])
+
+    def _make_room(self, now: float) -> None:
+        self._forget([key for key, there in self._tallies.items() if there.until <= now])
+        if len(self._tallies) >= self._most:
+            tallies = self._tallies
+            self._forget(nsmallest(max(1, self._most // SHARE), tallies, key=lambda key: tallies[key].count))
+
+    def _forget(self, keys: list[str]) -> None:
+        for key in keys:
+            self._tallies.pop(key, None)
