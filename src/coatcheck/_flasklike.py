@@ -190,7 +190,7 @@ class Headers(Protocol):
 
 def dress(headers: Headers, session: Session[Any] | AsyncSession[Any], cookie: CookieAction) -> None:
     """Put what must be said about the session into the response's headers."""
-    if cookie is CookieAction.NONE and not session._accessed:
+    if cookie is CookieAction.NONE and not session._accessed and not session._more:
         return
     vary = cache = None
     for name, value in headers:  # one look, where `getlist` and `set` look again and again
@@ -204,5 +204,7 @@ def dress(headers: Headers, session: Session[Any] | AsyncSession[Any], cookie: C
         (headers.add if vary is None else headers.set)("Vary", reply.vary)
     if reply.cache_control is not None:
         (headers.add if cache is None else headers.set)("Cache-Control", reply.cache_control)
+    for name, value in reply.more:
+        headers.set(name, value)
     for value in reply.set_cookies:
         headers.add("Set-Cookie", value)

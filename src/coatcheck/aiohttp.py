@@ -32,11 +32,13 @@ from coatcheck.core.signing import Secret
 from coatcheck.errors import ConfigurationError, OutsideRequest, SessionError, StoreError, UsageError
 from coatcheck.faces import AsyncSession
 from coatcheck.manager import AsyncSessionManager
+from coatcheck.throttling.route import RateLimit
 from coatcheck.vigil import Vigil
 
 __all__ = [
     "AiohttpSession",
     "Bearer",
+    "RateLimit",
     "csrf_exempt",
     "csrf_field",
     "csrf_token",
@@ -266,6 +268,8 @@ class _Sessions:
                     " one, or give that a key and a name of its own"
                 )
         passage = passages[self.key] = _Passage(self, request)
+        if self.key == _KEY:
+            request._state["coatcheck.session"] = passage.session  # where whoever knows no framework finds it
         if self.key == _KEY and _THEIRS in sys.modules:
             # Where request[…] puts it: that warns of keys that are text, which theirs is.
             request._state[_THEIR_STORAGE] = passage
@@ -395,7 +399,7 @@ class _Passage:
         """Put what must be said into the response's headers. It may be said again of another response, or of a later commit."""
         session, headers = self.session, response.headers
         cookie = session._owed
-        if cookie is CookieAction.NONE and not session._accessed:
+        if cookie is CookieAction.NONE and not session._accessed and not session._more:
             return
         reply = visit.reply(
             session, cookie, vary=_all(headers, "Vary"), cache_control=_all(headers, "Cache-Control")
@@ -404,6 +408,8 @@ class _Passage:
             headers["Vary"] = reply.vary
         if reply.cache_control is not None:
             headers["Cache-Control"] = reply.cache_control
+        for name, value in reply.more:
+            headers[name] = value
         told = reply.set_cookies
         if told:
             others = [line for line in headers.popall("Set-Cookie", []) if line not in self._told]
@@ -415,14 +421,24 @@ def _all(headers: "CIMultiDict[str]", name: str) -> str | None:
     return ", ".join(headers.getall(name, ())) or None
 
 
+_KINDS: Final[dict[int, Any]] = {
+    400: web.HTTPBadRequest,
+    409: web.HTTPConflict,
+    429: web.HTTPTooManyRequests,
+    503: web.HTTPServiceUnavailable,
+}
+
+
 def _refusal(session: AiohttpSession, error: Any, request: web.Request) -> web.HTTPException:
     """The answer to a request that could not have its session."""
     refusal = visit.refuse(session, error)
-    kind = web.HTTPConflict if refusal.status == 409 else web.HTTPServiceUnavailable
+    kind = _KINDS[refusal.status]
     headers = {
         name: value for name, value in refusal.headers if name not in ("content-type", "content-length")
     }
-    answer = kind(text=refusal.body.decode("ascii"), content_type="text/plain", headers=headers)
+    answer: web.HTTPException = kind(
+        text=refusal.body.decode("ascii"), content_type="text/plain", headers=headers
+    )
     if getattr(request.writer, "chunked", False):  # a stream got as far as this before its commit failed
         answer.enable_chunked_encoding()
     return answer

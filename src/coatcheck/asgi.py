@@ -26,10 +26,8 @@ from coatcheck.core.signing import Secret
 from coatcheck.errors import (
     ConfigurationError,
     OutsideRequest,
-    SessionConflict,
     SessionError,
     StoreError,
-    StoreUnavailable,
 )
 from coatcheck.exchange import Arrival, Exchange, holds_data
 from coatcheck.faces import AsyncSession
@@ -335,7 +333,7 @@ class _Passage(msgspec.Struct, eq=False):
         """
         session = self.session
         cookie = session._owed
-        if session._accessed or cookie is not _NO_COOKIE:
+        if session._accessed or cookie is not _NO_COOKIE or session._more:
             message = dict(message)
             _dress(message, session, cookie)
             vigil = self.middleware._vigil
@@ -422,7 +420,7 @@ class _Passage(msgspec.Struct, eq=False):
             raise error
         await self._refuse(reason, error)
 
-    async def _refuse(self, reason: StoreUnavailable | SessionConflict, error: BaseException) -> None:
+    async def _refuse(self, reason: visit.Refused, error: BaseException) -> None:
         refusal = visit.refuse(self.session, reason)
         prefix = "http"
         if self.scope["type"] == "websocket":
@@ -462,7 +460,7 @@ def _dress(message: Message, session: AsyncSession[Any], cookie: CookieAction) -
     headers: Collection[tuple[bytes, bytes]] = message.get("headers") or ()
     if type(headers) is not list:
         headers = list(headers)  # the specification allows what can be gone through only once
-    if cookie is _NO_COOKIE:
+    if cookie is _NO_COOKIE and not session._more:
         for name, _ in headers:
             if name not in _USUAL and name.lower() in _OURS:
                 break
@@ -491,6 +489,10 @@ def _dress(message: Message, session: AsyncSession[Any], cookie: CookieAction) -
         headers.append((b"vary", reply.vary.encode("latin-1")))
     if reply.cache_control is not None:
         headers.append((b"cache-control", reply.cache_control.encode("latin-1")))
+    if reply.more:
+        told = {name.lower().encode("latin-1"): value.encode("latin-1") for name, value in reply.more}
+        headers = [item for item in headers if item[0].lower() not in told]
+        headers += told.items()
     headers += ((b"set-cookie", value.encode("latin-1")) for value in reply.set_cookies)
     message["headers"] = headers
 

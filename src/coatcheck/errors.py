@@ -15,6 +15,7 @@ SessionError
 ├── CookieTooLarge (also ValueError)       a Set-Cookie that browsers would drop
 ├── SessionConflict                        on_conflict="raise": another request changed the same key
 ├── SessionGone                            reload() or save() of a session that has ended meanwhile
+├── PasswordTooLong (also ValueError)      longer than what may be hashed (HTTP 400)
 ├── Throttled                              too many attempts or requests; `retry_after` says when to come back (HTTP 429)
 ├── LoginRefused                           an explicit save() of a login that may not be: revoked meanwhile, or over the limit
 └── StoreError                             the store answered with an error
@@ -36,6 +37,7 @@ __all__ = [
     "InvalidToken",
     "LoginRefused",
     "OutsideRequest",
+    "PasswordTooLong",
     "ReplyLost",
     "SchemaMismatch",
     "SessionConflict",
@@ -131,6 +133,13 @@ class SessionGone(SessionError):
 
 class LoginRefused(SessionError):
     """A login that may not be: the user's sessions were ended after this request began, or the limit of sessions is reached."""
+
+
+class PasswordTooLong(SessionError, ValueError):
+    """A password longer than what may be hashed: hashing it would cost the server, and tell nobody anything (checklist 197)."""
+
+    def __init__(self) -> None:
+        super().__init__("the password is too long")
 
 
 class Throttled(SessionError):

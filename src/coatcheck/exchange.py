@@ -78,7 +78,9 @@ class Reply(NamedTuple):
     vary: str | None = None
     cache_control: str | None = None
     clears: tuple[str, ...] = ()
-    """Further Set-Cookie values: of the library that was here before, whose sessions are adopted."""
+    """Further Set-Cookie values: of the library that was here before, whose sessions are adopted; and what `more` says."""
+    more: tuple[tuple[str, str], ...] = ()
+    """Further header fields, each to take the place of what has its name."""
 
     @property
     def set_cookies(self) -> tuple[str, ...]:
@@ -245,6 +247,19 @@ class Exchange:
         """What the response must say, given its own Vary and Cache-Control. Raises CookieTooLarge before anything has
         left.
         """
+        reply = self._of_session(session, cookie, channel, vary=vary, cache_control=cache_control, now=now)
+        return _with_more(reply, session, cache_control) if session._more else reply
+
+    def _of_session(
+        self,
+        session: BaseSession,
+        cookie: CookieAction,
+        channel: Channel,
+        *,
+        vary: str | None,
+        cache_control: str | None,
+        now: float,
+    ) -> Reply:
         if cookie is CookieAction.NONE:
             if not session._accessed:
                 return _NOTHING
@@ -357,6 +372,16 @@ def _open(value: bytes, ring: KeyRing) -> tuple[Ticket, bool] | None:
         return None
     verifier = signed[-VERIFIER_CHARS:]
     return Ticket(signed[: -VERIFIER_CHARS - 1], Verifier(verifier), digest(verifier)), older
+
+
+def _with_more(reply: Reply, session: BaseSession, cache_control: str | None) -> Reply:
+    """The reply, and what else the request has to say."""
+    more = tuple(item for item in session._more if item[0] != "Set-Cookie")
+    cookies = tuple(value for name, value in session._more if name == "Set-Cookie")
+    if not cookies:
+        return reply._replace(more=more)
+    cache = _cache(cache_control, sets=True, full=True)
+    return reply._replace(cache_control=cache, clears=reply.clears + cookies, more=more)
 
 
 def _vary(present: str | None) -> str | None:

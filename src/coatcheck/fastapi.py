@@ -16,8 +16,10 @@ from coatcheck._versions import need
 from coatcheck.asgi import App, CsrfMiddleware, HttpsMiddleware, Receive, Scope, Send, csrf_field, csrf_token
 from coatcheck.bearer.fastapi import Bearer
 from coatcheck.core.cookies import SECURE_NAME, names
+from coatcheck.core.rates import Rate
 from coatcheck.faces import AsyncSession, Model
 from coatcheck.starlette import SessionMiddleware as StarletteSessions
+from coatcheck.throttling.route import RateLimit as Limit
 from coatcheck.visit import duration, proved_within
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "CsrfMiddleware",
     "CurrentUser",
     "HttpsMiddleware",
+    "RateLimit",
     "RecentLogin",
     "Session",
     "SessionDep",
@@ -139,6 +142,18 @@ def RecentLogin(within: str | timedelta) -> Any:
             raise _refusal(connection, 403, detail)
 
     return Depends(recent)
+
+
+def RateLimit(given: str | Rate, **options: Any) -> Any:
+    """A dependency that limits a route: `dependencies=[RateLimit("100/minute")]`; 429 beyond that. `options`: as for
+    `coatcheck.throttling.RateLimit`; its `by` may be a function of the connection. Raises ConfigurationError at start-up.
+    """
+    limit = Limit(given, **options)
+
+    async def limited(connection: HTTPConnection) -> None:
+        await limit.acheck(connection)
+
+    return Depends(limited)
 
 
 def _refusal(

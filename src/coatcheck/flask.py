@@ -27,6 +27,7 @@ from coatcheck.errors import SessionError
 from coatcheck.exchange import Exchange
 from coatcheck.faces import Session
 from coatcheck.manager import SessionManager
+from coatcheck.throttling.route import RateLimit as Limit
 from coatcheck.wsgi import KEY, Body, HttpsMiddleware, arrive, commit, finish, get_session, log_out
 
 need("flask", "3.0")
@@ -38,6 +39,7 @@ __all__ = [
     "FlaskLogin",
     "FlaskSession",
     "HttpsMiddleware",
+    "RateLimit",
     "csrf_field",
     "csrf_token",
     "get_session",
@@ -202,6 +204,17 @@ def _client() -> str | None:
     manager = getattr(current_app, "login_manager", None) if has_request_context() else None
     generator = getattr(manager, "_session_identifier_generator", None)
     return None if generator is None else generator()
+
+
+class RateLimit(Limit):
+    """A decorator that limits a view: `@RateLimit("100/minute")` below `@app.route`; 429 beyond that. As
+    `coatcheck.throttling.RateLimit`, of the request at hand.
+    """
+
+    @staticmethod
+    def request() -> Any:
+        """The request at hand."""
+        return request
 
 
 def _refuse(error: Any) -> Response:

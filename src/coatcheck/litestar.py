@@ -44,10 +44,12 @@ from coatcheck.asgi import HttpsMiddleware
 from coatcheck.bearer.litestar import Bearer
 from coatcheck.core import cookies
 from coatcheck.core.ports import Backend, Store
+from coatcheck.core.rates import Rate
 from coatcheck.core.session import BaseSession
 from coatcheck.core.signing import Secret
 from coatcheck.errors import ConfigurationError, UsageError
 from coatcheck.faces import AsyncSession, Model
+from coatcheck.throttling.route import RateLimit as Limit
 
 need("litestar", "2.12")
 
@@ -58,6 +60,7 @@ __all__ = [
     "CsrfMiddleware",
     "CurrentUser",
     "HttpsMiddleware",
+    "RateLimit",
     "RecentLogin",
     "Session",
     "SessionDep",
@@ -411,6 +414,18 @@ def RecentLogin(within: str | timedelta) -> Guard:
             raise PermissionDeniedException("log in again", extra=extra)
 
     return recent
+
+
+def RateLimit(given: str | Rate, **options: Any) -> Guard:
+    """A guard that limits routes: `guards=[RateLimit("100/minute")]`; 429 beyond that. `options`: as for
+    `coatcheck.throttling.RateLimit`; its `by` may be a function of the connection. Raises ConfigurationError at start-up.
+    """
+    limit = Limit(given, **options)
+
+    async def limited(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        await limit.acheck(connection)
+
+    return limited
 
 
 def _uses_the_cookie(handler: BaseRouteHandler) -> bool:

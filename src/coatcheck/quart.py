@@ -19,6 +19,8 @@ from quart import (
     got_websocket_exception,
     has_request_context,
     has_websocket_context,
+    request,
+    websocket,
 )
 from quart import session as current_session
 from quart.sessions import SessionInterface, SessionMixin
@@ -36,6 +38,7 @@ from coatcheck.core.session import Phase
 from coatcheck.errors import ConfigurationError, OutsideRequest, SessionError, UsageError
 from coatcheck.exchange import Channel
 from coatcheck.faces import AsyncSession
+from coatcheck.throttling.route import RateLimit as Limit
 
 need("quart", "0.20")
 
@@ -45,6 +48,7 @@ __all__ = [
     "Csrf",
     "HttpsMiddleware",
     "QuartSession",
+    "RateLimit",
     "csrf_field",
     "csrf_token",
     "get_session",
@@ -220,6 +224,17 @@ async def get_session() -> QuartSession:
             "there is no session here: CoatCheck(app), and ask within a request or a WebSocket"
         )
     return await session.load()
+
+
+class RateLimit(Limit):
+    """A decorator that limits a view: `@RateLimit("100/minute")` below `@app.route`; 429 beyond that. As
+    `coatcheck.throttling.RateLimit`, of the request at hand.
+    """
+
+    @staticmethod
+    def request() -> Any:
+        """The request at hand."""
+        return websocket if has_websocket_context() else request
 
 
 def _current() -> QuartSession | None:

@@ -19,6 +19,7 @@ from coatcheck.core.ports import Backend, Store
 from coatcheck.core.signing import Secret
 from coatcheck.errors import ConfigurationError
 from coatcheck.faces import AsyncSession
+from coatcheck.throttling.route import RateLimit
 
 __all__ = [
     "AsyncSession",
@@ -27,6 +28,7 @@ __all__ = [
     "BearerUser",
     "CsrfMiddleware",
     "HttpsMiddleware",
+    "RateLimit",
     "SessionMiddleware",
     "csrf_field",
     "csrf_token",

@@ -13,13 +13,22 @@ from coatcheck.core import policy
 from coatcheck.core.events import Event
 from coatcheck.core.ids import Ticket
 from coatcheck.core.session import BaseSession, CookieAction, Phase, Standing
-from coatcheck.errors import ConfigurationError, OutsideRequest, SessionConflict, StoreUnavailable, UsageError
+from coatcheck.errors import (
+    ConfigurationError,
+    OutsideRequest,
+    PasswordTooLong,
+    SessionConflict,
+    StoreUnavailable,
+    Throttled,
+    UsageError,
+)
 from coatcheck.exchange import Arrival, Channel, Exchange, Reply
 from coatcheck.faces import AsyncSession, Session
 
 __all__ = [
     "REFUSED",
     "Refusal",
+    "Refused",
     "arrive",
     "depart",
     "duration",
@@ -39,7 +48,8 @@ S = TypeVar("S", bound=Served)
 # An enum's member costs 50 ns to look up, a global 2.
 _PLAIN, _DONE = Channel.PLAIN, Phase.DONE
 
-REFUSED: Final = (StoreUnavailable, SessionConflict)
+Refused = StoreUnavailable | SessionConflict | Throttled | PasswordTooLong
+REFUSED: Final = (StoreUnavailable, SessionConflict, Throttled, PasswordTooLong)
 """What an adapter answers in the application's place."""
 
 
@@ -68,6 +78,7 @@ _UNAVAILABLE: Final = _refusal(
 _CONFLICT: Final = _refusal(
     409, "Conflict", "Another request changed the same session first. Please load the page again.\n"
 )
+_TOO_LONG: Final = _refusal(400, "Bad Request", "The password is too long.\n")
 
 
 def arrive(
@@ -170,6 +181,13 @@ def wants_logout(session: Served) -> bool:
     )
 
 
+def _throttled(error: Throttled, more: tuple[tuple[str, str], ...]) -> Refusal:
+    """The same for whoever is blocked, and whatever account it is about (checklist 194, 195)."""
+    said = tuple(item for item in more if item[0] != "Set-Cookie")
+    text = "Too many attempts. Please try again later.\n"
+    return _refusal(429, "Too Many Requests", text, ("retry-after", str(error.retry_after)), *said)
+
+
 def depart(session: Served) -> None:
     """The response has ended: from here on every change raises.
 
@@ -179,11 +197,16 @@ def depart(session: Served) -> None:
     session._phase, session._describe = _DONE, None
 
 
-def refuse(session: Served, error: StoreUnavailable | SessionConflict) -> Refusal:
+def refuse(session: Served, error: Refused) -> Refusal:
     """The answer to a request that could not have its session."""
+    more, session._more = session._more, ()
     depart(session)
     if isinstance(error, SessionConflict):
         return _CONFLICT
+    if isinstance(error, PasswordTooLong):
+        return _TOO_LONG
+    if isinstance(error, Throttled):
+        return _throttled(error, more)
     if error is not session._failure and error is not session._outage:  # else the operator has been told
         flows = session._flows
         flows.options.tell(Event("store.down", detail=str(error), at=flows.clock.time()))

@@ -123,7 +123,7 @@ class _Passage:
             if session._phase is Phase.OPEN:
                 visit.started(session)
             self._started = True
-        if self._cookie is not CookieAction.NONE or session._accessed:
+        if self._cookie is not CookieAction.NONE or session._accessed or session._more:
             headers = _dressed(headers, session, self._cookie)
         return self._tell(status, headers, exc_info)
 
@@ -309,11 +309,12 @@ def _dressed(headers: Headers, session: Session[Any], cookie: CookieAction) -> H
     replaced = {"vary"} if reply.vary is not None else set()
     if reply.cache_control is not None:
         replaced.add("cache-control")
+    replaced.update(name.lower() for name, _ in reply.more)
     dressed = [item for item in headers if item[0].lower() not in replaced] if replaced else list(headers)
     for name, value in (("Vary", reply.vary), ("Cache-Control", reply.cache_control)):
         if value is not None:
             dressed.append((name, value))
-    return [*dressed, *(("Set-Cookie", value) for value in reply.set_cookies)]
+    return [*dressed, *reply.more, *(("Set-Cookie", value) for value in reply.set_cookies)]
 
 
 def _find(headers: Headers, name: str) -> str | None:

@@ -99,10 +99,10 @@ def test_counts_until_its_window_is_over(bench: Bench) -> None:
 
 def test_amounts_and_their_floor(bench: Bench) -> None:
     run, tallies, here = bench.run, bench.tallies, key()
-    assert run(tallies.tally(here, window=60, now=NOW, amount=5)).count == 5
-    assert run(tallies.tally(here, window=60, now=NOW, amount=-2)).count == 3
-    assert run(tallies.tally(here, window=60, now=NOW, amount=-9)).count == 0
-    assert run(tallies.tally(key(), window=60, now=NOW, amount=-1)).count == 0
+    assert run(tallies.tally(here, window=60, now=NOW, amount=5)).total == 5
+    assert run(tallies.tally(here, window=60, now=NOW, amount=-2)).total == 3
+    assert run(tallies.tally(here, window=60, now=NOW, amount=-9)).total == 0
+    assert run(tallies.tally(key(), window=60, now=NOW, amount=-1)).total == 0
 
 
 def test_a_window_is_prolonged_where_asked_for_and_never_shortened(bench: Bench) -> None:
@@ -120,13 +120,13 @@ def test_is_forgotten_where_asked_for(bench: Bench) -> None:
     run(tallies.end_tally(here))
     run(tallies.end_tally(here))
     assert run(tallies.tallied(here, now=NOW)) == NO_TALLY
-    assert run(tallies.tallied(other, now=NOW)).count == 1
+    assert run(tallies.tallied(other, now=NOW)).total == 1
 
 
 def test_of_many_at_once_each_counts_once(bench: Bench) -> None:
     here = key()
     counted = bench.at_once([lambda: bench.tallies.tally(here, window=60, now=NOW)] * 60)
-    assert sorted(tally.count for tally in counted) == list(range(1, 61))
+    assert sorted(tally.total for tally in counted) == list(range(1, 61))
     assert {tally.until for tally in counted} == {NOW + 60}
 
 
@@ -142,11 +142,12 @@ def test_sessions_know_nothing_of_counters(url: str) -> None:
 
 def test_a_sweep_takes_what_is_over_and_leaves_the_rest(bench: Bench) -> None:
     run, tallies, here, there = bench.run, bench.tallies, key(), key()
-    assert isinstance(tallies, Sweeps)
+    sweeping: object = tallies
+    assert isinstance(sweeping, Sweeps)
     run(tallies.tally(here, window=60, now=NOW))
     run(tallies.tally(there, window=600, now=NOW))
     run(tallies.sweep(now=NOW + 100))
-    assert run(tallies.tallied(there, now=NOW + 100)).count == 1
+    assert run(tallies.tallied(there, now=NOW + 100)).total == 1
     if not hasattr(tallies, "_run"):  # Redis collects by itself
         assert run(tallies.tallied(here, now=NOW)) == NO_TALLY
 
@@ -160,7 +161,7 @@ def test_a_file_from_before_there_were_counters_is_given_them(tmp_path: Path) ->
         db.execute("DROP TABLE tally")
     db.close()
     store: Any = open_store(f"sqlite:///{path}").blocking()
-    assert run_now(store.tally("a", window=60, now=NOW)).count == 1
+    assert run_now(store.tally("a", window=60, now=NOW)).total == 1
 
 
 def test_setup_can_be_said_again(bench: Bench) -> None:
@@ -179,7 +180,7 @@ def test_memory_is_bounded_and_a_flood_pushes_out_itself() -> None:
     for number in range(20_000):
         counters.add(f"flood:{number}", window=60, now=NOW)
         assert len(counters) <= 1000
-    assert counters.look("blocked", now=NOW).count == 50
+    assert counters.look("blocked", now=NOW).total == 50
 
 
 def test_memory_takes_what_is_over_first() -> None:
@@ -188,5 +189,5 @@ def test_memory_takes_what_is_over_first() -> None:
         counters.add(f"old:{number}", window=1, now=NOW, amount=100)
     counters.add("young", window=60, now=NOW)
     counters.add("new", window=60, now=NOW + 2)
-    assert counters.look("young", now=NOW + 2).count == 1
+    assert counters.look("young", now=NOW + 2).total == 1
     assert len(counters) == 2

@@ -209,7 +209,7 @@ EVERYONE: Final = "coatcheck-everyone-"
 class Tally(NamedTuple):
     """What a counter says: how much was counted, and when it begins anew (seconds since the epoch)."""
 
-    count: int
+    total: int
     until: float
 
 

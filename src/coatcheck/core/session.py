@@ -135,6 +135,8 @@ class BaseSession(Tracked):
     _locator: str | None = None
     _own_fence: float | None = None
     _on_previous = False
+    _more: tuple[tuple[str, str], ...] = ()
+    """Further fields of the response's header: of what stands beside the session, such as a limit."""
     _reissue = False
     """The cookie was signed by an older key: send it again under the newest."""
     _began = 0.0
@@ -163,6 +165,16 @@ class BaseSession(Tracked):
 
     def _may_store(self) -> None:
         """Raise if nothing of this request can be kept."""
+
+    def _say(self, name: str, value: str) -> None:
+        """Have the response say this too. A second value of one name goes into the same field, but for Set-Cookie."""
+        if self._phase is not _OPEN:
+            raise TooLate(f"the response's headers have left: {name} could not be sent any more")
+        said = dict(self._more)
+        if name in said and name != "Set-Cookie":
+            self._more = tuple({**said, name: f"{said[name]}, {value}"}.items())
+        else:
+            self._more = (*self._more, (name, value))
 
     def _client(self) -> tuple[str, str]:
         """(address, user agent) of this request, for device lists."""

@@ -14,11 +14,13 @@ from coatcheck.django.csrf import CsrfMiddleware, csrf_token
 from coatcheck.django.home import asessions, sessions
 from coatcheck.django.identity import AuthKeys
 from coatcheck.django.middleware import SessionMiddleware, get_session
+from coatcheck.throttling.route import RateLimit
 
 __all__ = [
     "AuthKeys",
     "Bearer",
     "CsrfMiddleware",
+    "RateLimit",
     "SessionMiddleware",
     "asessions",
     "csrf_token",

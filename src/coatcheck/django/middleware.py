@@ -236,7 +236,7 @@ def _refuse(session: SessionStore, error: Any) -> HttpResponseBase:
 
 def _dress(response: HttpResponseBase, session: SessionStore, cookie: CookieAction) -> None:
     """Put what must be said into the response's headers."""
-    if cookie is CookieAction.NONE and not session._accessed:
+    if cookie is CookieAction.NONE and not session._accessed and not session._more:
         return
     headers = response.headers
     reply = visit.reply(session, cookie, vary=headers.get("Vary"), cache_control=headers.get("Cache-Control"))
@@ -244,6 +244,8 @@ def _dress(response: HttpResponseBase, session: SessionStore, cookie: CookieActi
         headers["Vary"] = reply.vary
     if reply.cache_control is not None:
         headers["Cache-Control"] = reply.cache_control
+    for name, value in reply.more:
+        headers[name] = value
     for text in reply.set_cookies:
         made = _Cookie(text)
         response.cookies[made.key] = made

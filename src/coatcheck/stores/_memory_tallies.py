@@ -45,7 +45,7 @@ class Counters:
                 there = Tally(0, now + window)
             elif prolong:
                 there = there._replace(until=max(there.until, now + window))
-            tally = self._tallies[key] = there._replace(count=max(0, there.count + amount))
+            tally = self._tallies[key] = there._replace(total=max(0, there.total + amount))
             return tally
 
     def look(self, key: str, *, now: float) -> Tally:
@@ -76,7 +76,7 @@ class Counters:
         self._forget([key for key, there in self._tallies.items() if there.until <= now])
         if len(self._tallies) >= self._most:
             tallies = self._tallies
-            self._forget(nsmallest(max(1, self._most // SHARE), tallies, key=lambda key: tallies[key].count))
+            self._forget(nsmallest(max(1, self._most // SHARE), tallies, key=lambda key: tallies[key].total))
 
     def _forget(self, keys: list[str]) -> None:
         for key in keys:

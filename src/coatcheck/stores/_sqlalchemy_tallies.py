@@ -1,6 +1,6 @@
 """Counters on a database of SQLAlchemy's (`Tallies`): jobs as in `_sqlalchemy_jobs`, in words that every dialect has.
 
-A row is made first, as one that is over, and then counted up in a transaction: so two that begin a counter at once do not both begin it.
+A row is made first, as one that is over, and then counted up in a transaction: so of two that begin a counter at once, one does.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.sql import Executable
+from sqlalchemy.sql import ColumnElement, Executable
 
 from coatcheck.core.ports import NO_TALLY, Tally
 from coatcheck.stores._sqlalchemy_tables import Exact
@@ -34,7 +34,8 @@ class TallyJobs:
     def __init__(self, made: Table) -> None:
         c = made.c
         this = c.key == bindparam("p_key", type_=Exact())
-        now, until = bindparam("p_now", type_=Double()), bindparam("p_until", type_=Double())
+        now: ColumnElement[Any] = bindparam("p_now", type_=Double())
+        until: ColumnElement[Any] = bindparam("p_until", type_=Double())
         lives = c.until > now
         total = bindparam("p_amount", type_=BigInteger()) + case((lives, c.count), else_=0)
         count = case((total > 0, total), else_=0)
