@@ -63,6 +63,7 @@ def configure(secret: Secret | None, keywords: Mapping[str, Any]) -> Configured:
         insecure_dev=_flag(keywords, "insecure_dev"),
         on_event=options.tell,
         olds=options.olds,
+        max_strange=options.max_strange,  # type: ignore[arg-type]  # read by now
     )
     return Configured(
         options,

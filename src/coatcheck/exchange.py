@@ -24,9 +24,12 @@ from coatcheck.core.origin import (
     origin,
     trusted_proxies,
 )
+from coatcheck.core.rates import Rate
 from coatcheck.core.session import BaseSession, CookieAction
 from coatcheck.core.signing import MAC_CHARS, KeyRing, RotatingKeyRing, Secret, Verified, key_rings
-from coatcheck.errors import BadSignature, ConfigurationError
+from coatcheck.errors import BadSignature, ConfigurationError, Throttled
+from coatcheck.security.strangers import Strangers
+from coatcheck.security.throttle import place
 
 __all__ = ["Arrival", "Channel", "Exchange", "Reading", "Reply", "holds_data", "kept_from_caches"]
 
@@ -106,6 +109,7 @@ class Exchange:
         insecure_dev: bool = False,
         on_event: Listener = log,
         olds: Olds | None = None,
+        max_strange: Rate | None = None,
     ) -> None:
         if not isinstance(settings, CookieSettings):
             raise ConfigurationError(f"cookie={settings!r}: give coatcheck.CookieSettings(…)")
@@ -115,6 +119,8 @@ class Exchange:
         self.on_event, self.olds = on_event, olds
         self.proxies = trusted_proxies(proxy)
         """Whose forwarded headers are believed; None: nobody's."""
+        self.strangers = None if max_strange is None else Strangers(max_strange)
+        """Counts forged and unknown ids by address; None: nobody asked for it."""
         secure_name, plain_name = cookies.names(settings)
         names = {Channel.HTTPS: secure_name, Channel.LOOPBACK: plain_name, Channel.PLAIN: plain_name}
         self._names = {channel: name.encode("ascii") for channel, name in names.items()}
@@ -164,7 +170,7 @@ class Exchange:
         return Channel.PLAIN if secure else Channel.LOOPBACK
 
     def read(self, arrival: Arrival, now: float) -> Reading:
-        """Everything a request's headers say about its session."""
+        """Everything a request's headers say about its session. Raises Throttled with `max_strange`."""
         if not is_forwarded(arrival):
             known = self.recent.get((arrival.cookies, arrival.host, arrival.scheme))
             if known is not None:
@@ -205,7 +211,7 @@ class Exchange:
         if len(values) == 1:
             found = _open(values[0], ring)
             if found is None:
-                self._forged(values, now)
+                self._forged(values, arrival, now)
                 return _NO_TICKET
             return found
         genuine = {opened for value in values if (opened := _open(value, ring)) is not None}
@@ -214,13 +220,24 @@ class Exchange:
         if genuine:
             self._tell("cookie.duplicate", now)
         else:
-            self._forged(values, now)
+            self._forged(values, arrival, now)
         return _NO_TICKET
 
-    def _forged(self, values: list[bytes], now: float) -> None:
+    def _forged(self, values: list[bytes], arrival: Arrival, now: float) -> None:
         """None of these is a cookie of ours; one of the library that was here before may have the same name."""
         if self.olds is None or not any(self.olds.recognise(value, now) for value in values):
             self._tell("cookie.forged", now)
+            if self.strangers is not None:
+                self.strike(arrival, now)
+
+    def strike(self, arrival: Arrival, now: float) -> None:
+        """Count an id that is forged or unknown. Raises Throttled if there were too many from this address."""
+        assert self.strangers is not None
+        try:
+            self.strangers.strike(self.place(arrival), now)
+        except Throttled as error:
+            self._tell("request.throttled", now, f"forged or unknown ids for {error.retry_after} s")
+            raise
 
     def client(self, arrival: Arrival) -> tuple[str, str]:
         """(address, user agent) for the device list: the address cut to its network (/24, /48), so that it tells a
@@ -231,6 +248,10 @@ class Exchange:
     def address(self, arrival: Arrival) -> str:
         """The whole address of the client, for limits that are kept for minutes; empty if nobody trusted knows it."""
         return origin(arrival, self.proxies).address
+
+    def place(self, arrival: Arrival, ipv6_prefix: int = 64) -> str:
+        """What counts as one address for limits: see `coatcheck.security.throttle.place`."""
+        return place(self.address(arrival), ipv6_prefix)
 
     # ---- the response
 

@@ -10,9 +10,10 @@ from coatcheck.core.ids import Ticket
 from coatcheck.core.session import BaseSession, Standing, UserId
 from coatcheck.core.stepping import run_now
 from coatcheck.core.typed import Schema
-from coatcheck.errors import CorruptRecord, StoreError, UsageError
+from coatcheck.errors import CorruptRecord, StoreError, Throttled, UsageError
 from coatcheck.exchange import Arrival, Channel, Exchange
 from coatcheck.flows import Device, Flows, shielded
+from coatcheck.security.throttle import bucket
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypingTypeVar
@@ -101,6 +102,24 @@ class _Served(BaseSession, Generic[Model]):
 
     def _client(self) -> tuple[str, str]:
         return self._exchange.client(self._describe()) if self._exchange and self._describe else ("", "")
+
+    def _place(self) -> str:
+        if self._exchange is None or self._describe is None:
+            return ""
+        return bucket(self._exchange.place(self._describe()))
+
+    def _strange(self, now: float) -> None:
+        exchange = self._exchange
+        if exchange is None or exchange.strangers is None or self._describe is None:
+            return
+        try:
+            exchange.strike(self._describe(), now)
+        except Throttled as error:
+            self._shut_out(error)
+
+    def _shut_out(self, error: Throttled) -> None:
+        """Whoever uses the session of this request is told so; whoever does not, is not."""
+        self._standing, self._failure = Standing.UNLOADED, error
 
     def _cookies(self) -> bytes:
         return self._describe().cookies if self._describe else b""

@@ -28,8 +28,10 @@ from coatcheck.core.ports import (
     EndedAll,
     Outcome,
     Store,
+    Tallies,
     Terms,
 )
+from coatcheck.core.rates import Rate
 from coatcheck.core.record import Ended, Record
 from coatcheck.core.rules import Rules
 from coatcheck.core.session import BaseSession, CookieAction, Standing
@@ -42,6 +44,7 @@ from coatcheck.errors import (
     SessionGone,
     StoreError,
     StoreUnavailable,
+    Throttled,
 )
 
 __all__ = ["Committed", "Lifecycle"]
@@ -123,6 +126,13 @@ class Lifecycle:
                 f"max_sessions={options.max_sessions}: {type(store).__name__} has no by-user index to count in; use a store that "
                 "lists sessions by user (ByUser), or leave max_sessions out"
             )
+        self._max_created: Rate | None = options.max_created  # type: ignore[assignment]  # read by now
+        self._tallies = store if isinstance(store, Tallies) else None
+        if self._max_created is not None and self._tallies is None:
+            raise ConfigurationError(
+                f"max_created={self._max_created}: {type(store).__name__} has no counters (Tallies); use a store"
+                " that has, or leave max_created out"
+            )
         self._ids = source or ids.RandomIds()
         # What every request asks for, without a look-up; and called by a name of its own, since what is called as an attribute is
         # looked up as a method first.
@@ -178,6 +188,7 @@ class Lifecycle:
         elif found is None:
             session._standing = Standing.NEW
             self._tell("session.unknown", locator, now=now)
+            session._strange(now)
         else:
             session._standing = Standing.DETACHED
 
@@ -405,6 +416,8 @@ class Lifecycle:
         """A session of this request's own: nothing of it is stored yet."""
         if session._standing is Standing.DETACHED:
             session._disown()
+        if self._max_created is not None and session._login is None:
+            await self._count_new(session, self._max_created, now)
         changes = session._changes() if session._base is not None else NO_CHANGES
         parts = unopposed({}, changes)
         locator = session._locator or self.new_locator()
@@ -422,6 +435,18 @@ class Lifecycle:
             # Somebody lives under this locator: a weak genid. Their session is theirs (checklist 3); take another.
             locator = self.new_locator()
         raise StoreError(f"{ATTEMPTS} new session ids in a row were taken: genid does not make unique ids")
+
+    async def _count_new(self, session: BaseSession, limit: Rate, now: float) -> None:
+        """Raise Throttled if too many anonymous sessions were begun from where this request comes from (checklist 123)."""
+        place, tallies = session._place(), self._tallies
+        if not place or tallies is None:
+            return
+        there = await tallies.tally(f"sessions:{place}", window=limit.window, now=now)
+        if there.total > limit.limit:
+            error = Throttled(there.until - now)
+            detail = f"new sessions for {error.retry_after} s"
+            self._tell("request.throttled", None, detail=detail, now=now)
+            raise error
 
     def _first(self, session: BaseSession, locator: str, verifier: str, parts: Parts, now: float) -> Record:
         lifetime = session._lifetime

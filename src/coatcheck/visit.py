@@ -90,7 +90,11 @@ def arrive(
     seconds since the epoch.
     """
     arrival = describe()
-    channel, ticket, reissue = exchange.read(arrival, now)
+    refused: Throttled | None = None
+    try:
+        channel, ticket, reissue = exchange.read(arrival, now)
+    except Throttled as error:
+        channel, ticket, reissue, refused = exchange.channel(arrival), None, False, error
     session = make(ticket)
     session._exchange, session._describe, session._channel, session._at = exchange, describe, channel, now
     if reissue:
@@ -100,6 +104,8 @@ def arrive(
         session._standing = Standing.UNLOADED  # there may be a session to adopt
     if channel is Channel.PLAIN:
         session._standing = Standing.DETACHED
+    if refused is not None:
+        session._shut_out(refused)
     if not exchange.covers(arrival.path):
         session._standing = Standing.UNLOADED
         session._failure = OutsideRequest(

@@ -59,6 +59,7 @@ PATIENCE = 30.0
 """Seconds after which a test that waits for something has failed. Nothing here waits for time to pass."""
 COMMANDS = (
     "load", "create", "replace", "touch", "delete", "admit", "of_user", "end_user", "end_one", "sweep", "count", "check",
+    "tally", "tallied", "end_tally",
 )  # fmt: skip
 WRITES = frozenset({"create", "replace", "touch", "delete", "admit", "end_user", "end_one"})
 

@@ -10,11 +10,11 @@ from uuid import uuid4
 
 import pytest
 
+from coatcheck.core.counters import Counters
 from coatcheck.core.ports import NO_TALLY, SetsUp, Sweeps, Tallies, Tally
 from coatcheck.core.stepping import run_now
 from coatcheck.manager import AsyncSessionManager, SessionManager
 from coatcheck.stores import open_store
-from coatcheck.stores._memory_tallies import Counters
 from tests.patience import PATIENT
 
 T = TypeVar("T")

@@ -10,6 +10,7 @@ from coatcheck.core.events import Listener, listening, log
 from coatcheck.core.identity import Identity
 from coatcheck.core.merge import Resolver
 from coatcheck.core.policy import Timeouts
+from coatcheck.core.rates import Rate, rate
 from coatcheck.core.typed import Schema
 from coatcheck.errors import ConfigurationError
 
@@ -50,6 +51,14 @@ class Options:
     at_limit: Literal["evict_oldest", "deny"] = "evict_oldest"
     ends_by: datetime | None = None
     """No session lives beyond this moment, which has a time zone. `CookieSettings(expires=…)` sets it."""
+    max_created: str | Rate | None = None
+    """Anonymous sessions that may be begun from one address in a time, such as "300/hour" (checklist 123); more is HTTP 429.
+    None: as many as there are. It costs a command for each session that is begun, and none for any other request.
+    """
+    max_strange: str | Rate | None = None
+    """Forged and unknown ids that may come from one address in a time, such as "60/minute"; requests with more of them that use
+    their session get HTTP 429. Counted in each process by itself.
+    """
     max_size: int = 1_000_000
     """Octets of encoded data one session may hold (checklist 124)."""
     on_event: Listener | Sequence[Listener] = log
@@ -94,6 +103,9 @@ class Options:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise ConfigurationError(f"{name}={value!r}: give a whole number from 1")
+        for name in ("max_created", "max_strange"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, rate(getattr(self, name), setting=name))
         object.__setattr__(self, "_schema", None if self.schema is None else Schema(self.schema))
         object.__setattr__(self, "_olds", _olds(self.adopt))
         object.__setattr__(self, "on_event", listening(self.on_event))

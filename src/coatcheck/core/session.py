@@ -180,6 +180,13 @@ class BaseSession(Tracked):
         """(address, user agent) of this request, for device lists."""
         return "", ""
 
+    def _place(self) -> str:
+        """Where this request comes from, as limits count it; "" if that is not known."""
+        return ""
+
+    def _strange(self, now: float) -> None:
+        """Its cookie names a session that nobody knows."""
+
     def _cookies(self) -> bytes:
         """The Cookie header of this request: another library's cookie may be in it."""
         return b""

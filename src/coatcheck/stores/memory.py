@@ -19,6 +19,7 @@ from typing import Final, Literal
 
 from msgspec.structs import replace as changed
 
+from coatcheck.core.counters import Counters
 from coatcheck.core.ports import (
     FENCED,
     FULL,
@@ -36,7 +37,6 @@ from coatcheck.core.ports import (
 from coatcheck.core.record import Ended, Record
 from coatcheck.errors import ConfigurationError
 from coatcheck.stores._alike import cursor_at, not_over, place_of
-from coatcheck.stores._memory_tallies import Counters
 
 __all__ = ["MemoryStore"]
 
@@ -226,7 +226,8 @@ class MemoryStore:
         self, key: str, *, window: float, now: float, amount: int = 1, prolong: bool = False
     ) -> Tally:
         """Add to a counter: see `coatcheck.core.ports.Tallies`."""
-        return self._tallies.add(key, window=window, now=now, amount=amount, prolong=prolong)
+        with self._lock:
+            return self._tallies.add(key, window=window, now=now, amount=amount, prolong=prolong)
 
     async def tallied(self, key: str, *, now: float) -> Tally:
         """What a counter says."""
@@ -234,14 +235,15 @@ class MemoryStore:
 
     async def end_tally(self, key: str) -> None:
         """Forget a counter."""
-        await self._tallies.end_tally(key)
+        with self._lock:
+            self._tallies.end(key)
 
     # ---------------------------------------------------------------------------------------------------- upkeep
 
     async def sweep(self, *, now: float, limit: int = 1000) -> int:
         """Delete up to `limit` expired records, old tombstones and fences. Returns how many records went."""
-        self._tallies.sweep(now)
         with self._lock:
+            self._tallies.sweep(now)
             return self._sweep(now, limit)
 
     async def count(self, *, now: float) -> int:

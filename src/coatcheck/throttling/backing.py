@@ -10,7 +10,7 @@ from coatcheck.errors import ConfigurationError, StoreError, UsageError
 from coatcheck.faces import AsyncSession
 from coatcheck.flows import Clock
 from coatcheck.stores import open_store
-from coatcheck.stores._memory_tallies import Counters
+from coatcheck.stores.memory import MemoryStore
 from coatcheck.throttling.visitor import Served
 
 __all__ = ["Backing", "WhenDown"]
@@ -45,7 +45,7 @@ class Backing:
         self._backend: Any = open_store(store, outage=outage) if isinstance(store, str) else store
         self._owns = isinstance(store, str)
         self._clock, self._on_event, self._when_down = clock, on_event, when_down
-        self._local = Counters()
+        self._local = MemoryStore() if when_down == "local" else None
         if self._backend is not None and not hasattr(self._backend, "awaiting"):
             _insist(self._backend)
 
@@ -89,7 +89,7 @@ class Backing:
             self.tell(session, "limiter.down", f"{error} ({self._when_down})")
             if self._when_down == "refuse":
                 raise
-        return await flow(self._local) if self._when_down == "local" else None
+        return None if self._local is None else await flow(self._local)
 
     def close(self) -> None:
         """Close what the sync face opened of a store that was given as a URL."""

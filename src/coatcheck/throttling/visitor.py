@@ -6,7 +6,6 @@ from typing import Any, Final, NoReturn
 from coatcheck.core.session import BaseSession
 from coatcheck.errors import OutsideRequest
 from coatcheck.faces import AsyncSession, Session
-from coatcheck.security.throttle import place
 
 __all__ = ["Served", "place_of", "session_of"]
 
@@ -49,4 +48,4 @@ def place_of(session: Served, ipv6_prefix: int) -> str:
     exchange, describe = session._exchange, session._describe
     if exchange is None or describe is None:
         _nobody(session)
-    return place(exchange.address(describe()), ipv6_prefix)
+    return exchange.place(describe(), ipv6_prefix)

@@ -1,10 +1,9 @@
-"""Counters in this process's memory (`Tallies`), within a bound that no flood of keys can break (checklist 198).
+"""Counters in memory, within a bound that no flood of keys can break (checklist 198). Pure: whoever has threads has a lock.
 
 At the bound, what is over goes first; then the counters with the least in them. So a flood of new keys, each counted once or
 twice, pushes itself out, and not the counters of those who are blocked.
 """
 
-import threading
 from heapq import nsmallest
 from typing import Final
 
@@ -19,14 +18,14 @@ SHARE: Final = 10
 
 
 class Counters:
-    """At most `most` counters. Thread-safe. Raises ConfigurationError for a bound below 1."""
+    """At most `most` counters. Raises ConfigurationError for a bound below 1."""
 
-    __slots__ = ("_lock", "_most", "_tallies")
+    __slots__ = ("_most", "_tallies")
 
     def __init__(self, most: int = MOST) -> None:
         if type(most) is not int or most < 1:
             raise ConfigurationError(f"most={most!r}: give a whole number, 1 or more")
-        self._most, self._lock = most, threading.Lock()
+        self._most = most
         self._tallies: dict[str, Tally] = {}
 
     def __len__(self) -> int:
@@ -36,44 +35,32 @@ class Counters:
         return f"<Counters, {len(self._tallies)} of at most {self._most}>"
 
     def add(self, key: str, *, window: float, now: float, amount: int = 1, prolong: bool = False) -> Tally:
-        """Add to a counter, at once: see `coatcheck.core.ports.Tallies`."""
-        with self._lock:
-            there = self._tallies.get(key)
-            if there is None and len(self._tallies) >= self._most:
-                self._make_room(now)
-            if there is None or there.until <= now:
-                there = Tally(0, now + window)
-            elif prolong:
-                there = there._replace(until=max(there.until, now + window))
-            tally = self._tallies[key] = there._replace(total=max(0, there.total + amount))
-            return tally
+        """Add to a counter: see `coatcheck.core.ports.Tallies`."""
+        there = self._tallies.get(key)
+        if there is None and len(self._tallies) >= self._most:
+            self._make_room(now)
+        if there is None or there.until <= now:
+            there = Tally(0, now + window)
+        elif prolong:
+            there = there._replace(until=max(there.until, now + window))
+        tally = self._tallies[key] = there._replace(total=max(0, there.total + amount))
+        return tally
 
     def look(self, key: str, *, now: float) -> Tally:
         """What a counter says."""
         there = self._tallies.get(key)
         return NO_TALLY if there is None or there.until <= now else there
 
-    async def tally(
-        self, key: str, *, window: float, now: float, amount: int = 1, prolong: bool = False
-    ) -> Tally:
-        """`add`, as the port has it. Never suspends."""
-        return self.add(key, window=window, now=now, amount=amount, prolong=prolong)
-
-    async def tallied(self, key: str, *, now: float) -> Tally:
-        """`look`, as the port has it. Never suspends."""
-        return self.look(key, now=now)
-
-    async def end_tally(self, key: str) -> None:
-        """Forget a counter. Never suspends."""
+    def end(self, key: str) -> None:
+        """Forget a counter."""
         self._tallies.pop(key, None)
 
     def sweep(self, now: float) -> None:
         """Forget those that are over."""
-        with self._lock:
-            self._forget([key for key, there in self._tallies.items() if there.until <= now])
+        self._forget([key for key, there in self._tallies.items() if there.until <= now])
 
     def _make_room(self, now: float) -> None:
-        self._forget([key for key, there in self._tallies.items() if there.until <= now])
+        self.sweep(now)
         if len(self._tallies) >= self._most:
             tallies = self._tallies
             self._forget(nsmallest(max(1, self._most // SHARE), tallies, key=lambda key: tallies[key].total))
