@@ -172,6 +172,8 @@ class Session(_Served[Model]):
         except StoreError as error:
             if self._failed(error):
                 raise
+        if self._standing is Standing.UNLOADED and self._failure is not None:  # shut out: see `_strange`
+            raise self._failure
 
     def save(self) -> None:
         """Commit now. Raises SessionGone, LoginRefused, SessionConflict, StoreError; changes made later are committed

@@ -6,12 +6,15 @@ A handler is `async def`; what a session answers at once under WSGI and must be 
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from hashlib import scrypt
+from hmac import compare_digest
 from inspect import isawaitable
 from traceback import TracebackException
 from typing import Any
 
-from coatcheck import SessionError
+from coatcheck import AsyncSession, SessionError
 from coatcheck.core.session import BaseSession
+from coatcheck.throttling import AsyncAttempt, Attempt, LoginThrottle, PasswordCheck, RateLimit
 
 __all__ = ["BIG", "LOOKS", "REPORTS", "Answer", "Boom", "Call", "answer"]
 
@@ -77,6 +80,70 @@ def route(rule: str) -> Callable[[Handler], Handler]:
         return handler
 
     return put
+
+
+# --------------------------------------------------------------------------------------------------- guessing passwords
+
+
+class Hasher:
+    """A real one, made cheap: scrypt. Counts how often it was run."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    def hash(self, password: str) -> bytes:
+        self.runs += 1
+        return scrypt(password.encode("utf-8", "replace"), salt=b"salt", n=256, r=8, p=1)
+
+    def verify(self, stored: bytes, password: str) -> bool:
+        return compare_digest(stored, self.hash(password))
+
+
+HASHER = Hasher()
+RIGHT = "correct horse"
+CHECK = PasswordCheck(HASHER.hash, HASHER.verify)
+ACCOUNTS: dict[str, tuple[bytes | None, bool]] = {
+    "ada": (HASHER.hash(RIGHT), True),
+    "eve": (HASHER.hash(RIGHT), True),
+    "disabled": (HASHER.hash(RIGHT), False),
+    "passkeys-only": (None, True),
+}
+"""Name -> (hash, whether the account is enabled)."""
+THROTTLE = LoginThrottle()
+LIMIT = RateLimit("2/minute", name="page")
+
+
+def _check(attempt: Any, password: str) -> None:
+    stored, enabled = ACCOUNTS.get(attempt.account, (None, True))
+    attempt.succeeded = CHECK(stored, password) and enabled
+
+
+@route("POST /signin")
+async def sign_in(call: Call) -> Any:
+    attempt: AsyncAttempt | Attempt
+    entry, password = (
+        THROTTLE.attempt(call.session, account=call.query["user"]),
+        call.query.get("password", ""),
+    )
+    if isinstance(call.session, AsyncSession):
+        async with entry as attempt:
+            _check(attempt, password)
+    else:
+        with entry as attempt:
+            _check(attempt, password)
+    if not attempt.succeeded:
+        return 401, [("Content-Type", "text/plain")], "wrong name or password"
+    call.session.login(attempt.account)
+    return f"welcome {attempt.account}"
+
+
+@route("GET /limited")
+async def limited(call: Call) -> str:
+    if isinstance(call.session, AsyncSession):
+        await LIMIT.acheck(call.session)
+    else:
+        LIMIT.check(call.session)
+    return "limited"
 
 
 # ------------------------------------------------------------------------------------------------- reading and writing

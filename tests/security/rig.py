@@ -193,6 +193,11 @@ class Response(NamedTuple):
         return self.all("set-cookie")
 
     @property
+    def retry_after(self) -> int:
+        """Retry-After, in seconds; 0 if there is none."""
+        return int(next(iter(self.all("retry-after")), 0))
+
+    @property
     def vary(self) -> set[str]:
         """What the response varies by, in lower case."""
         return {word.strip().lower() for value in self.all("vary") for word in value.split(",")}

@@ -219,6 +219,11 @@ class Old:
     awaiting = blocking
 
 
+def limiter_down(site: Site) -> None:
+    site.store.fail("tally", "tallied")
+    site.get("/limited")
+
+
 EVENT_TRIGGERS: dict[str, Callable[[Site], object]] = {
     "session.created": lambda site: site.post("/set"),
     "session.rotated": lambda site: visitor(site).post("/elevate"),
@@ -233,6 +238,9 @@ EVENT_TRIGGERS: dict[str, Callable[[Site], object]] = {
     "login": lambda site: site.post("/login?user=ada"),
     "login.revoked": revoked,
     "login.refused": refused,
+    "login.throttled": lambda site: [site.post("/signin?user=ada&password=guess") for _ in range(11)],
+    "request.throttled": lambda site: [site.get("/limited") for _ in range(3)],
+    "limiter.down": limiter_down,
     "tokens.issued": lambda site: tokens(site).issue("ada"),
     "tokens.refreshed": refreshed,
     "tokens.reused": reused,

@@ -16,21 +16,10 @@ from coatcheck.core.stepping import run_now
 from coatcheck.manager import AsyncSessionManager, SessionManager
 from coatcheck.stores import open_store
 from tests.patience import PATIENT
+from tests.stores.tally_places import KINDS, url_of
 
 T = TypeVar("T")
 NOW = 1_700_000_000.0
-KINDS = ("memory", "sqlite", "redis", "postgres", "mongo", "sqlalchemy-sqlite", "mariadb")
-
-
-def url_of(kind: str, folder: Path, request: pytest.FixtureRequest) -> str:
-    """The URL of a store of this kind; its server is started when it is first needed."""
-    if kind == "memory":
-        return "memory:"
-    if kind.endswith("sqlite"):
-        prefix = "sqlalchemy+" if kind.startswith("sqlalchemy") else ""
-        return f"{prefix}sqlite:///{folder / 'tallies.db'}"
-    url: str = request.getfixturevalue(f"{kind}_server").url
-    return url
 
 
 class Bench(NamedTuple):
@@ -128,6 +117,14 @@ def test_of_many_at_once_each_counts_once(bench: Bench) -> None:
     counted = bench.at_once([lambda: bench.tallies.tally(here, window=60, now=NOW)] * 60)
     assert sorted(tally.total for tally in counted) == list(range(1, 61))
     assert {tally.until for tally in counted} == {NOW + 60}
+
+
+def test_who_comes_late_with_an_earlier_time_is_counted_with_the_rest(bench: Bench) -> None:
+    """Requests are not carried out in the order in which they looked at the clock."""
+    here = key()
+    times = [NOW + 0.001 * ((number * 7) % 40) for number in range(40)]
+    bench.at_once([lambda now=now: bench.tallies.tally(here, window=60, now=now) for now in times])  # type: ignore[misc]
+    assert bench.run(bench.tallies.tallied(here, now=NOW + 1)).total == 40
 
 
 def test_sessions_know_nothing_of_counters(url: str) -> None:

@@ -357,7 +357,8 @@ class Phrases:
             "update": [step],
             "upsert": True,
             "new": True,
-            "writeConcern": self._concern,
+            # A failover may cost a count or two; to wait for a majority's journals would cost every attempt some milliseconds.
+            "writeConcern": {"w": 1},
         }
 
     def tallied(self, key: str, now: float) -> Document:

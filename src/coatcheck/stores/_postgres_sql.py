@@ -246,11 +246,13 @@ WITH due AS MATERIALIZED (
     DELETE FROM {table} WHERE key IN (
         SELECT key FROM {table} WHERE ended_at IS NOT NULL AND due <= $1
         ORDER BY due LIMIT $2 FOR UPDATE SKIP LOCKED)
-), counted AS (
-    DELETE FROM {tally} WHERE key IN (
-        SELECT key FROM {tally} WHERE until <= $1 ORDER BY until LIMIT $2 FOR UPDATE SKIP LOCKED)
 )
 SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM kept_alive)
+"""
+_SWEEP_TALLIES: Final = """
+DELETE FROM {tally} WHERE key IN (
+    SELECT key FROM {tally} WHERE until <= $1::double precision ORDER BY until LIMIT $2::bigint FOR UPDATE SKIP LOCKED
+) RETURNING 1
 """
 # Of two that count at once the second waits for the first, and adds to what that one has left.
 _TALLY: Final = """
@@ -315,7 +317,8 @@ class Statements:
             " ORDER BY login_at DESC, key DESC LIMIT $5::bigint"
         )
         tally = names.quoted("_tally")
-        self.sweep = _SWEEP.format(table=table, tally=tally)
+        self.sweep = _SWEEP.format(table=table)
+        self.sweep_tallies = _SWEEP_TALLIES.format(tally=tally)
         self.tally = _TALLY.format(tally=tally)
         self.tallied = f"SELECT count, until FROM {tally} WHERE key = $1::text AND until > $2{_FLOAT}"
         self.end_tally = f"DELETE FROM {tally} WHERE key = $1::text RETURNING 1"

@@ -70,10 +70,10 @@ class TallyJobs:
             return None
         return Tally(*db.execute(self._read, {"p_key": key}).one())
 
-    def begin(self, db: Connection, key: str, now: float) -> None:
-        """Make the row, if nobody has meanwhile: as one that has just been over, so that what is counted begins anew."""
+    def begin(self, db: Connection, key: str) -> None:
+        """Make the row, if nobody has meanwhile: as one that was over long ago, also for whoever looked at the clock before."""
         try:
-            db.execute(self._begin, {"p_key": key, "p_until": now})
+            db.execute(self._begin, {"p_key": key, "p_until": 0.0})
         except IntegrityError:
             pass
 

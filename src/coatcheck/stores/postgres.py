@@ -211,7 +211,7 @@ class PostgresSessions:
 
     def __init__(self, client: Client, statements: Statements, watch: Watch) -> None:
         self._client, self._sql, self._begin_watching = client, statements, watch
-        self._until_tended = _next_turn()
+        self._until_tended, self._until_tallies_tended = _next_turn(), _next_turn()
 
     # -------------------------------------------------------------------------------------------- the five verbs
 
@@ -300,7 +300,10 @@ class PostgresSessions:
         self, key: str, *, window: float, now: float, amount: int = 1, prolong: bool = False
     ) -> Tally:
         """Add to a counter: see `coatcheck.core.ports.Tallies`."""
-        self._tend(now)
+        self._until_tallies_tended -= 1
+        if self._until_tallies_tended <= 0:
+            self._until_tallies_tended = _next_turn()
+            self._client.later(self._sql.sweep_tallies, now, TEND_LIMIT)
         ((count, until),) = await self._client.fetch(self._sql.tally, key, amount, now, now + window, prolong)
         return Tally(count, until)
 
@@ -327,6 +330,7 @@ class PostgresSessions:
             )
             swept += gone
             more = gone > 0 or kept_alive > 0
+        await self._client.aside(self._sql.sweep_tallies, now, limit)
         return swept
 
     async def count(self, *, now: float) -> int:

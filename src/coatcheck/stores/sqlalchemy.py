@@ -214,7 +214,7 @@ class SQLAlchemySessions:
         self._client = client
         self._jobs = jobs
         self._tables, self._tallies = made, TallyJobs(made.tally)
-        self._until_tended = TEND_FIRST
+        self._until_tended = self._until_tallies_tended = TEND_FIRST
 
     # -------------------------------------------------------------------------------------------- the five verbs
 
@@ -288,13 +288,16 @@ class SQLAlchemySessions:
         self, key: str, *, window: float, now: float, amount: int = 1, prolong: bool = False
     ) -> Tally:
         """Add to a counter: see `coatcheck.core.ports.Tallies`."""
-        self._tend(now)
+        self._until_tallies_tended -= 1
+        if self._until_tallies_tended <= 0:
+            self._until_tallies_tended = TEND_EVERY
+            self._client.later(self._tallies.sweep, now, TEND_LIMIT)
         until = now + window
         for _ in range(ENROLMENTS):
             counted = await self._client.run(WHOLE, self._tallies.add, key, amount, now, until, prolong)
             if counted is not None:
                 return counted
-            await self._client.run(WRITE, self._tallies.begin, key, now)
+            await self._client.run(WRITE, self._tallies.begin, key)
         raise _swept_away()
 
     async def tallied(self, key: str, *, now: float) -> Tally:
@@ -339,7 +342,6 @@ class SQLAlchemySessions:
         if self._until_tended <= 0:
             self._until_tended = TEND_EVERY
             self._client.later(self._jobs.sweep, now, TEND_LIMIT)
-            self._client.later(self._tallies.sweep, now, TEND_LIMIT)
 
 
 def _swept_away() -> StoreUnavailable:
