@@ -15,7 +15,9 @@ from uuid import uuid4
 import pytest
 
 from coatcheck import (
+    AsyncSessionManager,
     Clock,
+    CookieSettings,
     InvalidToken,
     OutsideRequest,
     PasswordTooLong,
@@ -26,7 +28,7 @@ from coatcheck import (
 )
 from coatcheck.core.counters import Counters
 from coatcheck.core.signing import KeyRing, normalise
-from coatcheck.exchange import Arrival
+from coatcheck.exchange import Arrival, Exchange
 from coatcheck.security import known_device
 from coatcheck.security.throttle import bucket, normalised, place
 from coatcheck.throttling import LoginThrottle, PasswordCheck, RateLimit
@@ -35,7 +37,7 @@ from coatcheck.tokens import KeyRing as TokenKeys
 from tests.patience import PATIENT
 from tests.security.conftest import Make
 from tests.security.pages import CHECK, HASHER, RIGHT
-from tests.security.rig import NAME, OTHER_SECRET, Browser, Response, Sent, Site, stranger
+from tests.security.rig import NAME, OTHER_SECRET, SECRET, Browser, Response, Sent, Site, stranger
 from tests.security.timing import is_level
 from tests.stores.tally_places import KINDS, url_of
 
@@ -476,6 +478,23 @@ def test_line_199_codes_count_with_the_passwords_and_work_once(site: Site) -> No
         assert attempt.once("123456", lasts="2m")
 
 
+def test_line_199_the_right_password_does_not_begin_the_row_of_codes_anew(site: Site) -> None:
+    throttle = LoginThrottle(site.store.inner, clock=site.time.clock)
+    codes = 0
+    for number in range(30):
+        try:
+            with throttle.attempt(address(number), account="ada") as password:
+                password.continues = True
+            with throttle.attempt(address(number), account="ada"):
+                codes += 1
+        except Throttled:
+            pass
+    assert codes == 10
+    for _ in range(30):  # and the right password alone counts for nothing
+        with throttle.attempt("192.0.2.1", account="bob") as password:
+            password.continues = True
+
+
 def test_line_199_of_100_codes_at_once_at_most_the_cap_is_verified_and_one_is_taken(site: Site) -> None:
     throttle = LoginThrottle(site.store.inner, clock=site.time.clock)
     verified = []
@@ -637,6 +656,12 @@ def test_line_189_without_a_session_the_way_out_is_said() -> None:
         LoginThrottle().attempt("::1", account="a"),
     ):
         pass
+    waiting = AsyncSessionManager("memory:").session()
+    waiting._exchange, waiting._describe = Exchange(CookieSettings(), SECRET), arrival
+    with pytest.raises(UsageError, match="say `async with`"), LoginThrottle().attempt(waiting, account="ada"):
+        pass
+    with pytest.raises(UsageError, match="or `await`, in an `async def`"):
+        RateLimit("1/minute").check(waiting)
     nameless: Any = None
     with pytest.raises(UsageError, match="account=NoneType: give the name that was typed"):
         LoginThrottle("memory:").attempt("::1", account=nameless)

@@ -32,6 +32,7 @@ __all__ = [
     "first_use",
     "normalised",
     "place",
+    "retract",
     "revoke_devices",
     "succeed",
     "unlock",
@@ -131,6 +132,21 @@ async def succeed(tallies: Tallies, rules: Rules, passed: Passed, now: float) ->
     else:
         await tallies.end_tally(_failed(who.account))
         await tallies.end_tally(_step(who.account, level))  # those before it are over: it began after them
+
+
+async def retract(tallies: Tallies, rules: Rules, passed: Passed, now: float) -> None:
+    """The password was right, and more is to come: take this attempt out of what it was counted in, and forget nothing.
+
+    A success would be too much: whoever has the password could begin the row of failed codes anew with it (checklist 199).
+    """
+    who, level = passed
+    counted = [(_address(who), rules.by_address.window)]
+    if level < 0:
+        counted.append((_device(who), rules.device_for))
+    else:
+        counted += [(_step(who.account, level), rules.wait(level)), (_failed(who.account), rules.remember)]
+    for key, window in counted:
+        await tallies.tally(key, window=window, now=now, amount=-1)
 
 
 async def unlock(tallies: Tallies, rules: Rules, account: str, now: float) -> None:

@@ -5,6 +5,7 @@ from weakref import WeakKeyDictionary
 
 from coatcheck.core import cookies
 from coatcheck.core.cookies import CookieSettings, Writer
+from coatcheck.core.session import Phase
 from coatcheck.core.signing import KeyRing
 from coatcheck.exchange import Channel, Exchange
 from coatcheck.security import known_device
@@ -40,8 +41,9 @@ class DeviceCookie:
     def send(self, session: Served, account: str, known: Device | None, now: float) -> None:
         """Have the response make this device known for an account."""
         writer = self._writers.get(session._channel)  # type: ignore[arg-type]  # None is none of them
-        if writer is None:
+        if writer is None or session._phase is not Phase.OPEN:  # a login over a WebSocket, say
             return
+        session._more = tuple(item for item in session._more if not item[1].startswith(f"{writer[0]}="))
         ring = self._ring(session, now)
         value = known_device.renew(self._value(session), account, ring, known=known, now=now)
         line = writer[1].set(value.encode("ascii"), max_age=self.lasts, now=now)

@@ -182,16 +182,28 @@ class _Case:
             )
             raise
 
-    async def end(self, succeeded: bool, *, awaits: bool) -> None:
-        passed = self._passed
-        if not succeeded:
+    async def end(self, attempt: "Attempt | AsyncAttempt | None", *, awaits: bool) -> None:
+        """`attempt` is None where it ended in an exception."""
+        if attempt is None or not (attempt.succeeded is True or attempt.continues is True):
             return
-        backing, limits, session = self._throttle._backing, self._throttle._rules, self._session
-        now = backing.now(session)
+        succeeded = attempt.succeeded is True
+        backing, limits, session, passed = (
+            self._throttle._backing,
+            self._throttle._rules,
+            self._session,
+            self._passed,
+        )
+        now, settle = backing.now(session), rules.succeed if succeeded else rules.retract
         if passed is not None:
             await backing.count(
-                session, awaits=awaits, flow=lambda tallies: rules.succeed(tallies, limits, passed, now)
+                session, awaits=awaits, flow=lambda tallies: settle(tallies, limits, passed, now)
             )
+        if succeeded:
+            self._introduce(now)
+
+    def _introduce(self, now: float) -> None:
+        """Have the browser known from now on."""
+        session, passed = self._session, self._passed
         cookie = self._throttle._cookie
         if session is not None and cookie is not None:
             known = self._known if passed is not None and passed.level < 0 else None
@@ -223,7 +235,7 @@ class _Entry:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        run_now(self._case.end(self._succeeded(error), awaits=False))
+        run_now(self._case.end(self._ended(error), awaits=False))
 
     async def __aenter__(self) -> "AsyncAttempt":
         await shielded(self._case.begin(awaits=True))
@@ -233,11 +245,10 @@ class _Entry:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await shielded(self._case.end(self._succeeded(error), awaits=True))
+        await shielded(self._case.end(self._ended(error), awaits=True))
 
-    def _succeeded(self, error: BaseException | None) -> bool:
-        assert self._attempt is not None
-        return error is None and self._attempt.succeeded is True
+    def _ended(self, error: BaseException | None) -> "Attempt | AsyncAttempt | None":
+        return self._attempt if error is None else None
 
 
 class Attempt:
@@ -248,6 +259,8 @@ class Attempt:
     def __init__(self, case: _Case) -> None:
         self._case = case
         self.succeeded: bool = False
+        self.continues: bool = False
+        """The password was right, and a second factor is due, in a request to come: counted as neither failure nor success."""
 
     @property
     def account(self) -> str:
@@ -270,6 +283,8 @@ class AsyncAttempt:
     def __init__(self, case: _Case) -> None:
         self._case = case
         self.succeeded: bool = False
+        self.continues: bool = False
+        """The password was right, and a second factor is due, in a request to come: counted as neither failure nor success."""
 
     @property
     def account(self) -> str:
