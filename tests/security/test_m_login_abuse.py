@@ -288,14 +288,19 @@ def test_line_191_counted_before_it_is_verified(site: Site) -> None:
         entries[10].__enter__()
 
 
-def test_line_192_a_good_login_of_ones_own_resets_nothing_else(site: Site) -> None:
-    refused = 0
-    for _ in range(70):
-        refused += sign_in(site, "ada").status == 429
-        if not refused:
-            assert sign_in(site, "eve", RIGHT).status == 200
-    assert refused == 60  # ten were looked at; eve's logins helped neither ada's count…
-    assert sign_in(site, "eve", RIGHT).status == 429  # …nor that of the address
+def test_line_192_a_good_login_of_ones_own_resets_no_other_account(site: Site) -> None:
+    for number in range(10):
+        assert sign_in(site, "ada", peer=address(number)).status == 401
+        assert sign_in(site, "eve", RIGHT, peer=address(number)).status == 200
+    assert sign_in(site, "ada", peer="192.0.2.1").status == 429
+
+
+def test_line_192_a_good_login_of_ones_own_resets_no_address(site: Site) -> None:
+    for number in range(59):
+        assert sign_in(site, f"user{number}").status == 401
+        assert sign_in(site, "eve", RIGHT).status == 200
+    assert [sign_in(site, "user60").status, sign_in(site, "user61").status] == [401, 429]
+    assert sign_in(site, "eve", RIGHT).status == 429
 
 
 def test_line_192_an_exception_is_no_success(site: Site) -> None:
@@ -313,6 +318,22 @@ def test_line_192_an_exception_is_no_success(site: Site) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------------- 193
+
+
+def test_line_192_what_is_neither_yes_nor_no_is_a_failure_and_an_error(site: Site) -> None:
+    async def verify() -> bool:
+        return False
+
+    throttle, verdict = LoginThrottle(site.store.inner, clock=site.time.clock), verify()
+    said: Any = verdict  # somebody forgot to await it
+
+    def log_in() -> None:
+        with throttle.attempt("192.0.2.1", account="ada") as attempt:
+            attempt.succeeded = said
+
+    with pytest.raises(UsageError, match=r"attempt.succeeded is a coroutine: set it to True or False"):
+        log_in()
+    verdict.close()
 
 
 def test_line_193_one_network_of_ipv6_is_one_address(site: Site) -> None:

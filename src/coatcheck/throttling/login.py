@@ -1,7 +1,6 @@
 """Throttled logins: `LoginThrottle`. The rules are in `coatcheck.security.throttle`."""
 
 from datetime import timedelta
-from types import TracebackType
 from typing import Any
 
 from coatcheck.core.events import Listener
@@ -10,16 +9,16 @@ from coatcheck.core.policy import duration
 from coatcheck.core.ports import Backend, Store
 from coatcheck.core.rates import Rate, rate
 from coatcheck.core.stepping import run_now
-from coatcheck.errors import ConfigurationError, Throttled, UsageError
-from coatcheck.flows import Clock, shielded
+from coatcheck.errors import ConfigurationError, UsageError
+from coatcheck.flows import Clock
 from coatcheck.security import throttle as rules
-from coatcheck.security.known_device import Device
-from coatcheck.security.throttle import Passed, Rules, Who, bucket, normalised
+from coatcheck.security.throttle import Rules, bucket, normalised
+from coatcheck.throttling.attempt import Case, Entry
 from coatcheck.throttling.backing import Backing, WhenDown
 from coatcheck.throttling.device import DeviceCookie
-from coatcheck.throttling.visitor import Served, place_of, session_of
+from coatcheck.throttling.visitor import place_of, session_of
 
-__all__ = ["AsyncAttempt", "Attempt", "LoginThrottle"]
+__all__ = ["LoginThrottle"]
 
 
 class LoginThrottle:
@@ -89,7 +88,7 @@ class LoginThrottle:
         self._ipv6_prefix = ipv6_prefix
         self._cookie = None if lasts is None else DeviceCookie(lasts)
 
-    def attempt(self, request: Any, *, account: str) -> "_Entry":
+    def attempt(self, request: Any, *, account: str) -> Entry:
         """An attempt to log in: `with`, or `async with`, around the check of the password, the code, or both.
 
         request  the request, of any framework; its session; or, outside of one, the address as text
@@ -98,18 +97,10 @@ class LoginThrottle:
         if not isinstance(account, str):
             raise UsageError(f"account={type(account).__name__}: give the name that was typed, as text")
         session = None if isinstance(request, str) else session_of(request)
-        address = (
-            rules.place(request, self._ipv6_prefix)
-            if session is None
-            else place_of(session, self._ipv6_prefix)
-        )
-        name = normalised(account)
-        now = self._backing.now(session)
-        known = None
-        if session is not None and self._cookie is not None:
-            known = self._cookie.find(session, bucket(name), now)
-        who = Who(bucket(address), bucket(name), *(known or ()))
-        return _Entry(_Case(self, session, name, who, known))
+        prefix = self._ipv6_prefix
+        address = rules.place(request, prefix) if session is None else place_of(session, prefix)
+        case = Case(self._backing, self._rules, self._cookie, session, normalised(account), address)
+        return Entry(case)
 
     # ---- recovery
 
@@ -152,151 +143,6 @@ class LoginThrottle:
     async def aclose(self) -> None:
         """Close what event loops opened of a store that was given as a URL."""
         await self._backing.aclose()
-
-
-class _Case:
-    """One attempt: what is known of it, and its two flows, for either face."""
-
-    def __init__(
-        self, throttle: LoginThrottle, session: Served | None, account: str, who: Who, known: Device | None
-    ) -> None:
-        self._throttle, self._session, self.account = throttle, session, account
-        self._who, self._known, self._passed = who, known, None
-
-    _passed: Passed | None
-
-    async def begin(self, *, awaits: bool) -> None:
-        backing, limits = self._throttle._backing, self._throttle._rules
-        now = backing.now(self._session)
-        try:
-            self._passed = await backing.count(
-                self._session,
-                awaits=awaits,
-                flow=lambda tallies: rules.begin(tallies, limits, self._who, now),
-            )
-        except Throttled as error:
-            backing.tell(
-                self._session,
-                "login.throttled",
-                f"account {self._who.account[:12]} from {self._who.address[:12]} for {error.retry_after} s",
-            )
-            raise
-
-    async def end(self, attempt: "Attempt | AsyncAttempt | None", *, awaits: bool) -> None:
-        """`attempt` is None where it ended in an exception."""
-        if attempt is None or not (attempt.succeeded is True or attempt.continues is True):
-            return
-        succeeded = attempt.succeeded is True
-        backing, limits, session, passed = (
-            self._throttle._backing,
-            self._throttle._rules,
-            self._session,
-            self._passed,
-        )
-        now, settle = backing.now(session), rules.succeed if succeeded else rules.retract
-        if passed is not None:
-            await backing.count(
-                session, awaits=awaits, flow=lambda tallies: settle(tallies, limits, passed, now)
-            )
-        if succeeded:
-            self._introduce(now)
-
-    def _introduce(self, now: float) -> None:
-        """Have the browser known from now on."""
-        session, passed = self._session, self._passed
-        cookie = self._throttle._cookie
-        if session is not None and cookie is not None:
-            known = self._known if passed is not None and passed.level < 0 else None
-            cookie.send(session, self._who.account, known, now)
-
-    async def once(self, code: str, lasts: float, *, awaits: bool) -> bool:
-        backing = self._throttle._backing
-        now, account = backing.now(self._session), self._who.account
-        first = await backing.count(
-            self._session,
-            awaits=awaits,
-            flow=lambda tallies: rules.first_use(tallies, account, code, lasts, now),
-        )
-        return first is not False
-
-
-class _Entry:
-    """What `attempt()` returns: a context manager of both kinds."""
-
-    def __init__(self, case: _Case) -> None:
-        self._case = case
-        self._attempt: Attempt | AsyncAttempt | None = None
-
-    def __enter__(self) -> "Attempt":
-        run_now(self._case.begin(awaits=False))
-        self._attempt = attempt = Attempt(self._case)
-        return attempt
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        run_now(self._case.end(self._ended(error), awaits=False))
-
-    async def __aenter__(self) -> "AsyncAttempt":
-        await shielded(self._case.begin(awaits=True))
-        self._attempt = attempt = AsyncAttempt(self._case)
-        return attempt
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await shielded(self._case.end(self._ended(error), awaits=True))
-
-    def _ended(self, error: BaseException | None) -> "Attempt | AsyncAttempt | None":
-        return self._attempt if error is None else None
-
-
-class Attempt:
-    """An attempt that may be verified. Say `attempt.succeeded = True` if it was right: whatever else, and an exception, counts as
-    a failure.
-    """
-
-    def __init__(self, case: _Case) -> None:
-        self._case = case
-        self.succeeded: bool = False
-        self.continues: bool = False
-        """The password was right, and a second factor is due, in a request to come: counted as neither failure nor success."""
-
-    @property
-    def account(self) -> str:
-        """The account's name as it is counted: look the account up by this one (checklist 196)."""
-        return self._case.account
-
-    def once(self, code: str, *, lasts: str | float | timedelta = "10m") -> bool:
-        """Whether this code of a second factor is used for the first time: ask once it was found right, and refuse it if not.
-
-        `lasts`: at least as long as the code is good.
-        """
-        return run_now(self._case.once(code, duration(lasts, setting="lasts"), awaits=False))
-
-
-class AsyncAttempt:
-    """An attempt that may be verified. Say `attempt.succeeded = True` if it was right: whatever else, and an exception, counts as
-    a failure.
-    """
-
-    def __init__(self, case: _Case) -> None:
-        self._case = case
-        self.succeeded: bool = False
-        self.continues: bool = False
-        """The password was right, and a second factor is due, in a request to come: counted as neither failure nor success."""
-
-    @property
-    def account(self) -> str:
-        """The account's name as it is counted: look the account up by this one (checklist 196)."""
-        return self._case.account
-
-    async def once(self, code: str, *, lasts: str | float | timedelta = "10m") -> bool:
-        """Whether this code of a second factor is used for the first time: ask once it was found right, and refuse it if not.
-
-        `lasts`: at least as long as the code is good.
-        """
-        return await shielded(self._case.once(code, duration(lasts, setting="lasts"), awaits=True))
 
 
 def _whole(name: str, value: object, least: int, most: int, why: str = "") -> None:
