@@ -377,7 +377,7 @@ def test_setting_up_again_changes_nothing(url: str, table: str, store: Any) -> N
 
 def test_the_application_needs_no_more_rights_than_the_page_says(url: str, table: str) -> None:
     sql(url, "DO $$ BEGIN CREATE ROLE app LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
-    sql(url, f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO app")
+    sql(url, f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table}, {table}_tally TO app")
     app = url.replace("coatcheck@", "app@")
     contract = StoreContract(lambda: PostgresStore.from_url(app, outage=PATIENT, table=table))
     for sentence in StoreContract.sentences(modes=["blocking"], without=[Counts, Sweeps]):
