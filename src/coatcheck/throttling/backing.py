@@ -1,9 +1,9 @@
 """Where limits count, and what happens when that cannot be reached."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Literal, TypeVar
 
-from coatcheck.core.events import Event, Listener
+from coatcheck.core.events import Event, EventName, Listener, listening
 from coatcheck.core.outage import Outage
 from coatcheck.core.ports import Backend, Store, Tallies
 from coatcheck.errors import ConfigurationError, StoreError, UsageError
@@ -34,7 +34,7 @@ class Backing:
         *,
         outage: Outage | None = None,
         clock: Clock | None = None,
-        on_event: Listener | None = None,
+        on_event: Listener | Sequence[Listener] | None = None,
     ) -> None:
         if when_down not in _POLICIES:
             raise ConfigurationError(
@@ -44,7 +44,8 @@ class Backing:
             raise ConfigurationError(_URL_ONLY)
         self._backend: Any = open_store(store, outage=outage) if isinstance(store, str) else store
         self._owns = isinstance(store, str)
-        self._clock, self._on_event, self._when_down = clock, on_event, when_down
+        self._clock, self._when_down = clock, when_down
+        self._on_event = None if on_event is None else listening(on_event)
         self._local = MemoryStore() if when_down == "local" else None
         if self._backend is not None and not hasattr(self._backend, "awaiting"):
             _insist(self._backend)
@@ -57,11 +58,13 @@ class Backing:
         clock = self._clock or (session._flows.clock if session is not None else _SYSTEM)
         return clock.time()
 
-    def tell(self, session: Served | None, name: str, detail: str) -> None:
-        """Tell of an event."""
-        listener = self._on_event or (session._flows.options.on_event if session is not None else None)
-        if listener is not None:
-            listener(Event(name, detail=detail, at=self.now(session)))
+    def tell(self, session: Served | None, name: EventName, detail: str) -> None:
+        """Tell of an event: to a listener of its own, or to those of the session."""
+        event = Event(name, detail=detail, at=self.now(session))
+        if self._on_event is not None:
+            self._on_event(event)
+        elif session is not None:
+            session._flows.options.tell(event)
 
     def tallies(self, session: Served | None, *, awaits: bool) -> Tallies:
         """The counters, for one face. Raises ConfigurationError for a store that has none, and UsageError for the wrong face."""

@@ -1,5 +1,6 @@
 """Throttled logins: `LoginThrottle`. The rules are in `coatcheck.security.throttle`."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -61,7 +62,7 @@ class LoginThrottle:
         when_down: WhenDown = "refuse",
         outage: Outage | None = None,
         clock: Clock | None = None,
-        on_event: Listener | None = None,
+        on_event: Listener | Sequence[Listener] | None = None,
     ) -> None:
         self._backing = Backing(store, when_down, outage=outage, clock=clock, on_event=on_event)
         account = rate(by_account, setting="by_account")

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from math import ceil
 from typing import Any, TypeVar
@@ -53,7 +53,7 @@ class RateLimit:
         ipv6_prefix: int = 64,
         outage: Outage | None = None,
         clock: Clock | None = None,
-        on_event: Listener | None = None,
+        on_event: Listener | Sequence[Listener] | None = None,
     ) -> None:
         self.rate = rate(given, setting="RateLimit")
         if by not in ("address", "user") and not callable(by):
