@@ -19,7 +19,7 @@ __all__ = ["COMMANDS", "OUTCOMES", "Observed", "Observer"]
 
 COMMANDS: Final = (
     "load", "create", "replace", "touch", "delete", "load_anew",
-    "admit", "of_user", "end_user", "end_one", "sweep", "count", "check", "setup",
+    "admit", "of_user", "end_user", "end_one", "sweep", "count", "check", "setup", "tally", "tallied", "end_tally",
 )  # fmt: skip
 """What a store can be asked (`coatcheck.core.ports`), and so every value of the label `command`."""
 OUTCOMES: Final = (
