@@ -32,6 +32,9 @@ __all__ = [
     "SessionMiddleware",
     "csrf_field",
     "csrf_token",
+    "HttpsMiddleware",
+    "RateLimit",
+    "SessionMiddleware",
     "get_session",
 ]
 
