@@ -555,6 +555,16 @@ def test_line_200_refreshing_is_limited_before_the_store_is_asked(tmp_path: Path
     assert looked == 60
 
 
+def test_line_200_token_endpoints_ask_for_the_seconds_to_wait(site: Site) -> None:
+    limit = RateLimit("2/minute", name="refresh", store=site.store.inner, clock=site.time.clock)
+    waits = [limit.wait("203.0.113.9") for _ in range(3)]
+    assert waits == [None, None, 60]
+    assert limit.wait("192.0.2.1") is None
+    assert asyncio.run(limit.await_turn("::ffff:203.0.113.9")) == 60
+    with pytest.raises(UsageError, match="no request, and no store"):
+        RateLimit("2/minute").wait("203.0.113.9")
+
+
 def arrival() -> Arrival:
     return Arrival("https", peer="203.0.113.9")
 

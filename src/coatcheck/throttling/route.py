@@ -14,7 +14,7 @@ from coatcheck.core.rates import Rate, rate
 from coatcheck.core.stepping import run_now
 from coatcheck.errors import ConfigurationError, OutsideRequest, Throttled
 from coatcheck.flows import Clock, shielded
-from coatcheck.security.throttle import bucket
+from coatcheck.security.throttle import bucket, place
 from coatcheck.throttling.backing import Backing, WhenDown
 from coatcheck.throttling.visitor import Served, place_of, session_of
 
@@ -72,24 +72,42 @@ class RateLimit:
 
     def check(self, request: Any) -> None:
         """Count a request. Raises Throttled if it is one too many."""
-        run_now(self._check(request, session_of(request), awaits=False))
+        session = session_of(request)
+        run_now(self._check(session, self._whose(request, session), awaits=False))
 
     async def acheck(self, request: Any) -> None:
         """Count a request. Raises Throttled if it is one too many."""
         session = session_of(request)
         if self._by == "user" and hasattr(session, "load"):
             await session.load()
-        await shielded(self._check(request, session, awaits=True))
+        await shielded(self._check(session, self._whose(request, session), awaits=True))
 
-    async def _check(self, request: Any, session: Served, *, awaits: bool) -> None:
+    def wait(self, address: str) -> int | None:
+        """Count a request from an address where there is no session, such as at the token endpoints (`rate_limit=`): the seconds
+        to wait, or None to go on. Needs a store of its own. Raises UsageError without one.
+        """
+        return run_now(self._wait(address, awaits=False))
+
+    async def await_turn(self, address: str) -> int | None:
+        """`wait`, awaited: the answer comes at once, nothing sleeps."""
+        return await shielded(self._wait(address, awaits=True))
+
+    async def _wait(self, address: str, *, awaits: bool) -> int | None:
+        try:
+            await self._check(None, place(address, self._ipv6_prefix), awaits=awaits)
+        except Throttled as error:
+            return error.retry_after
+        return None
+
+    async def _check(self, session: Served | None, whose: str, *, awaits: bool) -> None:
         now, limit, window = self._backing.now(session), self.rate.limit, self.rate.window
-        key = f"rate:{self._name}:{self.rate}:{bucket(self._whose(request, session))}"
+        key = f"rate:{self._name}:{self.rate}:{bucket(whose)}"
         there = await self._backing.count(
             session, awaits=awaits, flow=lambda tallies: tallies.tally(key, window=window, now=now)
         )
         if there is None:
             return
-        if self._headers:
+        if self._headers and session is not None:
             self._announce(session, there, now)
         if there.total > limit:
             error = Throttled(there.until - now)
