@@ -46,9 +46,6 @@ __all__ = [
     "new_session",
     "setup",
     "setup_csrf",
-    "get_session",
-    "new_session",
-    "setup",
     "setup_https",
     "token_endpoints",
 ]

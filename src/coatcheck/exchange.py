@@ -401,7 +401,7 @@ def _with_more(reply: Reply, session: BaseSession, cache_control: str | None) ->
     cookies = tuple(value for name, value in session._more if name == "Set-Cookie")
     if not cookies:
         return reply._replace(more=more)
-    cache = _cache(cache_control, sets=True, full=True)
+    cache = kept_from_caches(cache_control, sets=True, full=True)
     return reply._replace(cache_control=cache, clears=reply.clears + cookies, more=more)
 
 

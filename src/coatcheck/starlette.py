@@ -32,9 +32,6 @@ __all__ = [
     "SessionMiddleware",
     "csrf_field",
     "csrf_token",
-    "HttpsMiddleware",
-    "RateLimit",
-    "SessionMiddleware",
     "get_session",
 ]
 
