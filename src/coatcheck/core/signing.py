@@ -13,7 +13,7 @@ from hashlib import sha256
 from hmac import compare_digest
 from math import nan
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from coatcheck.core.secret import Secret, Secrets, check_secret, normalise, reader
 from coatcheck.errors import BadSignature, ConfigurationError, WeakSecret
@@ -108,10 +108,11 @@ class RotatingKeyRing:
     """The KeyRing of secrets that are read again while the program runs, so that changing them needs no restart (checklist 20).
 
     `read` returns one secret or several, `every` is in seconds. Read at once, so that a weak secret is refused at start-up;
-    later, when reading fails or gives a weak secret, the last good ones stay and `on_error` is told why.
+    later, when reading fails or gives a weak secret, the last good ones stay and `on_error` is told why. `kind` makes the ring,
+    where the keys are for something else than to sign.
     """
 
-    __slots__ = ("_every", "_insecure_dev", "_on_error", "_purpose", "_read", "_read_at", "_ring")
+    __slots__ = ("_every", "_insecure_dev", "_kind", "_on_error", "_purpose", "_read", "_read_at", "_ring")
 
     def __init__(
         self,
@@ -121,8 +122,9 @@ class RotatingKeyRing:
         *,
         on_error: Callable[[Exception], None] | None = None,
         insecure_dev: bool = False,
+        kind: Callable[..., Any] = KeyRing,
     ) -> None:
-        self._read, self._purpose, self._every = read, purpose, every
+        self._read, self._purpose, self._every, self._kind = read, purpose, every, kind
         self._on_error, self._insecure_dev = on_error, insecure_dev
         self._read_at = nan
         self._ring = self._fresh()
@@ -140,7 +142,8 @@ class RotatingKeyRing:
         return self._ring
 
     def _fresh(self) -> KeyRing:
-        return KeyRing(normalise(self._read(), insecure_dev=self._insecure_dev), purpose=self._purpose)
+        secrets = normalise(self._read(), insecure_dev=self._insecure_dev)
+        return self._kind(secrets, purpose=self._purpose)  # type: ignore[no-any-return]  # what `kind` makes
 
     def __repr__(self) -> str:
         return f"<RotatingKeyRing every {self._every:g} s>"
@@ -154,17 +157,20 @@ def key_rings(
     *,
     insecure_dev: bool = False,
     on_error: Callable[[Exception], None] | None = None,
+    kind: Callable[..., Any] = KeyRing,
 ) -> Callable[[str], KeyRing | RotatingKeyRing]:
     """What makes the key ring of a purpose, from whatever the user gave as `secret`. It, or this, raises WeakSecret
-    or ConfigurationError.
+    or ConfigurationError. `kind` makes a ring of `(secrets, purpose=…)`, where the keys are for something else than to sign.
 
     A function that holds the secret and not an object: it shows nothing of it, however it is printed.
     """
     if isinstance(secret, Path) or callable(secret):
         read = reader(secret)
-        return lambda purpose: RotatingKeyRing(read, purpose, on_error=on_error, insecure_dev=insecure_dev)
+        return lambda purpose: RotatingKeyRing(
+            read, purpose, on_error=on_error, insecure_dev=insecure_dev, kind=kind
+        )
     secrets = normalise(secret, insecure_dev=insecure_dev)
-    return lambda purpose: KeyRing(secrets, purpose=purpose)
+    return lambda purpose: kind(secrets, purpose=purpose)
 
 
 def derive_key(secret: bytes, purpose: str, length: int = 32) -> bytes:
