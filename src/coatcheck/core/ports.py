@@ -51,6 +51,8 @@ __all__ = [
     "Outcome",
     "Page",
     "Remembers",
+    "Resealed",
+    "Reseals",
     "SetsUp",
     "Store",
     "Sweeps",
@@ -59,6 +61,8 @@ __all__ = [
     "TellsTime",
     "Terms",
     "Verdict",
+    "Walked",
+    "Walks",
     "Watches",
 ]
 
@@ -182,6 +186,45 @@ class Counts(Protocol):
     """Knows how many sessions live."""
 
     async def count(self, *, now: float) -> int: ...
+
+
+class Walked(msgspec.Struct, frozen=True):
+    """Some of the keys of a store, and where to go on (`cursor` None: that was all)."""
+
+    keys: Sequence[str]
+    cursor: object = None
+    """For the next call on the same store, and for nothing else."""
+
+
+@runtime_checkable
+class Walks(Protocol):
+    """Can name every session it holds: for what an operator does to all of them, never for a request."""
+
+    async def walk(self, *, cursor: object = None, limit: int = 1000) -> Walked:
+        """About `limit` keys. A whole walk names every session that lives from its beginning to its end, some perhaps twice, and
+        may name what has ended or expired: `load` tells."""
+        ...
+
+
+class Resealed(msgspec.Struct, frozen=True):
+    """How far a resealing is: how many records were looked at, sealed anew and found unreadable, and where to go on."""
+
+    seen: int
+    resealed: int
+    unreadable: int
+    cursor: object = None
+
+
+@runtime_checkable
+class Reseals(Protocol):
+    """Encrypts its records, and can do so anew."""
+
+    async def reseal(
+        self, *, now: float, version: Callable[[], str], cursor: object = None, limit: int = 1000
+    ) -> Resealed:
+        """Seal about `limit` records with the newest key. `version` makes the token of each write; `cursor` is that of the call
+        before. What another writer changes meanwhile is sealed by that writer, and what ended stays ended."""
+        ...
 
 
 @runtime_checkable

@@ -1,12 +1,13 @@
 """What every store decides alike, whatever its server: whether a write may go over what is there, and places in a list."""
 
+from collections.abc import Sequence
 from math import isfinite
 
-from coatcheck.core.ports import GONE, SAVED, TAKEN, Changed, Outcome
+from coatcheck.core.ports import GONE, SAVED, TAKEN, Changed, Outcome, Walked
 from coatcheck.core.record import Ended, Record
 from coatcheck.errors import UsageError
 
-__all__ = ["cursor_at", "not_over", "place_of"]
+__all__ = ["cursor_at", "not_over", "place_of", "walked"]
 
 
 def not_over(there: Record | Ended | None, record: Record, expected: str | None) -> Outcome | None:
@@ -35,3 +36,8 @@ def place_of(cursor: str) -> tuple[float, str]:
     if not isfinite(login_at):
         raise UsageError(f"cursor={cursor[:200]!r}: pass the cursor of the page before, unchanged, or None")
     return login_at, key
+
+
+def walked(keys: Sequence[str], limit: int) -> Walked:
+    """A step of a walk in the order of the keys: the last one is where the next step goes on."""
+    return Walked(keys, keys[-1] if keys and len(keys) >= limit else None)

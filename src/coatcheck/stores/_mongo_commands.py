@@ -303,6 +303,12 @@ class Phrases:
             {"count": self.sessions, "query": {"k": 1, "due": {"$lte": now}, "d": {"$gt": now}}},
         )
 
+    def walk(self, after: str, limit: int) -> Document:
+        """The next keys of sessions, in their order."""
+        return self._find(
+            {"_id": {"$gt": after}, "k": 1}, projection={"_id": 1}, sort={"_id": 1}, limit=limit
+        )
+
     def probe(self) -> Document:
         """A write that finds nothing: it needs the right to write, a primary and a majority, and leaves nothing behind."""
         return self._update({"_id": ""}, {"$set": {"k": 0}})

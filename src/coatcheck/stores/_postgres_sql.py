@@ -322,6 +322,9 @@ class Statements:
         self.tally = _TALLY.format(tally=tally)
         self.tallied = f"SELECT count, until FROM {tally} WHERE key = $1::text AND until > $2{_FLOAT}"
         self.end_tally = f"DELETE FROM {tally} WHERE key = $1::text RETURNING 1"
+        self.walk = (
+            f"SELECT key FROM {table} WHERE key > $1::text AND ended_at IS NULL ORDER BY key LIMIT $2::bigint"
+        )
         # Two ranges of an index: only sessions that have outlived `due` need looking at.
         self.count = (
             f"SELECT (SELECT count(*) FROM {table} WHERE ended_at IS NULL AND due > $1{_FLOAT})"

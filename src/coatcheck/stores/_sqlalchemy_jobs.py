@@ -210,6 +210,9 @@ class Jobs:
         self._old_users: Executable = select(type_coerce(u.c.user_id, Exact())).where(old).limit(limit)
         self._sweep_users: Executable = delete(u).where(them, old)
         not_ended = c.ended_at.is_(None)
+        self._walk: Executable = (
+            select(key).where(c.key > _text("p_key"), not_ended).order_by(c.key).limit(limit)
+        )
         fresh = select(func.count()).select_from(t).where(c.due > _time("p_now"), not_ended)
         kept = select(func.count()).select_from(t).where(due, alive)
         self._count: Executable = select(fresh.scalar_subquery() + kept.scalar_subquery())
@@ -398,6 +401,10 @@ class Jobs:
         users = [user_id for (user_id,) in db.execute(self._old_users, old)]
         if users:
             db.execute(self._sweep_users, old | {"p_users": sorted(users)})
+
+    def walk(self, db: Connection, after: str, limit: int) -> list[str]:
+        """The next keys, in their order."""
+        return [key for (key,) in db.execute(self._walk, {"p_key": after, "p_limit": limit})]
 
     def count(self, db: Connection, now: float) -> int:
         """How many sessions live."""

@@ -260,6 +260,14 @@ COUNT: Final = (
 )
 
 
+WALK: Final = "SELECT key FROM session WHERE key > ? AND ended_at IS NULL ORDER BY key LIMIT ?"
+
+
+def walk(cursor: Cursor, after: str, limit: int) -> list[str]:
+    """The next keys, in their order."""
+    return [key for (key,) in cursor.execute(WALK, (after, limit)).fetchall()]
+
+
 def sweep(cursor: Cursor, now: float, limit: int, clock: float) -> tuple[int, bool]:
     """How many records went, and whether there may be more. Each statement is a transaction of its own."""
     due = {"now": now, "limit": limit}

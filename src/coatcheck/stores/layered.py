@@ -43,6 +43,7 @@ from coatcheck.core.ports import (
     Sweeps,
     Tallies,
     Terms,
+    Walks,
     Watches,
 )
 from coatcheck.core.record import Ended, Record
@@ -164,6 +165,8 @@ class LayeredSessions:
             self.count = below.count
         if isinstance(below, Checks):
             self.check = below.check
+        if isinstance(below, Walks):
+            self.walk = below.walk
         if isinstance(below, SetsUp):
             self.setup = below.setup
         if isinstance(below, Tallies):

@@ -33,6 +33,7 @@ from coatcheck.core.ports import (
     Page,
     Tally,
     Terms,
+    Walked,
 )
 from coatcheck.core.record import Ended, Record
 from coatcheck.errors import ConfigurationError
@@ -245,6 +246,11 @@ class MemoryStore:
         with self._lock:
             self._tallies.sweep(now)
             return self._sweep(now, limit)
+
+    async def walk(self, *, cursor: object = None, limit: int = 1000) -> Walked:
+        """The keys of all sessions, at once: they are in memory as it is."""
+        with self._lock:
+            return Walked([*self._anonymous, *self._known])
 
     async def count(self, *, now: float) -> int:
         """How many sessions live. What is past its deadline is deleted on the way, so the rest need not be looked at."""

@@ -66,6 +66,7 @@ from coatcheck.core.ports import (
     Page,
     Tally,
     Terms,
+    Walked,
 )
 from coatcheck.core.record import Ended, Record
 from coatcheck.errors import (
@@ -76,7 +77,7 @@ from coatcheck.errors import (
     WrongFace,
 )
 from coatcheck.stores import hide_password
-from coatcheck.stores._alike import cursor_at, not_over, place_of
+from coatcheck.stores._alike import cursor_at, not_over, place_of, walked
 from coatcheck.stores._health import ConnectionEvent, Health
 from coatcheck.stores._mongo_client import DUPLICATE, Awaiting, Blocking, Client, Place
 from coatcheck.stores._mongo_commands import Document, Phrases, changed, found, many, row_of
@@ -392,6 +393,11 @@ class MongoSessions:
         await self._client.run(self._say.sweep_users())
         await self._client.run(self._say.sweep_tallies(now))
         return swept
+
+    async def walk(self, *, cursor: object = None, limit: int = 1000) -> Walked:
+        """Some of all keys: see `coatcheck.core.ports.Walks`."""
+        documents = many(await self._client.run_long(self._say.walk(str(cursor or ""), limit)))
+        return walked([document["_id"] for document in documents], limit)
 
     async def count(self, *, now: float) -> int:
         """How many sessions live: a walk through an index, some half a second for a million."""

@@ -29,10 +29,11 @@ from coatcheck.core.ports import (
     Page,
     Tally,
     Terms,
+    Walked,
 )
 from coatcheck.core.record import Ended, Record
 from coatcheck.errors import ConfigurationError, StoreUnavailable, WrongFace
-from coatcheck.stores._alike import cursor_at, not_over, place_of
+from coatcheck.stores._alike import cursor_at, not_over, place_of, walked
 from coatcheck.stores._health import ConnectionEvent, Health
 from coatcheck.stores._postgres_client import Awaiting, AwaitingTheirs, Blocking, Client, TheirThreads
 from coatcheck.stores._postgres_connect import (
@@ -332,6 +333,11 @@ class PostgresSessions:
             more = gone > 0 or kept_alive > 0
         await self._client.aside(self._sql.sweep_tallies, now, limit)
         return swept
+
+    async def walk(self, *, cursor: object = None, limit: int = 1000) -> Walked:
+        """Some of all keys: see `coatcheck.core.ports.Walks`."""
+        rows = await self._client.aside(self._sql.walk, str(cursor or ""), limit)
+        return walked([key for (key,) in rows], limit)
 
     async def count(self, *, now: float) -> int:
         """How many sessions live: a walk through an index."""

@@ -29,6 +29,7 @@ from coatcheck.core.ports import (
     Page,
     Tally,
     Terms,
+    Walked,
 )
 from coatcheck.core.record import Ended, Record
 from coatcheck.errors import ConfigurationError, CorruptRecord, ReplyLost, StoreUnavailable
@@ -456,6 +457,15 @@ class RedisSessions:
 
     def _is_of(self, keys: tuple[str, str, str], there: Record | Ended | None) -> bool:
         return isinstance(there, Record) and there.user_id is not None and self._of(there.user_id) == keys
+
+    async def walk(self, *, cursor: object = None, limit: int = 1000) -> Walked:
+        """Some of all keys: see `coatcheck.core.ports.Walks`. All keys of the server are walked over, those of others too."""
+        names: list[bytes] = []
+        while True:
+            found, cursor = await self._client.scan(self._records + "*", cursor)
+            names += found
+            if cursor is None or len(names) >= limit:
+                return Walked([name[len(self._records) :].decode("latin-1") for name in names], cursor)
 
     async def count(self, *, now: float) -> int:
         """How many sessions live. All keys are walked over, those of others too: for a report, not for a request."""

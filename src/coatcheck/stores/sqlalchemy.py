@@ -12,10 +12,10 @@ from sqlalchemy import Engine, MetaData
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from coatcheck.core.outage import Outage
-from coatcheck.core.ports import EndedAll, Outcome, Page, Tally, Terms
+from coatcheck.core.ports import EndedAll, Outcome, Page, Tally, Terms, Walked
 from coatcheck.core.record import Ended, Record
 from coatcheck.errors import ConfigurationError, StoreUnavailable, WrongFace
-from coatcheck.stores._alike import cursor_at, place_of
+from coatcheck.stores._alike import cursor_at, place_of, walked
 from coatcheck.stores._health import ConnectionEvent, Health
 from coatcheck.stores._rows import judge, readable, written
 from coatcheck.stores._sqlalchemy_client import Awaiting, Blocking, Client, Engines
@@ -321,6 +321,11 @@ class SQLAlchemySessions:
             swept += gone
         await self._client.run(WRITE, self._tallies.sweep, now, limit)
         return swept
+
+    async def walk(self, *, cursor: object = None, limit: int = 1000) -> Walked:
+        """Some of all keys: see `coatcheck.core.ports.Walks`."""
+        keys = await self._client.run(ASIDE, self._jobs.walk, str(cursor or ""), limit)
+        return walked(keys, limit)
 
     async def count(self, *, now: float) -> int:
         """How many sessions live: a walk through an index."""

@@ -14,12 +14,12 @@ from math import inf
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from coatcheck.core.ports import EndedAll, Outcome, Page, Tally, Terms
+from coatcheck.core.ports import EndedAll, Outcome, Page, Tally, Terms, Walked
 from coatcheck.core.record import Ended, Record
 from coatcheck.errors import ConfigurationError
 from coatcheck.stores import _sqlite_jobs as jobs
 from coatcheck.stores import _sqlite_tallies as tallies
-from coatcheck.stores._alike import cursor_at, place_of
+from coatcheck.stores._alike import cursor_at, place_of, walked
 from coatcheck.stores._rows import judge, readable, written
 from coatcheck.stores._sqlite_client import Awaiting, Blocking, Client
 from coatcheck.stores._sqlite_file import Synchronous, location, prepare
@@ -229,6 +229,11 @@ class SQLiteSessions:
             gone, more = await self._client.aside(jobs.sweep, now, step, self._monotonic())
             swept += gone
         return swept
+
+    async def walk(self, *, cursor: object = None, limit: int = 1000) -> Walked:
+        """Some of all keys: see `coatcheck.core.ports.Walks`."""
+        keys = await self._client.read(jobs.walk, str(cursor or ""), limit)
+        return walked(keys, limit)
 
     async def count(self, *, now: float) -> int:
         """How many sessions live: a walk through an index, some 15 ms for a million."""
