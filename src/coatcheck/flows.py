@@ -15,7 +15,7 @@ from coatcheck.commands import asked
 from coatcheck.core.adoption import Archive
 from coatcheck.core.ids import IdSource, Ticket
 from coatcheck.core.options import Options
-from coatcheck.core.ports import ByUser, Checks, Counts, EndedAll, SetsUp, Store, Sweeps
+from coatcheck.core.ports import ByUser, Checks, Counts, EndedAll, Resealed, Reseals, SetsUp, Store, Sweeps
 from coatcheck.core.record import Record
 from coatcheck.core.session import BaseSession, CookieAction, UserId, user_text
 from coatcheck.errors import ConfigurationError, LoginRefused, SessionGone, UsageError
@@ -168,6 +168,12 @@ class Flows:
     async def sweep(self, limit: int) -> int:
         store: Sweeps = self._ability(Sweeps, "sweeps expired sessions")
         return await store.sweep(now=self.clock.time(), limit=limit)
+
+    async def reseal(self, cursor: object, limit: int) -> Resealed:
+        """Seal some records with the newest key."""
+        store: Reseals = self._ability(Reseals, "encrypts its records: Encrypted(…, secret=[NEW, OLD])")
+        now, version = self.clock.time(), self.lifecycle._ids.version
+        return await store.reseal(now=now, version=version, cursor=cursor, limit=limit)
 
     async def check(self) -> None:
         await self._ability(Checks, "can be checked").check()

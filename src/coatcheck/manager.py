@@ -12,7 +12,7 @@ from coatcheck.core.identity import identified
 from coatcheck.core.ids import IdSource, Ticket
 from coatcheck.core.options import Options
 from coatcheck.core.outage import Outage
-from coatcheck.core.ports import Backend, Notice, Store
+from coatcheck.core.ports import Backend, Notice, Resealed, Store
 from coatcheck.core.session import CookieAction, Standing, UserId, user_text
 from coatcheck.core.stepping import run_now
 from coatcheck.errors import ConfigurationError
@@ -140,6 +140,12 @@ class SessionManager:
         """Delete up to `limit` expired sessions. Returns how many."""
         return run_now(self.flows.sweep(limit))
 
+    def reseal(self, cursor: object = None, *, limit: int = 1000) -> Resealed:
+        """Encrypt about `limit` records anew, with the newest secret of `Encrypted(…, secret=[NEW, OLD])`. Go on with the
+        `cursor` of what it returns until that is None; then OLD can go. An interrupted one is begun again.
+        """
+        return run_now(self.flows.reseal(cursor, limit))
+
     def check(self) -> None:
         """Return if the store works; raise StoreUnavailable if not."""
         run_now(self.flows.check())
@@ -236,6 +242,12 @@ class AsyncSessionManager:
     async def sweep(self, limit: int = 1000) -> int:
         """Delete up to `limit` expired sessions. Returns how many."""
         return await self.flows.sweep(limit)
+
+    async def reseal(self, cursor: object = None, *, limit: int = 1000) -> Resealed:
+        """Encrypt about `limit` records anew, with the newest secret of `Encrypted(…, secret=[NEW, OLD])`. Go on with the
+        `cursor` of what it returns until that is None; then OLD can go. An interrupted one is begun again.
+        """
+        return await self.flows.reseal(cursor, limit)
 
     async def check(self) -> None:
         """Return if the store works; raise StoreUnavailable if not."""
