@@ -207,7 +207,7 @@ class _Sessions:
         *,
         close_websockets: bool,
     ) -> None:
-        configured = configure(secret, options)
+        configured = configure(secret, options, store)
         self.key, self.exchange = key, configured.exchange
         self.name = cookies.names(configured.exchange.settings)[0]
         self.sessions = AsyncSessionManager(

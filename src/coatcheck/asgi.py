@@ -108,7 +108,7 @@ class SessionMiddleware:
         close_websockets: bool = True,
         **options: Any,
     ) -> None:
-        configured = configure(secret, options)
+        configured = configure(secret, options, store)
         self.app = app
         self.sessions = AsyncSessionManager(
             store,

@@ -12,6 +12,7 @@ from coatcheck.core.ports import (
     SAVED,
     TAKEN,
     ByUser,
+    Carries,
     Changed,
     EndedAll,
     Outcome,
@@ -168,6 +169,8 @@ class Commands:
 
     def _index(self) -> ByUser:
         if self.by_user is None:
+            if isinstance(self.store, Carries):
+                raise self.store.lacks("lists sessions by user")
             raise ConfigurationError(
                 "this store has no by-user index: use one that lists sessions by user (ByUser)"
             )

@@ -14,6 +14,7 @@ from coatcheck.core.signing import Secret
 from coatcheck.errors import ConfigurationError, WeakSecret
 from coatcheck.exchange import Exchange
 from coatcheck.flows import Clock
+from coatcheck.stores import carried
 
 __all__ = ["Configured", "configure"]
 
@@ -41,8 +42,11 @@ class Configured:
     """Whether to say at start-up that the store cannot be reached, rather than at the first request."""
 
 
-def configure(secret: Secret | None, keywords: Mapping[str, Any]) -> Configured:
-    """Check an adapter's keywords. Raises ConfigurationError at start-up, naming the setting and the fix."""
+def configure(secret: Secret | None, keywords: Mapping[str, Any], store: object = None) -> Configured:
+    """Check an adapter's keywords; `store` is where its sessions are, which may be the cookie itself.
+
+    Raises ConfigurationError at start-up, naming the setting and the fix.
+    """
     _known(keywords)
     if secret is None:
         raise WeakSecret(
@@ -64,6 +68,7 @@ def configure(secret: Secret | None, keywords: Mapping[str, Any]) -> Configured:
         on_event=options.tell,
         olds=options.olds,
         max_strange=options.max_strange,  # type: ignore[arg-type]  # read by now
+        carried=carried(store),
     )
     return Configured(
         options,

@@ -6,8 +6,9 @@ sent and what a cache may keep is here, once (checklist sections C, D, G and lin
 """
 
 import re
+from collections.abc import Mapping
 from enum import Enum
-from typing import Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 from urllib.parse import unquote
 
 from coatcheck.core import cookies
@@ -25,11 +26,15 @@ from coatcheck.core.origin import (
     trusted_proxies,
 )
 from coatcheck.core.rates import Rate
+from coatcheck.core.record import Record
 from coatcheck.core.session import BaseSession, CookieAction
 from coatcheck.core.signing import MAC_CHARS, KeyRing, RotatingKeyRing, Secret, Verified, key_rings
 from coatcheck.errors import BadSignature, ConfigurationError, Throttled
 from coatcheck.security.strangers import Strangers
 from coatcheck.security.throttle import place
+
+if TYPE_CHECKING:
+    from coatcheck.carrying import Carrier
 
 __all__ = ["Arrival", "Channel", "Exchange", "Reading", "Reply", "holds_data", "kept_from_caches"]
 
@@ -110,7 +115,9 @@ class Exchange:
         on_event: Listener = log,
         olds: Olds | None = None,
         max_strange: Rate | None = None,
+        carried: int | None = None,
     ) -> None:
+        """`carried`: sessions are in the cookie itself, in so many octets at most. Raises ConfigurationError or WeakSecret."""
         if not isinstance(settings, CookieSettings):
             raise ConfigurationError(f"cookie={settings!r}: give coatcheck.CookieSettings(…)")
         self.settings = settings
@@ -129,7 +136,11 @@ class Exchange:
         """Makes the key ring of a purpose: `keys("csrf")`. Cookies are signed for `cookie:` and their name."""
         rings = {name: self.keys(f"cookie:{name}") for name in set(names.values())}
         self._rings = {channel: rings[name] for channel, name in names.items()}
-        self._rotates = any(isinstance(ring, RotatingKeyRing) for ring in rings.values())
+        rotates = any(isinstance(ring, RotatingKeyRing) for ring in rings.values())
+        self._forgets = rotates or carried is not None or settings.path != "/"
+        self._carriers = (
+            None if carried is None else self._carrying(secret, carried, insecure_dev=insecure_dev)
+        )
         self._secure = settings.secure
         self._overrides: set[str] = set()
         self.persistent = settings.max_age is not None or settings.expires is not None
@@ -177,7 +188,7 @@ class Exchange:
                 return Reading(*known)
         channel = self.channel(arrival)
         reading = Reading(channel, *self.ticket(arrival, channel, now))
-        if reading.ticket is not None and not (is_forwarded(arrival) or self._rotates or self.scoped):
+        if reading.ticket is not None and not (is_forwarded(arrival) or self._forgets):
             self._remember((arrival.cookies, arrival.host, arrival.scheme), reading)
         return reading
 
@@ -204,6 +215,11 @@ class Exchange:
         header = arrival.cookies
         if not header or channel is Channel.PLAIN:
             return _NO_TICKET
+        if self._carriers is not None:
+            found, event = self._carriers[channel].read(header, now)
+            if event:
+                self._tell(event, now)
+            return found or _NO_TICKET
         values = cookies.find_in(header, self._names[channel])
         if not values:
             return _NO_TICKET
@@ -222,6 +238,18 @@ class Exchange:
         else:
             self._forged(values, arrival, now)
         return _NO_TICKET
+
+    def _carrying(self, secret: Secret, octets: int, *, insecure_dev: bool) -> "Mapping[Channel, Carrier]":
+        """What reads and writes sessions that are in the cookie itself."""
+        from coatcheck.carrying import carrier_of  # who has no need of it need not have `cryptography`
+
+        return {
+            channel: carrier_of(
+                self.settings, name.decode("ascii"), secret, octets,
+                secure=_is_secure(self.settings, channel), insecure_dev=insecure_dev, on_error=self._keep_secret,
+            )
+            for channel, name in self._names.items()
+        }  # fmt: skip
 
     def _forged(self, values: list[bytes], arrival: Arrival, now: float) -> None:
         """None of these is a cookie of ours; one of the library that was here before may have the same name."""
@@ -286,13 +314,17 @@ class Exchange:
                 return _NOTHING
             if vary is None and cache_control is None:
                 return _VARY_PRIVATE if holds_data(session) else _VARY
-        set_cookie = self._cookie(session, cookie, channel, now)
+        if self._carriers is not None:
+            set_cookie, *more = self._carried(self._carriers[channel], session, cookie, now) or (None,)
+        else:
+            set_cookie, more = self._cookie(session, cookie, channel, now), []
         sets, full = set_cookie is not None, holds_data(session)
-        clears = self._cleared(session, channel) if sets and self.olds is not None else ()
+        if sets and self.olds is not None:
+            more += self._cleared(session, channel)
         cache = kept_from_caches(cache_control, sets=sets, full=full)
         if cache is not None and cache_control is not None and _SHARED.search(cache_control):
             self._overridden(session, cache_control, now)
-        return Reply(set_cookie, _vary(vary), cache, clears)
+        return Reply(set_cookie, _vary(vary), cache, tuple(more))
 
     def _overridden(self, session: BaseSession, said: str, now: float) -> None:
         """Say, once a path, that a page for shared caches was kept from them: its cookie is one visitor's (checklist 85)."""
@@ -332,21 +364,41 @@ class Exchange:
         value, record = self.value(session, channel, now), session._record
         if value is None or record is None:
             return None
+        writer = self._writers[channel]
+        return writer.set(value.encode("ascii"), max_age=self._left(record, now), now=now).decode("ascii")
+
+    def _carried(
+        self, carrier: "Carrier", session: BaseSession, cookie: CookieAction, now: float
+    ) -> tuple[str, ...]:
+        """The Set-Cookie values of a session that is in the cookie itself."""
+        record = session._record
+        if cookie is CookieAction.CLEAR:
+            return carrier.clear(session._cookies())
+        if cookie is CookieAction.NONE or record is None or session._verifier is None:
+            return ()
+        return carrier.set(record, session._cookies(), max_age=self._left(record, now), now=now)
+
+    def _left(self, record: Record, now: float) -> float | None:
+        """For how many seconds the browser keeps the cookie; None: until it closes."""
         lifetime = record.lifetime
         persistent = lifetime.persistent if lifetime is not None else self.persistent
-        left = record.deadline - now if persistent else None
-        return self._writers[channel].set(value.encode("ascii"), max_age=left, now=now).decode("ascii")
+        return record.deadline - now if persistent else None
 
     def value(self, session: BaseSession, channel: Channel, now: float) -> str | None:
         """What the cookie of a stored session holds, which is its secret: the signed ticket. None if nobody may hold one."""
         record, verifier = session._record, session._verifier
         if record is None or verifier is None:
             return None
+        if self._carriers is not None:
+            return self._carriers[channel].whole(record, now)
         text = f"{record.key}.{verifier}"
         return text + self._rings[channel].at(now).sign(text)
 
     def opened(self, value: str, channel: Channel, now: float) -> Ticket | None:
         """The ticket in a cookie's value, if it is genuine."""
+        if self._carriers is not None:
+            found = self._carriers[channel].opened(value.encode("utf-8", "replace"), now)
+            return found and found[0]
         found = _open(value.encode("utf-8", "replace"), self._rings[channel].at(now))
         return found and found[0]
 
@@ -374,8 +426,11 @@ class Exchange:
 def _writer(settings: CookieSettings, name: str, channel: Channel) -> Writer:
     # Over plain HTTP nothing is sent under a prefixed name; the writer is never asked, so any name it accepts will
     # do.
-    secure = channel is Channel.HTTPS or settings.secure is True
-    return Writer(settings, name, secure=secure)
+    return Writer(settings, name, secure=_is_secure(settings, channel))
+
+
+def _is_secure(settings: CookieSettings, channel: Channel) -> bool:
+    return channel is Channel.HTTPS or settings.secure is True
 
 
 def _open(value: bytes, ring: KeyRing) -> tuple[Ticket, bool] | None:

@@ -97,6 +97,9 @@ class _Served(BaseSession, Generic[Model]):
                 " or trust the proxy that does (proxy=…)"
             )
 
+    def _is_carried(self) -> bool:
+        return self._flows.lifecycle.carrier is not None
+
     def _new_locator(self) -> str:
         return self._flows.lifecycle.new_locator()
 

@@ -82,8 +82,8 @@ class CoatCheck:
         alone(app.extensions, app.session_interface, Flask.session_interface)
         config = {**app.config, "SECRET_KEY": app.secret_key}  # which a subclass may keep elsewhere
         secret, options = settings(config, Flask.default_config, self._options)
-        configured = configure(secret, options)
         store = self._store if self._store is not None else store_of(app.config)
+        configured = configure(secret, options, store)
         sessions = SessionManager(
             store,
             options=configured.options,

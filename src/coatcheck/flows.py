@@ -59,7 +59,7 @@ class Device(msgspec.Struct, frozen=True):
 def _device(record: Record) -> Device:
     login, authenticated = record.login, record.proved_at
     return Device(
-        handle=record.key,
+        handle=str(record.key),
         user_id=record.user_id,
         created_at=datetime.fromtimestamp(record.created_at, UTC),
         last_seen_at=datetime.fromtimestamp(record.seen_at, UTC),
@@ -190,6 +190,8 @@ class Flows:
 
     def _ability(self, ability: Any, what: str) -> Any:
         if not isinstance(self.store, ability):
+            if self.lifecycle.carrier is not None:
+                raise self.lifecycle.carrier.lacks(what)
             raise ConfigurationError(f"store={type(self.store).__name__}: this needs a store that {what}")
         return self.store
 

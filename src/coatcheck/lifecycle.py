@@ -25,6 +25,7 @@ from coatcheck.core.ports import (
     FULL,
     GONE,
     SAVED,
+    Carries,
     EndedAll,
     Outcome,
     Store,
@@ -34,7 +35,7 @@ from coatcheck.core.ports import (
 from coatcheck.core.rates import Rate
 from coatcheck.core.record import Ended, Record
 from coatcheck.core.rules import Rules
-from coatcheck.core.session import BaseSession, CookieAction, Standing
+from coatcheck.core.session import BaseSession, CookieAction, Phase, Standing
 from coatcheck.errors import (
     ConfigurationError,
     CorruptRecord,
@@ -45,6 +46,7 @@ from coatcheck.errors import (
     StoreError,
     StoreUnavailable,
     Throttled,
+    TooLate,
 )
 
 __all__ = ["Committed", "Lifecycle"]
@@ -119,7 +121,11 @@ class Lifecycle:
         self.store = store
         self._monotonic = monotonic
         self.options = options
-        self.rules = Rules(options)
+        self.carrier = store if isinstance(store, Carries) else None
+        """The store, if its sessions are in the cookie itself."""
+        if self.carrier is not None:
+            self.carrier.accepts(options)
+        self.rules = Rules(options, carried=self.carrier is not None)
         self._commands = Commands(store)
         if options.max_sessions is not None and self._commands.by_user is None:
             raise ConfigurationError(
@@ -145,8 +151,11 @@ class Lifecycle:
 
     def new_locator(self) -> str:
         """A fresh locator, from `genid` if one is configured. Raises ConfigurationError for one that is none."""
-        if self.options.genid is None:
-            return self._ids.locator()
+        locator = self._ids.locator() if self.options.genid is None else self._given_locator()
+        return locator if self.carrier is None else self.carrier.began(locator)
+
+    def _given_locator(self) -> str:
+        assert self.options.genid is not None
         locator = self.options.genid()
         if not _GENID.fullmatch(locator):
             raise ConfigurationError(
@@ -279,6 +288,11 @@ class Lifecycle:
         now: float,
     ) -> Committed | _Draft:
         """Write over the record of `draft`. If another writer was first: the draft to try next."""
+        if self.carrier is not None and session._phase is not Phase.OPEN:
+            raise TooLate(
+                "the session changed after the response's headers had left, and with them the cookie that it is kept in: change"
+                " it before you stream"
+            )
         record, verifier, parts = self._following(session, draft, changes, decision.action, now)
         expected = draft.record.versions[0] if draft.record is not None else ""
         shorten = session._lifetime_set or session._login is not None
@@ -525,6 +539,8 @@ class Lifecycle:
 
     async def take(self, session: BaseSession, key: str, default: Any, now: float) -> Any:
         """Claim a one-time value: one compare-and-set now, at most one taker (rule 16)."""
+        if self.carrier is not None:
+            raise self.carrier.lacks("gives a value to one taker at most (take)")
         parts, record = session._open(), session._record
         if (
             session._standing is not Standing.LIVE
@@ -614,4 +630,5 @@ class Lifecycle:
     def _tell(
         self, name: EventName, handle: str | None, user_id: str | None = None, detail: str = "", *, now: float
     ) -> None:
+        handle = handle and str(handle)  # a key may be more than a text: `stores/cookie.py`
         self.options.tell(Event(name, handle, user_id, detail, now))

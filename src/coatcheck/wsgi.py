@@ -69,7 +69,7 @@ class SessionMiddleware:
         environ_key: str = KEY,
         **options: Any,
     ) -> None:
-        configured = configure(secret, options)
+        configured = configure(secret, options, store)
         self.app = app
         self.sessions = SessionManager(
             store,

@@ -14,13 +14,14 @@ was first, it decides again on what is there now.
     live       login() as another user                    create + delete  send
     live       login(), regenerate()                      replace, rotate  send
     live       the verifier's age                         replace, renew   send
-    live       changed, resave, own lifetime, first       replace          send if rolling, again, or
-               sight of a renewed verifier                                 persistent and changed
-    live       touch(), not seen for Timeouts.touch,      touch            send if rolling or again; not if
-               rolling                                                     refused
+    live       changed, resave, own lifetime, first       replace          send if rolling, again, carried,
+               sight of a renewed verifier                                 or persistent and changed
+    live       touch(), not seen for Timeouts.touch,      touch            send if rolling, again, carried;
+               rolling                                                     not if refused
     live       again                                      -                send
     live       anything else                              -                -
 
+"carried": the session is in the cookie itself, so each write of it is one of the cookie.
 "again": the request came with the verifier before the last renewal (it gets the same successor once more), or with a
 cookie signed by an older key.
 
@@ -84,6 +85,8 @@ class Situation(NamedTuple):
     rolling: bool = False
     save_uninitialized: bool = False
     headers_sent: bool = False
+    carried: bool = False
+    """The session is in the cookie itself."""
 
 
 _NOTHING: Final = Decision(Action.NOTHING, CookieAction.NONE)
@@ -107,7 +110,7 @@ def decide(s: Situation) -> Decision:
             return Decision(Action.ROTATE, CookieAction.SEND)
         if s.renewal_due:
             return Decision(Action.RENEW, CookieAction.SEND)
-    again = s.again or s.rolling
+    again = s.again or s.rolling or s.carried
     if s.changed or s.forced:
         return Decision(Action.REPLACE, _send(again or (s.persistent and s.changed), s))
     if s.touch or s.rolling:

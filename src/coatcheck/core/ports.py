@@ -23,7 +23,7 @@ An own store needs these five methods and nothing else; abilities are asked for 
 
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -42,6 +42,7 @@ __all__ = [
     "TOMBSTONE",
     "Backend",
     "ByUser",
+    "Carries",
     "Changed",
     "Checks",
     "Counts",
@@ -339,6 +340,25 @@ class NeverWaits(Protocol):
     """Has every answer at once, whichever face asks: a commit cannot be cancelled half way, and needs no shield (rule 12)."""
 
     never_waits: Literal[True]
+
+
+@runtime_checkable
+class Carries(Protocol):
+    """Keeps less than a session: its data travel in the visitor's cookie, and come to the store with the key."""
+
+    carries: Literal[True]
+
+    def began(self, locator: str) -> str:
+        """The key of a session that begins with this request."""
+        ...
+
+    def accepts(self, options: Any) -> None:
+        """Raise ConfigurationError for `Options` whose promises need the data on a server."""
+        ...
+
+    def lacks(self, what: str) -> Exception:
+        """What to raise where a store is needed that does this."""
+        ...
 
 
 class Backend(Protocol):

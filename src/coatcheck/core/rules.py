@@ -19,12 +19,15 @@ __all__ = ["Rules"]
 class Rules:
     """The options of one application, applied."""
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
+    def __init__(self, options: Options, *, carried: bool = False) -> None:
+        """`carried`: sessions are in the cookie itself. Each write replaces it; there is no verifier to be renewed."""
+        self.options, self._carried = options, carried
         self.every_request = options.rolling or options.resave or options.save_uninitialized
         """Whether the options ask for every request's session to be looked at, used or not."""
-        self._rolling, self._max_size = options.rolling, options.max_size
+        self._sends, self._max_size = options.rolling or carried, options.max_size
         self._times = options.timeouts.in_seconds()
+        if carried:
+            self._times = self._times._replace(renewal=None)
         self.idle_for = self._times.idle
         """The idle timeout of a session without a lifetime of its own, in seconds."""
         self._untouched_for = -inf if self.every_request else self._times.touch
@@ -53,7 +56,7 @@ class Rules:
         else was meant: told with a few looks.
         """
         return (
-            not self._rolling
+            not self._sends
             and (record.lifetime is None or not record.lifetime.persistent)
             and (
                 (record.user_id is None and record.renewal is None) or not self._renewal_matters(record, now)
@@ -97,6 +100,7 @@ class Rules:
             options.rolling,
             False,
             headers_sent,
+            self._carried,
         )
 
     def renewal_due(self, record: Record, now: float) -> bool:

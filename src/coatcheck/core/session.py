@@ -163,6 +163,10 @@ class BaseSession(Tracked):
     def _new_locator(self) -> str:
         raise NotImplementedError
 
+    def _is_carried(self) -> bool:
+        """Whether the session is in the cookie itself: with the headers it leaves for good."""
+        return False
+
     def _may_store(self) -> None:
         """Raise if nothing of this request can be kept."""
 
@@ -260,6 +264,11 @@ class BaseSession(Tracked):
                 raise TooLate(
                     "the response has ended: this change would be lost; change the session before you return"
                 )
+            if self._is_carried():
+                raise TooLate(
+                    "the response's headers have left, and with them the cookie that this session is kept in: change it before"
+                    " you stream"
+                )
             if self._standing is not _LIVE:
                 raise TooLate(
                     "a new session after the response's headers have left: store something in it before you stream"
@@ -330,10 +339,10 @@ class BaseSession(Tracked):
         """
         self._open()
         if self._record is not None and self._standing is _LIVE and not self._logout:
-            return self._record.key
+            return str(self._record.key)  # a key may be more than a text: `stores/cookie.py`
         if self._locator is None:
             self._locator = self._new_locator()
-        return self._locator
+        return str(self._locator)
 
     @property
     def id(self) -> str:

@@ -21,6 +21,7 @@ from coatcheck.errors import ConfigurationError, WrongFace
 from coatcheck.exchange import Arrival, Channel, Exchange
 from coatcheck.flows import Flows
 from coatcheck.manager import AsyncSessionManager, SessionManager
+from coatcheck.stores import carried
 
 __all__ = ["Home", "asessions", "current", "forget", "sessions"]
 
@@ -58,7 +59,7 @@ class Home:
         self.store, secret, self.lazy, keywords = options_of()
         self._keywords = keywords
         try:
-            self._configured: Configured = configure(secret, keywords)
+            self._configured: Configured = configure(secret, keywords, self.store)
         except ConfigurationError as error:
             raise type(error)(f"COATCHECK: {error}") from error
         configured = self._configured
@@ -70,6 +71,7 @@ class Home:
             secret,
             insecure_dev=keywords["insecure_dev"],
             on_event=lambda event: None,
+            carried=carried(self.store),
         )
         self._given = (self.store, keywords.get("outage"))
         self._backend: Any = None

@@ -8,7 +8,7 @@ from coatcheck.core.outage import Outage
 from coatcheck.core.ports import Backend
 from coatcheck.errors import ConfigurationError
 
-__all__ = ["has_server", "hide_password", "open_store"]
+__all__ = ["carried", "has_server", "hide_password", "open_store"]
 
 
 class _Kind(NamedTuple):
@@ -25,6 +25,7 @@ _REDIS: Final = _Kind("coatcheck.stores.redis", "RedisStore", "redis")
 _POSTGRES: Final = _Kind("coatcheck.stores.postgres", "PostgresStore", "postgres")
 _MONGO: Final = _Kind("coatcheck.stores.mongo", "MongoStore", "mongo")
 _SQLALCHEMY: Final = _Kind("coatcheck.stores.sqlalchemy", "SQLAlchemyStore", "sqlalchemy")
+_COOKIE: Final = _Kind("coatcheck.stores.cookie", "CookieStore", "encryption")
 _SCHEMES: Final = {
     "memory": _Kind("coatcheck.stores.memory", "MemoryStore"),
     "sqlite": _Kind("coatcheck.stores.sqlite", "SQLiteStore"),
@@ -43,6 +44,7 @@ _SCHEMES: Final = {
     "mongodb+srv": _MONGO,
     "mysql": _SQLALCHEMY,
     "mariadb": _SQLALCHEMY,
+    "cookie": _COOKIE,
 }
 _AFTER_HOST: Final = re.compile("([^/?#]*)(.*)", re.DOTALL)
 _SECRET: Final = re.compile("pass|pwd|secret|token|credential", re.IGNORECASE)
@@ -77,6 +79,8 @@ def _kind(url: str) -> _Kind:
         kind = _SCHEMES[base]
     if kind is None and base == "sqlalchemy" and driver:
         kind = _SQLALCHEMY
+    if kind is None and base == "cookie":
+        kind = _COOKIE  # and behind the + the URL of the store that knows which sessions have ended
     if kind is None:
         known = ", ".join(f"{name}:" for name in _SCHEMES)
         raise ConfigurationError(
@@ -89,7 +93,19 @@ def has_server(url: str) -> bool:
     """Whether the store of this URL is a server that may be away, and not this process or one file. Raises ConfigurationError
     for a scheme nobody knows.
     """
-    return bool(_kind(url).extra)
+    kind = _kind(url)
+    if kind is _COOKIE:
+        below = url.partition(":")[0].partition("+")[2]
+        return bool(below) and has_server(below + url[url.index(":") :])
+    return bool(kind.extra)
+
+
+def carried(store: object, *, outage: Outage | None = None) -> int | None:
+    """In how many octets of cookie the sessions of this store are; None: they are not in a cookie. Raises ConfigurationError."""
+    if isinstance(store, str) and store.partition(":")[0].partition("+")[0].lower() == "cookie":
+        store = open_store(store, outage=outage)
+    octets: int | None = store.octets if getattr(store, "carries", False) is True else None  # type: ignore[attr-defined]
+    return octets
 
 
 def hide_password(url: str) -> str:

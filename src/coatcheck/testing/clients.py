@@ -64,7 +64,8 @@ def login_as(
     base = base_url or _base_of(client)
     now = sessions.flows.clock.time()
     session = _logged_in(sessions, user_id, now - duration(age), now, data or {}, method, remember)
-    _give(client, _cookie_for(session, exchange, base, now), base)
+    for set_cookie in _cookies_for(session, exchange, base, now):
+        _give(client, set_cookie, base)
     return session.handle
 
 
@@ -224,8 +225,8 @@ def _base_of(client: Any) -> str:
     return str(context().request.host_url) if callable(context) else "http://localhost"
 
 
-def _cookie_for(session: Session[Any], exchange: Exchange, base: str, now: float) -> str:
-    """The Set-Cookie field that a browser at this address would have got."""
+def _cookies_for(session: Session[Any], exchange: Exchange, base: str, now: float) -> tuple[str, ...]:
+    """The Set-Cookie fields that a browser at this address would have got."""
     url = urlsplit(base)
     channel = exchange.channel(Arrival(url.scheme, host=url.netloc.encode("latin-1", "replace")))
     told = exchange.reply(session, CookieAction.SEND, channel, vary=None, cache_control=None, now=now)
@@ -233,7 +234,7 @@ def _cookie_for(session: Session[Any], exchange: Exchange, base: str, now: float
         raise UsageError(
             f"no session cookie is sent over plain HTTP to {url.netloc}: let the client speak to https://{url.netloc} (base_url)"
         )
-    return told.set_cookie
+    return told.set_cookies
 
 
 class _Response:
