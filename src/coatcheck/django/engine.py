@@ -358,7 +358,7 @@ class SessionStore(_Known, SessionBase):  # type: ignore[misc]  # the stubs say 
         """The session of another request of the same browser."""
         ticket = self._ticket
         if self._record is not None and self._verifier is not None:
-            ticket = Ticket(self._record.key, self._verifier)
+            ticket = Ticket(self._record.key, self._verifier, self._record.verifier)
         other = SessionStore._of(self._home, ticket)
         other._inline, other._channel = self._inline, self._channel
         return other
