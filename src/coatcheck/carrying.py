@@ -1,7 +1,7 @@
 """Sessions that travel in the cookie itself: sealed, cut into as many cookies as it takes, and put together again.
 
 The text is one envelope (`security/encryption.py`) in base64url, under a key derived for the cookie's name. It is cut into
-pieces, each a cookie that browsers keep (RFC 6265bis section 5.6: 4096 octets of name and value); the first says how many:
+pieces, each a cookie that browsers keep; the first says how many:
 
     __Host-session=3.AQx…    __Host-session.1=…    __Host-session.2=…
 
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from coatcheck.core import cookies
-from coatcheck.core.cookies import MAX_COOKIE, CookieSettings, Writer
+from coatcheck.core.cookies import MAX_AGE, MAX_COOKIE, CookieSettings, Writer
 from coatcheck.core.ids import Ticket, Verifier
 from coatcheck.core.record import Record
 from coatcheck.core.signing import Secret
@@ -26,6 +26,9 @@ __all__ = ["MOST_PIECES", "Carrier", "carrier_of"]
 
 MOST_PIECES: Final = 9
 """Their number is one digit."""
+_LONGEST: Final = MAX_COOKIE - 3 - len(str(MAX_AGE))
+"""Octets of a whole Set-Cookie field. Browsers of today count name and value; those before (RFC 6265 section 6.1), and much that
+is between server and browser, the attributes too, and some stop at 4093."""
 _MARK: Final = 2
 """The digit and a dot, before the first piece."""
 _NOBODY: Final = Verifier("-")
@@ -53,13 +56,13 @@ class Carrier:
         octets: int,
     ) -> None:
         names = [name, *(f"{name}.{number}" for number in range(1, MOST_PIECES))]
-        self._room = MAX_COOKIE - len(names[-1]) - _MARK
+        self._writers = [Writer(settings, each, secure=secure) for each in names]
+        self._room = _LONGEST - _MARK - len(self._writers[-1].clear())
         if self._room * MOST_PIECES < octets:
             raise ConfigurationError(
                 f"CookieStore(octets={octets}) does not fit into {MOST_PIECES} cookies of so long a name"
             )
         self._names = [each.encode("ascii") for each in names]
-        self._writers = [Writer(settings, each, secure=secure) for each in names]
         self._at, self._bound = at, bind(name)
 
     # ---- the request

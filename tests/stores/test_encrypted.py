@@ -286,7 +286,7 @@ def test_a_row_that_was_tampered_with_is_corrupt(how: Callable[[Record, Record],
     with pytest.raises(CorruptRecord):
         row.load("a")
     assert row.load("b") == a_login("b")
-    page = run_now(row.sessions.of_user("ada", now=NOW))  # type: ignore[attr-defined]  # an ability
+    page = run_now(row.sessions.of_user("ada", now=NOW))
     assert [record.key for record in page.records] == ["b"]
 
 
@@ -522,7 +522,7 @@ def test_what_cannot_be_is_refused_at_once(make: Callable[[], object], words: st
 def test_a_weak_secret_passes_where_a_developer_says_so() -> None:
     with pytest.raises(WeakSecret):
         Encrypted(MemoryStore(), secret="dev")
-    assert Encrypted(MemoryStore(), secret="dev", insecure_dev=True).blocking()
+    assert isinstance(Encrypted(MemoryStore(), secret="dev", insecure_dev=True).blocking(), EncryptedSessions)
 
 
 def test_resealing_what_is_not_encrypted_says_what_is_missing() -> None:
