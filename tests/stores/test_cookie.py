@@ -26,6 +26,7 @@ from coatcheck.security.encryption import OVERHEAD
 from coatcheck.stores import carried, has_server, open_store
 from coatcheck.stores import cookie as module
 from coatcheck.stores.cookie import LONGEST, CookieStore
+from coatcheck.stores.encrypted import Encrypted
 from coatcheck.stores.layered import LayeredStore
 from coatcheck.stores.memory import MemoryStore
 from servers import Server
@@ -353,6 +354,9 @@ def test_a_value_changed_in_place_while_streaming_is_not_lost_in_silence() -> No
         (lambda: CookieStore(revocation="none", store="memory:"), "leave it out"),
         (lambda: CookieStore(revocation="none", octets=100), "1024 to 32768"),
         (lambda: CookieStore(revocation="epoch", store=LayeredStore(MemoryStore())).blocking(), "must not be remembered"),
+        (lambda: LayeredStore(KINDS["epoch"]()).blocking(), "nothing to remember"),
+        (lambda: Encrypted(KINDS["epoch"](), secret=SECRET).blocking(), "encrypted as it is"),
+        (lambda: CookieStore(revocation="epoch", store=KINDS["epoch"]()).blocking(), "keeps what it is told"),
         (
             lambda: Site(
                 "wsgi",
@@ -600,6 +604,16 @@ def test_an_outage_is_503_and_lets_nobody_in(face: str) -> None:
     assert browser.response.status_code == 503
     below.down = False
     assert browser.do(who) == "ada"
+
+
+def test_the_store_behind_it_may_be_encrypted(face: str) -> None:
+    below = MemoryStore()
+    browser = Browser(Site(face, store=CookieStore(revocation="epoch", store=Encrypted(below, secret=OTHER))))
+    browser.do(logs_in())
+    thief = browser.copy()
+    assert browser.do(who) == "ada"
+    browser.do(logs_out)
+    assert thief.do(who) is None
 
 
 def test_a_real_server_behind_it(redis_server: Server) -> None:

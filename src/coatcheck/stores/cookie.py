@@ -34,6 +34,7 @@ from coatcheck.core.ports import (
     SAVED,
     Backend,
     ByUser,
+    Carries,
     Changed,
     Checks,
     Counts,
@@ -157,6 +158,10 @@ class CookieStore:
         if self._opened is None:
             self._opened = open_store(str(self._store), outage=self._outage)
         below = getattr(self._opened, name)() if hasattr(self._opened, name) else self._opened
+        if isinstance(below, Carries):
+            raise ConfigurationError(
+                "CookieStore(store=CookieStore(…)): give a store that keeps what it is told, such as redis://…"
+            )
         if isinstance(below, Remembers):
             raise ConfigurationError(
                 "CookieStore(store=LayeredStore(…)): what ended sessions are known by must not be remembered; give the store"
@@ -184,7 +189,7 @@ class Alone:
     carries: Literal[True] = True
 
     def __init__(self, octets: int) -> None:
-        self._octets = octets
+        self.octets = octets
 
     def began(self, locator: str) -> str:
         """The key of a session that begins with this request."""
@@ -212,12 +217,12 @@ class Alone:
         return None if record is None or record.deadline <= now else record
 
     async def create(self, record: Record, *, now: float) -> Outcome:
-        return _left(record, self._octets)
+        return _left(record, self.octets)
 
     async def replace(
         self, record: Record, *, expected: str, now: float, may_shorten: bool = False
     ) -> Outcome:
-        return _left(record, self._octets)
+        return _left(record, self.octets)
 
     async def touch(self, key: str, *, deadline: float, seen_at: float, expected: str, now: float) -> bool:
         _touched(key, deadline, seen_at)
@@ -236,7 +241,7 @@ class Backed:
     carries: Literal[True] = True
 
     def __init__(self, octets: int, below: Store) -> None:
-        self._octets, self._below = octets, below
+        self.octets, self._below = octets, below
         # Attributes of the object and not of its class, so that whoever asks for an ability is told the truth.
         if isinstance(below, Sweeps):
             self.sweep = below.sweep
@@ -274,7 +279,7 @@ class Backed:
         return found if type(key) is not Carried else _joined(key, found)
 
     async def create(self, record: Record, *, now: float) -> Outcome:
-        _check(record, self._octets)
+        _check(record, self.octets)
         return _kept(record, await self._below.create(_half(record), now=now))
 
     async def replace(
@@ -282,7 +287,7 @@ class Backed:
     ) -> Outcome:
         key = record.key
         assert type(key) is Carried
-        _check(record, self._octets)
+        _check(record, self.octets)
         mine = key.record
         if may_shorten or mine is None or mine.verifier != record.verifier:
             outcome = await self._below.replace(
@@ -294,7 +299,7 @@ class Backed:
             str(key), deadline=record.deadline, seen_at=record.seen_at, expected=key.home, now=now
         )
         if moved:
-            return _left(record, self._octets)
+            return _left(record, self.octets)
         found = await self._below.load(str(key), now=now)
         return _theirs(key, Changed(found)) if type(found) is Record else GONE
 
@@ -318,11 +323,11 @@ class _Users:
     """The verbs of `ByUser` that have to do with keys or records."""
 
     def __init__(self, octets: int, below: ByUser) -> None:
-        self._octets, self._below = octets, below
+        self.octets, self._below = octets, below
 
     async def admit(self, record: Record, *, expected: str | None, terms: Terms, now: float) -> Outcome:
         """Write a record that begins a login: see `coatcheck.core.ports.ByUser`."""
-        _check(record, self._octets)
+        _check(record, self.octets)
         if expected is not None and type(record.key) is Carried:
             expected = record.key.home
         outcome = await self._below.admit(_half(record), expected=expected, terms=terms, now=now)

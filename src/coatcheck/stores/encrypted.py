@@ -28,6 +28,7 @@ from coatcheck.core.ports import (
     SAVED,
     Backend,
     ByUser,
+    Carries,
     Changed,
     Checks,
     Counts,
@@ -131,6 +132,11 @@ class Encrypted:
         face = self._faces.get(name)
         if face is None:
             below = getattr(self._below, name)() if hasattr(self._below, name) else self._below
+            if isinstance(below, Carries):
+                raise ConfigurationError(
+                    "Encrypted(CookieStore(…)): what is in the cookie is encrypted as it is; for the store behind it say"
+                    ' CookieStore(revocation="epoch", store=Encrypted(…))'
+                )
             face = self._faces[name] = EncryptedSessions(
                 cast(Store, below), self._at, allow_plaintext=self._allow_plaintext
             )

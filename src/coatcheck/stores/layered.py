@@ -33,6 +33,7 @@ from coatcheck.core.ports import (
     HEARTBEAT,
     Backend,
     ByUser,
+    Carries,
     Checks,
     Counts,
     EndedAll,
@@ -110,6 +111,11 @@ class LayeredStore:
         face = self._faces.get(name)
         if face is None:
             below: Any = getattr(self._below, name)() if hasattr(self._below, name) else self._below
+            if isinstance(below, Carries):
+                raise ConfigurationError(
+                    "LayeredStore(CookieStore(…)): sessions in cookies come with the request, there is nothing to remember; use"
+                    " the cookie store without it"
+                )
             if not isinstance(below, Watches):
                 raise ConfigurationError(
                     f"LayeredStore({type(self._below).__name__}): a cache needs a store that tells of ended sessions (Watches),"
