@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Protocol, cast
 
-from fuzz import cookies, guided, linear, requests, stored
+from fuzz import cookies, guided, linear, requests, sealed, stored
 from fuzz.octets import OCTETS
 
 BATCH = 500  # cases between two looks at the clock
@@ -29,6 +29,7 @@ class Target(Protocol):
 TARGETS: dict[str, Target] = {
     "cookies": cast(Target, cookies),
     "requests": cast(Target, requests),
+    "sealed": cast(Target, sealed),
     "stored": cast(Target, stored),
 }
 
