@@ -627,3 +627,40 @@ def test_a_real_server_behind_it(redis_server: Server) -> None:
     assert thief.do(who) is None
     site.app.sessions.check()
     site.app.sessions.close()
+
+
+def test_a_lifetime_of_its_own_goes_with_the_session(browser: Browser) -> None:
+    browser.do(puts(a=1))
+
+    def shorten(session: Any) -> None:
+        session.cookie.max_age = 600
+
+    browser.do(shorten)
+    assert "Max-Age=600" in browser.fields[0]
+    browser.site.now += 599
+    assert browser.do(lambda session: session.cookie.max_age) == 600
+    browser.site.now += 601
+    assert browser.do() == {}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_rolling_cookie_is_sent_with_every_response(face: str, kind: str) -> None:
+    browser = Browser(Site(face, store=KINDS[kind](), rolling=True))
+    browser.do(puts(a=1))
+    for _ in range(3):
+        browser.site.now += 1
+        browser.do(lambda session: None)
+        assert [field.split("=")[0] for field in browser.fields] == [NAME]
+    assert browser.do() == {"a": 1}
+
+
+def test_what_fails_keeps_the_cookie_that_was_there(browser: Browser) -> None:
+    browser.do(puts(a=1))
+
+    def fails(session: Any) -> None:
+        session["b"] = 2
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError):
+        browser.do(fails)
+    assert browser.do() == {"a": 1}
