@@ -86,7 +86,9 @@ class Reply(NamedTuple):
     vary: str | None = None
     cache_control: str | None = None
     clears: tuple[str, ...] = ()
-    """Further Set-Cookie values: of the library that was here before, whose sessions are adopted; and what `more` says."""
+    """Further Set-Cookie values: of a session that takes several cookies, and of the library that was here before, whose sessions
+    are adopted; and what `more` says.
+    """
     more: tuple[tuple[str, str], ...] = ()
     """Further header fields, each to take the place of what has its name."""
 
