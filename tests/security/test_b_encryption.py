@@ -16,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from coatcheck import ConfigurationError, CookieSettings, CookieTooLarge, SessionManager, Timeouts
+from coatcheck import ConfigurationError, CookieSettings, CookieTooLarge, Options, SessionManager, Timeouts
 from coatcheck import carrying as carrying_module
 from coatcheck.carrying import Carrier, carrier_of
 from coatcheck.core.cookies import MAX_COOKIE
+from coatcheck.core.events import Event
 from coatcheck.core.ids import Ticket
 from coatcheck.core.record import Record
 from coatcheck.core.signing import hkdf
@@ -381,7 +382,8 @@ def test_line_32_the_whole_stays_below_what_servers_take(face: str) -> None:
 
 def test_line_126_a_dump_shows_nothing_and_a_swapped_row_opens_for_nobody(tmp_path: Path) -> None:
     below = SQLiteStore(tmp_path / "s.db")
-    manager = SessionManager(Encrypted(below, secret=OTHER_SECRET))
+    events: list[Event] = []
+    manager = SessionManager(Encrypted(below, secret=OTHER_SECRET), options=Options(on_event=events.append))
     tickets = []
     for user in ("ada", "eve"):
         session = manager.session()
@@ -393,12 +395,13 @@ def test_line_126_a_dump_shows_nothing_and_a_swapped_row_opens_for_nobody(tmp_pa
     on_disk = b"".join(file.read_bytes() for file in tmp_path.iterdir())
     assert b"plaintext-marker" not in on_disk
     with sqlite3.connect(tmp_path / "s.db") as db:
-        packed = dict(db.execute("SELECT key, packed FROM session").fetchall())
-        one, other = packed
-        db.execute("UPDATE session SET packed = ? WHERE key = ?", (packed[one], other))
-        db.execute("UPDATE session SET packed = ? WHERE key = ?", (packed[other], one))
+        (one, *of_one), (other, *of_other) = db.execute("SELECT key, version, packed FROM session").fetchall()
+        db.execute("UPDATE session SET version = ?, packed = ? WHERE key = ?", (*of_one, other))
+        db.execute("UPDATE session SET version = ?, packed = ? WHERE key = ?", (*of_other, one))
     db.close()
+    events.clear()
     assert [dict(manager.session(ticket)) for ticket in tickets] == [{}, {}]
+    assert [event.name for event in events] == ["session.corrupt"] * 2
 
 
 def test_line_126_a_record_opens_in_its_own_row_only() -> None:

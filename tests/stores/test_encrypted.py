@@ -471,7 +471,7 @@ def test_every_store_can_be_walked_and_resealed(below: Any) -> None:
         assert isinstance(found, Ended) if n in (3, 4) else found.login == a_login().login
 
 
-def test_a_secret_in_a_file_is_read_again(tmp_path: Path) -> None:
+def test_a_secret_in_a_file_is_read_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "secret"
     file.write_text(OLD)
     row = Row()
@@ -482,6 +482,9 @@ def test_a_secret_in_a_file_is_read_again(tmp_path: Path) -> None:
     assert isinstance(run_now(sessions.load("a", now=later)), Record)
     run_now(sessions.replace(after(a_record()), expected="v-a", now=later))
     assert isinstance(row.load("a", later), Record)
+    file.unlink()
+    assert isinstance(run_now(sessions.load("a", now=later + 60)), Record)
+    assert "the last good one stays" in caplog.text
 
 
 # ------------------------------------------------------------------------------------------------------- switching on

@@ -16,6 +16,7 @@ as it was is beyond this, as it is beyond every encryption at rest.
 What does not open is `CorruptRecord`, as any row that is none of ours: event `session.corrupt`, and nobody gets in.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from math import isfinite
 from typing import Any, Final, Literal, cast
@@ -51,6 +52,8 @@ from coatcheck.security.encryption import Envelopes, bind, envelopes
 from coatcheck.stores import hide_password, open_store
 
 __all__ = ["PURPOSE", "Encrypted", "EncryptedSessions"]
+
+_logger: Final = logging.getLogger("coatcheck")
 
 PURPOSE: Final = "records at rest"
 _PLAIN: Final = (b"{",)
@@ -110,7 +113,7 @@ class Encrypted:
             raise ConfigurationError(
                 "Encrypted(Encrypted(…)): once is enough; to change the secret give both, secret=[NEW, OLD]"
             )
-        self._at = envelopes(secret, purpose=PURPOSE, insecure_dev=insecure_dev)
+        self._at = envelopes(secret, purpose=PURPOSE, insecure_dev=insecure_dev, on_error=_keep_secret)
         self._allow_plaintext = allow_plaintext
         self._owns = isinstance(below, str)
         self._shown = hide_password(below) if isinstance(below, str) else repr(below)
@@ -328,6 +331,10 @@ def _readable(sealing: EncryptedSessions, records: Sequence[Record], now: float)
         if type(opened) is Record:
             found.append(opened)
     return found
+
+
+def _keep_secret(error: Exception) -> None:
+    _logger.error("reading the secret of Encrypted(…) again failed, the last good one stays: %s", error)
 
 
 def _bound(record: Record) -> bytes:
