@@ -15,6 +15,7 @@ from typing import Final
 
 from coatcheck.core import cookies
 from coatcheck.core.cookies import MAX_AGE, MAX_COOKIE, CookieSettings, Writer
+from coatcheck.core.events import EventName
 from coatcheck.core.ids import Ticket, Verifier
 from coatcheck.core.record import Record
 from coatcheck.core.signing import Secret
@@ -67,7 +68,7 @@ class Carrier:
 
     # ---- the request
 
-    def read(self, header: bytes, now: float) -> tuple[Found | None, str]:
+    def read(self, header: bytes, now: float) -> tuple[Found | None, EventName | None]:
         """The session in a request's cookies, and the event to tell of, if any.
 
         Of several first pieces the one that opens counts, as with any cookie of ours; a later piece that comes twice, and not
@@ -75,11 +76,11 @@ class Carrier:
         """
         values = cookies.find_in(header, self._names[0])
         if not values:
-            return None, ""
+            return None, None
         texts = {self._text(value, header) for value in values}
         genuine = [found for text in texts if text and (found := self._open(text, now)) is not None]
         if len(genuine) == 1:
-            return genuine[0], ""
+            return genuine[0], None
         return None, "cookie.duplicate" if genuine else "cookie.forged"
 
     def _text(self, first: bytes, header: bytes) -> bytes | None:

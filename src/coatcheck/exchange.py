@@ -219,7 +219,7 @@ class Exchange:
             return _NO_TICKET
         if self._carriers is not None:
             found, event = self._carriers[channel].read(header, now)
-            if event:
+            if event is not None:
                 self._tell(event, now)
             return found or _NO_TICKET
         values = cookies.find_in(header, self._names[channel])
@@ -393,6 +393,11 @@ class Exchange:
             return None
         if self._carriers is not None:
             return self._carriers[channel].whole(record, now)
+        if type(record.key) is not str:  # it is a key that brings the record along
+            raise ConfigurationError(
+                "the store keeps sessions in the cookie itself, and is wrapped in something that hides it: give the CookieStore"
+                " to the middleware as it is"
+            )
         text = f"{record.key}.{verifier}"
         return text + self._rings[channel].at(now).sign(text)
 

@@ -29,6 +29,7 @@ from coatcheck.stores.cookie import LONGEST, CookieStore
 from coatcheck.stores.encrypted import Encrypted
 from coatcheck.stores.layered import LayeredStore
 from coatcheck.stores.memory import MemoryStore
+from coatcheck.telemetry.observed import Observed
 from servers import Server
 from tests.patience import PATIENT
 from tests.stores.cookie_site import (
@@ -604,6 +605,46 @@ def test_an_outage_is_503_and_lets_nobody_in(face: str) -> None:
     assert browser.response.status_code == 503
     below.down = False
     assert browser.do(who) == "ada"
+
+
+class Wrapped:
+    """What somebody else puts around a store; with `shows`, it shows of each face what it has."""
+
+    def __init__(self, inside: Any, *, shows: bool) -> None:
+        self.inside, self.shows = inside, shows
+
+    def blocking(self) -> Any:
+        face = self.inside.blocking()
+        if self.shows:
+            return face
+        verbs = ("load", "create", "replace", "touch", "delete")
+        return type("Bare", (), {verb: staticmethod(getattr(face, verb)) for verb in verbs})()
+
+    awaiting = blocking
+
+
+@pytest.mark.parametrize("shows", [True, False])
+def test_a_wrapper_that_hides_it_loses_nothing_in_silence(face: str, shows: bool) -> None:
+    browser = Browser(Site(face, store=Wrapped(KINDS["epoch"](), shows=shows)))
+    with pytest.raises(ConfigurationError, match="as it is"):
+        browser.do(puts(a=1))
+
+
+def test_it_can_be_observed(face: str) -> None:
+    class Told:
+        def __init__(self) -> None:
+            self.commands: list[str] = []
+
+        def began(self, command: str) -> None:
+            self.commands.append(command)
+
+        def ended(self, began: Any, command: str, outcome: str, seconds: float) -> None: ...
+
+    told = Told()
+    browser = Browser(Site(face, store=Observed(KINDS["epoch"](), told)))
+    browser.do(logs_in())
+    assert browser.do(who) == "ada"
+    assert told.commands == ["admit", "load"]
 
 
 def test_the_store_behind_it_may_be_encrypted(face: str) -> None:

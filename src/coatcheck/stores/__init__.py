@@ -104,6 +104,9 @@ def carried(store: object, *, outage: Outage | None = None) -> int | None:
     """In how many octets of cookie the sessions of this store are; None: they are not in a cookie. Raises ConfigurationError."""
     if isinstance(store, str) and store.partition(":")[0].partition("+")[0].lower() == "cookie":
         store = open_store(store, outage=outage)
+    inside = getattr(store, "_inside", None)  # of what observes a store
+    if inside is not None:
+        return carried(inside)
     octets: int | None = store.octets if getattr(store, "carries", False) is True else None  # type: ignore[attr-defined]
     return octets
 

@@ -60,6 +60,10 @@ OCTETS: Final = 7_168
 """A Cookie header of 8190 octets is what common servers take (gunicorn, Apache; nginx 8192): this leaves one KiB to others."""
 MOST_OCTETS: Final = 32_768
 """Where the servers in between are known to take longer headers."""
+HIDDEN: Final = (
+    "the cookie store is wrapped in something that hides what it is, so nothing would be kept: give it to the middleware"
+    " as it is"
+)
 _OVERHEAD: Final = 49
 """Octets of an envelope beside what is in it: `security.encryption.OVERHEAD`, which a test holds to be the same."""
 
@@ -460,6 +464,8 @@ def unpacked(value: bytes) -> Record | None:
 
 def _check(record: Record, octets: int) -> None:
     """Raise CookieTooLarge before anything is written or sent."""
+    if type(record.key) is not Carried:
+        raise ConfigurationError(HIDDEN)
     size = -(-(len(packed(record)) + _OVERHEAD) * 4 // 3)
     if size > octets:
         raise CookieTooLarge(
