@@ -55,7 +55,8 @@ class Site:
 
     def names(self) -> list[str]:
         """Of the events since last asked."""
-        names, self.events[:] = [event.name for event in self.events], []
+        names: list[str] = [event.name for event in self.events]
+        self.events.clear()
         return names
 
     def send(self, header: str, handler: Callable[[Any], Any] = dict) -> httpx.Response:

@@ -23,6 +23,7 @@ from coatcheck.core.ports import (
     Reseals,
     SetsUp,
     Sweeps,
+    TellsTime,
     Terms,
     Walks,
     Watches,
@@ -164,7 +165,10 @@ def test_contract_over_mongo(sentence: Sentence, mongo_server: Server) -> None:
         (MemoryStore, {ByUser, Sweeps, Counts, Watches, Checks, NeverWaits, Walks, Reseals}),
         (lambda: LayeredStore(MemoryStore()), {ByUser, Sweeps, Counts, Watches, Checks, Remembers, Walks, Reseals}),
         (lambda: SQLiteStore("s.db"), {ByUser, Sweeps, Counts, Checks, Walks, Reseals}),
-        (lambda: PostgresStore.from_url("postgresql://u@h/d"), {ByUser, Sweeps, Counts, Checks, Watches, SetsUp, Walks, Reseals}),
+        (
+            lambda: PostgresStore.from_url("postgresql://u@h/d"),
+            {ByUser, Sweeps, Counts, Checks, Watches, SetsUp, Walks, Reseals, TellsTime},
+        ),
     ],
 )  # fmt: skip
 def test_it_has_the_abilities_of_the_store_below(
@@ -179,6 +183,7 @@ def test_it_has_the_abilities_of_the_store_below(
         Watches,
         Checks,
         SetsUp,
+        TellsTime,
         Remembers,
         NeverWaits,
         Walks,

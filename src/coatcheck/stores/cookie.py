@@ -45,6 +45,7 @@ from coatcheck.core.ports import (
     SetsUp,
     Store,
     Sweeps,
+    TellsTime,
     Terms,
     Watches,
 )
@@ -255,6 +256,8 @@ class Backed:
             self.check = below.check
         if isinstance(below, SetsUp):
             self.setup = below.setup
+        if isinstance(below, TellsTime):
+            self.time = below.time
         if isinstance(below, Watches):
             self.watch = below.watch
         if isinstance(below, NeverWaits):

@@ -41,6 +41,7 @@ from coatcheck.core.ports import (
     SetsUp,
     Store,
     Sweeps,
+    TellsTime,
     Terms,
     Walks,
     Watches,
@@ -174,6 +175,8 @@ class EncryptedSessions:
             self.check = below.check
         if isinstance(below, SetsUp):
             self.setup = below.setup
+        if isinstance(below, TellsTime):
+            self.time = below.time
         if isinstance(below, Watches):
             self.watch = below.watch
         if isinstance(below, NeverWaits):
