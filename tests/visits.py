@@ -14,6 +14,7 @@ from coatcheck.core.ports import ByUser, EndedAll, Outcome, Page, Store, Terms
 from coatcheck.core.record import Ended, Record
 from coatcheck.core.session import CookieAction
 from coatcheck.core.stepping import run_now
+from coatcheck.eras import ERA_KEY
 from coatcheck.errors import ReplyLost
 from coatcheck.stores.memory import MemoryStore
 
@@ -52,6 +53,8 @@ class Line:
         self.plans: list[tuple[str, Callable[[Call], Coroutine[Any, Any, Any]]]] = []
 
     async def send(self, verb: str, *args: Any, **given: Any) -> Any:
+        if args and args[0] == ERA_KEY:  # now and then, and no part of a request (test_eras)
+            return await getattr(self.store, verb)(*args, **given)
         self.calls.append(verb)
 
         async def call() -> Any:

@@ -123,6 +123,9 @@ class _Adopting:
         user_id = _user_of(session, kind, found.data)
         if isinstance(user_id, Refused):
             return self._refuse(kind, now, user_id.reason)
+        await self._commands.eras.catch_up(now)
+        if (found.issued_at or 0.0) <= self._commands.eras.at + MARGIN:
+            return await self._spend(kind, archive, claim, found, user_id, now)
         if not await _is_accepted(kind, found.data):
             return self._refuse(kind, now, "accept= says no", user_id)
         if user_id is not None and await self._is_revoked(user_id, found, now):
@@ -130,6 +133,7 @@ class _Adopting:
         record = self._record(session, kind, claim, found, user_id, now)
         if record is None:
             return self._refuse(kind, now, f"it holds more than max_size={self._options.max_size}", user_id)
+        record = await self._commands.begun_now(record, now)
         outcome = await self._commands.insert(record, self._terms(session, user_id, found, now), now)
         if outcome is FULL:
             return self._refuse(kind, now, "the user has as many sessions as may be", user_id)

@@ -5,9 +5,12 @@ so a repetition can be told from a second write (PROTOCOL rules 7 and 8). No sto
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, TypeVar
 
 from coatcheck.core.ports import (
+    FENCED,
+    FULL,
     GONE,
     SAVED,
     TAKEN,
@@ -21,6 +24,7 @@ from coatcheck.core.ports import (
     Terms,
 )
 from coatcheck.core.record import Ended, Record
+from coatcheck.eras import Eras
 from coatcheck.errors import ConfigurationError, ReplyLost, Uncertain
 
 __all__ = ["Commands", "asked"]
@@ -48,6 +52,7 @@ class Commands:
         self.store = store
         self.by_user = store if isinstance(store, ByUser) else None
         self.remembers = store if isinstance(store, Remembers) else None
+        self.eras = Eras(store)
 
     async def load(self, key: str, now: float) -> Record | Ended | None:
         """What is stored under a key now, whatever the store may remember of it."""
@@ -55,6 +60,20 @@ class Commands:
         if remembers is not None:
             return await asked(lambda: remembers.load_anew(key, now=now))
         return await asked(lambda: self.store.load(key, now=now))
+
+    async def session(self, key: str, now: float) -> Record | Ended | None:
+        """The session under a key, if everybody's sessions were not ended since it began."""
+        found = await self.load(key, now)
+        if isinstance(found, Record):
+            await self.eras.catch_up(now)
+            if self.eras.is_over(found):
+                return None
+        return found
+
+    async def begun_now(self, record: Record, now: float) -> Record:
+        """The record of a session that begins now, or is logged in, as it is to be written: it is of the present era."""
+        await self.eras.catch_up(now)
+        return self.eras.stamped(record)
 
     async def write(
         self, record: Record, expected: str, terms: Terms | None, shorten: bool, now: float
@@ -81,7 +100,7 @@ class Commands:
         self, record: Record, expected: str, terms: Terms | None, shorten: bool, now: float
     ) -> Outcome:
         if terms is not None and self.by_user is not None:
-            return await self.by_user.admit(record, expected=expected, terms=terms, now=now)
+            return await self._admit(self.by_user, record, expected, terms, now)
         return await self.store.replace(record, expected=expected, now=now, may_shorten=shorten)
 
     async def recognise(self, record: Record, expected: str, outcome: Outcome, now: float) -> Outcome:
@@ -116,7 +135,7 @@ class Commands:
 
         def insert() -> Awaitable[Outcome]:
             if terms is not None and self.by_user is not None:
-                return self.by_user.admit(record, expected=None, terms=terms, now=now)
+                return self._admit(self.by_user, record, None, terms, now)
             return self.store.create(record, now=now)
 
         try:
@@ -126,6 +145,37 @@ class Commands:
         if outcome is TAKEN and isinstance(await self.load(record.key, now), Ended):
             return GONE  # it was created, and ended before we could ask again
         return outcome
+
+    async def _admit(
+        self, by_user: ByUser, record: Record, expected: str | None, terms: Terms, now: float
+    ) -> Outcome:
+        """Write a login; FENCED also if everybody's sessions were ended after its request began."""
+        await self.eras.catch_up(now)
+        if self.eras.refuses(now - terms.elapsed):
+            return FENCED
+        outcome = await by_user.admit(record, expected=expected, terms=terms, now=now)
+        if outcome is FULL and await self._make_room(by_user, record.user_id or "", now):
+            outcome = await by_user.admit(record, expected=expected, terms=terms, now=now)
+        return outcome
+
+    async def _make_room(self, by_user: ByUser, user_id: str, now: float) -> bool:
+        """End for good the sessions of a user that are over, but count with the store: those of an earlier era. Returns whether
+        there were any.
+        """
+        over = [record for record in await self.all_of_user(user_id, now) if self.eras.is_over(record)]
+        for record in over:
+            await by_user.end_one(user_id, record.key, now=now, token=record.versions[0])
+        return bool(over)
+
+    async def all_of_user(self, user_id: str, now: float) -> list[Record]:
+        """Every session that the store has of a user, newest login first, those of an earlier era too."""
+        by_user, found, cursor = self._index(), list[Record](), None
+        while True:
+            page = await asked(partial(by_user.of_user, user_id, now=now, cursor=cursor))
+            found += page.records
+            cursor = page.cursor
+            if cursor is None:
+                return found
 
     async def touch(self, record: Record, deadline: float, now: float) -> bool:
         """Move the deadline of the record that was read. False: another writer was first."""

@@ -139,14 +139,8 @@ class Flows:
         return await self.end_one(_user_of(session), handle)
 
     async def devices(self, user_id: str) -> list[Device]:
-        store: ByUser = self._ability(ByUser, "lists sessions by user")
-        found, cursor = list[Device](), None
-        while True:
-            page = await asked(partial(store.of_user, user_id, now=self.clock.time(), cursor=cursor))
-            found += map(_device, page.records)
-            cursor = page.cursor
-            if cursor is None:
-                return found
+        self._ability(ByUser, "lists sessions by user")
+        return [_device(record) for record in await self.lifecycle.of_user(user_id, self.clock.time())]
 
     async def end_user(self, user_id: str, keep: str | None) -> EndedAll:
         return await self.lifecycle.end_user(user_id, self.clock.time(), keep=keep)
@@ -154,16 +148,22 @@ class Flows:
     async def end_one(self, user_id: str, handle: str) -> bool:
         return await self.lifecycle.end_one(user_id, handle, self.clock.time())
 
+    async def end_everyone(self) -> None:
+        await self.lifecycle.end_everyone(self.clock.time())
+
     async def end(self, handle: str) -> bool:
         return await self.lifecycle.end(handle, self.clock.time())
 
     async def find(self, handle: str) -> Device | None:
-        found = await asked(lambda: self.store.load(handle, now=self.clock.time()))
-        return _device(found) if isinstance(found, Record) else None
+        found = await self.lifecycle.stored(handle, self.clock.time())
+        return None if found is None else _device(found)
 
     async def count(self) -> int:
         store: Counts = self._ability(Counts, "counts its sessions")
-        return await asked(lambda: store.count(now=self.clock.time()))
+        now, eras = self.clock.time(), self.lifecycle.eras
+        number = await asked(lambda: store.count(now=now))
+        await eras.catch_up(now)
+        return number - (eras.number > 0)  # the era is kept beside the sessions, and is none
 
     async def sweep(self, limit: int) -> int:
         store: Sweeps = self._ability(Sweeps, "sweeps expired sessions")

@@ -25,6 +25,7 @@ from coatcheck.core.ports import (
     FULL,
     GONE,
     SAVED,
+    TOMBSTONE,
     Carries,
     EndedAll,
     Outcome,
@@ -36,6 +37,7 @@ from coatcheck.core.rates import Rate
 from coatcheck.core.record import Ended, Record
 from coatcheck.core.rules import Rules
 from coatcheck.core.session import BaseSession, CookieAction, Phase, Standing
+from coatcheck.eras import ERA_KEY
 from coatcheck.errors import (
     ConfigurationError,
     CorruptRecord,
@@ -144,6 +146,7 @@ class Lifecycle:
         # looked up as a method first.
         self._version, self._load, self._replace = self._ids.version, store.load, store.replace
         self._remembers = self._commands.remembers is not None
+        self.eras = self._commands.eras
         self.open: Opens = self.look_up
         """What a request's cookies stand for: the session of ours or, where others are adopted, of theirs (`Adopting`)."""
         self.revoking: Callable[[str, float], Awaitable[None]] | None = None
@@ -184,6 +187,12 @@ class Lifecycle:
             self._tell("session.corrupt", locator, detail=str(error), now=now)
             return
         if type(found) is Record:
+            eras = self.eras
+            if not 0 <= now - eras.read_at < eras.lag:
+                await eras.catch_up(now)
+            if found.era < eras.number:
+                self._of_an_earlier_era(session, found, now)
+                return
             if proof is not None and compare_digest(proof, found.verifier):
                 session._standing, session._record, session._verifier = _LIVE, found, verifier
                 return
@@ -200,6 +209,11 @@ class Lifecycle:
             session._strange(now)
         else:
             session._standing = Standing.DETACHED
+
+    def _of_an_earlier_era(self, session: BaseSession, found: Record, now: float) -> None:
+        """Everybody's sessions were ended: just now (then a request may be late, rule 4), or long ago."""
+        session._standing = Standing.DETACHED if now < self.eras.at + TOMBSTONE else Standing.NEW
+        self._tell("session.unknown", found.key, found.user_id, "everybody's sessions were ended", now=now)
 
     # ---- commit
 
@@ -295,6 +309,8 @@ class Lifecycle:
             )
         record, verifier, parts = self._following(session, draft, changes, decision.action, now)
         expected = draft.record.versions[0] if draft.record is not None else ""
+        if session._login is not None:
+            record = await self._commands.begun_now(record, now)
         shorten = session._lifetime_set or session._login is not None
         terms = self._terms(session)
         outcome, lasts = await self._commands.write(record, expected, terms, shorten, now)
@@ -438,6 +454,7 @@ class Lifecycle:
         for _ in range(ATTEMPTS):
             verifier = self._ids.verifier()
             record = self._first(session, locator, verifier, parts, now)
+            record = await self._commands.begun_now(record, now)
             outcome = await self._commands.insert(record, self._terms(session), now)
             if outcome is SAVED:
                 self._saved(session, record, parts, verifier, Action.CREATE, now)
@@ -586,7 +603,7 @@ class Lifecycle:
             raise session._outage or SessionGone(
                 "nothing is stored for this session: there is nothing to reload"
             )
-        found = await self._commands.load(record.key, now)
+        found = await self._commands.session(record.key, now)
         if not isinstance(found, Record) or found.epoch != record.epoch:
             raise SessionGone("the session ended, or passed to another login, while this request was at work")
         self._rejoin(session, record, found)
@@ -594,11 +611,19 @@ class Lifecycle:
 
     async def stored(self, key: str, now: float) -> Record | None:
         """The session that lives under a handle now, whatever the store may remember of it; None if it is gone."""
+        if key == ERA_KEY:
+            return None
         try:
-            found = await self._commands.load(key, now)
+            found = await self._commands.session(key, now)
         except CorruptRecord:  # nobody can be let in by it
             return None
         return found if isinstance(found, Record) else None
+
+    async def of_user(self, user_id: str, now: float) -> list[Record]:
+        """The live sessions of a user, newest login first."""
+        found = await self._commands.all_of_user(user_id, now)
+        await self.eras.catch_up(now)
+        return [record for record in found if not self.eras.is_over(record)]
 
     async def end_user(self, user_id: str, now: float, *, keep: str | None = None) -> EndedAll:
         """End every session of a user, and every login of theirs under way; `keep` is the handle of one to spare."""
@@ -615,8 +640,15 @@ class Lifecycle:
             self._tell("session.ended", key, user_id, "by handle", now=now)
         return ended
 
+    async def end_everyone(self, now: float) -> None:
+        """End every session there is, and every login under way, by beginning a new era (`coatcheck.eras`)."""
+        await self.eras.begin(now, self._ids.version)
+        self._tell("session.ended", None, None, "everybody's sessions", now=now)
+
     async def end(self, key: str, now: float) -> bool:
         """End one session by its handle, whoever's it is: for administrators."""
+        if key == ERA_KEY:
+            return False
         ended = await self._commands.delete(key, now, self._ids.version(), None)
         if ended:
             self._tell("session.ended", key, None, "by handle", now=now)

@@ -132,8 +132,15 @@ class SessionManager:
         """End one session by its handle, whoever's it is. Returns whether it was there."""
         return run_now(self.flows.end(handle))
 
+    def end_everyone(self) -> None:
+        """End every session of everybody, anonymous ones and tokens too, and every login under way: one write, however many
+        there are. Every process knows within 5 seconds (`coatcheck.eras.LAG`); those logins are refused, or end with
+        the rest.
+        """
+        run_now(self.flows.end_everyone())
+
     def count(self) -> int:
-        """How many sessions live."""
+        """How many sessions the store keeps. After `end_everyone()` those it ended are counted until they expire."""
         return run_now(self.flows.count())
 
     def sweep(self, limit: int = 1000) -> int:
@@ -235,8 +242,15 @@ class AsyncSessionManager:
         """End one session by its handle, whoever's it is. Returns whether it was there."""
         return await shielded(self.flows.end(handle))
 
+    async def end_everyone(self) -> None:
+        """End every session of everybody, anonymous ones and tokens too, and every login under way: one write, however many
+        there are. Every process knows within 5 seconds (`coatcheck.eras.LAG`); those logins are refused, or end with
+        the rest.
+        """
+        await shielded(self.flows.end_everyone())
+
     async def count(self) -> int:
-        """How many sessions live."""
+        """How many sessions the store keeps. After `end_everyone()` those it ended are counted until they expire."""
         return await self.flows.count()
 
     async def sweep(self, limit: int = 1000) -> int:

@@ -17,7 +17,7 @@ from contextvars import Context
 from typing import Any, Final
 
 from coatcheck.core.events import Event
-from coatcheck.core.ports import Notice
+from coatcheck.core.ports import EVERYONE, Notice
 from coatcheck.core.session import Standing
 from coatcheck.errors import ConfigurationError, StoreError
 from coatcheck.faces import AsyncSession
@@ -126,8 +126,16 @@ class _Watch:
 
     def _hear(self, notice: Notice) -> None:
         """On any thread: a store in memory tells on the one that ends the session."""
-        if notice.kind == "ended" and notice.key in self._kept and not self._loop.is_closed():
+        if notice.kind != "ended" or self._loop.is_closed():
+            return
+        if notice.key.startswith(EVERYONE):
+            self._loop.call_soon_threadsafe(self._all_over)
+        elif notice.key in self._kept:
             self._loop.call_soon_threadsafe(self._over, notice.key, None)
+
+    def _all_over(self) -> None:
+        for key in list(self._kept):
+            self._over(key, None)
 
     async def _look_now_and_then(self) -> None:
         while True:

@@ -8,9 +8,10 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
-from coatcheck.core.ports import Notice, Store, Watches
+from coatcheck.core.ports import EVERYONE, Notice, Store, Watches
 from coatcheck.errors import ConfigurationError
 
 __all__ = ["Watching"]
@@ -31,7 +32,8 @@ class Watching:
     def listen(self, tell: Tell, handle: str | None = None) -> Callable[[], None]:
         """Have `tell` called with every notice, or with `handle` with those that concern this session; returns what stops it.
 
-        Three kinds of notices (`Notice.kind`): "ended", with the `key` of a session that was ended; "watching", from which on no
+        Three kinds of notices (`Notice.kind`): "ended", with the `key` of a session that was ended (one that begins with
+        `coatcheck.core.ports.EVERYONE`: all of them were); "watching", from which on no
         ending is missed, repeated every few seconds as long as that is so; "lost", after which endings may be missed until the
         next "watching", so that what must not be missed has to be looked up again then. A session that expires is not told of.
 
@@ -121,7 +123,11 @@ class _Circle:
     def _hear(self, notice: Notice) -> None:
         with self._lock:
             tells = list(self._all.values())
-            if notice.kind == "ended":
+            if notice.kind == "ended" and notice.key.startswith(EVERYONE):
+                tells += [
+                    partial(_tell_of, tell, key) for key, seats in self._of.items() for tell in seats.values()
+                ]
+            elif notice.kind == "ended":
                 tells += self._of.get(notice.key, {}).values()
             else:
                 tells += [tell for seats in self._of.values() for tell in seats.values()]
@@ -131,6 +137,11 @@ class _Circle:
                 tell(notice)
             except Exception:  # the others must be told all the same
                 _logger.exception("a listener raised when it was told of a session's end")
+
+
+def _tell_of(tell: Tell, key: str, _everyone: Notice) -> None:
+    """Whoever listens for one session hears of the end of that one."""
+    tell(Notice("ended", key))
 
 
 class _Watch:

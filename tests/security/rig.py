@@ -29,6 +29,7 @@ from coatcheck.core.ports import SAVED, Backend
 from coatcheck.core.record import Record
 from coatcheck.core.signing import KeyRing, normalise
 from coatcheck.core.stepping import run_now
+from coatcheck.eras import ERA_KEY
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.stores.sqlite import SQLiteStore
 from coatcheck.wsgi import SessionMiddleware as WsgiSessions
@@ -105,6 +106,8 @@ class Watched:
 
 def _command(name: str) -> Any:
     async def command(self: Watched, *args: Any, **kwargs: Any) -> Any:
+        if args and args[0] == ERA_KEY:  # now and then, and no part of a request (test_eras)
+            return await getattr(self.face, name)(*args, **kwargs)
         self.stock.commands.append(name)
         if name in self.stock.down:
             raise StoreUnavailable("no route to the store")

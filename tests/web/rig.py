@@ -7,6 +7,7 @@ from typing import Any
 
 from coatcheck import Clock, Event, StoreUnavailable
 from coatcheck.asgi import App, Message, Receive, Scope, Send
+from coatcheck.eras import ERA_KEY
 from coatcheck.stores.memory import MemoryStore
 
 START = 1_800_000_000.0
@@ -30,6 +31,8 @@ class Counted:
             return method
 
         async def command(*args: Any, **kwargs: Any) -> Any:
+            if args and args[0] == ERA_KEY:  # now and then, and no part of a request (test_eras)
+                return await method(*args, **kwargs)
             self.commands.append(name)
             if self.down:
                 raise StoreUnavailable("no route to the store")

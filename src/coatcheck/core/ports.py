@@ -288,8 +288,9 @@ class Notice(msgspec.Struct, frozen=True):
     """What a store tells those who watch it."""
 
     kind: Literal["ended", "watching", "lost"]
-    """ended: the session `key` was ended (not: it expired). watching: from here on no ending is missed; repeated at least every
-    `HEARTBEAT` seconds, each time as the answer of the server. lost: endings may be missed until the next "watching"."""
+    """ended: the session `key` was ended (not: it expired); every one, if `key` begins with `EVERYONE`. watching: from here on no
+    ending is missed; repeated at least every `HEARTBEAT` seconds, each time as the answer of the server. lost: endings may be
+    missed until the next "watching"."""
     key: str = ""
     for_good: bool = False
     """Of a "watching" that is said once and not repeated: the sessions are in this process, there is no connection that could be

@@ -75,6 +75,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     renewal: Renewal | None = None
     lifetime: Lifetime | None = None
     format: int = 1
+    era: int = 0
+    """The era the session began in, or was last logged in; the next one ends everybody's sessions (`coatcheck.eras`)."""
 
     @property
     def version(self) -> str:

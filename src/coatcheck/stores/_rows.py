@@ -38,6 +38,7 @@ class _Rest(msgspec.Struct, array_like=True, frozen=True, gc=False):
     login: Login | None
     renewal: Renewal | None
     lifetime: Lifetime | None
+    era: int = 0
 
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -59,6 +60,7 @@ def written(r: Record) -> Written:
         r.login,
         r.renewal,
         r.lifetime,
+        r.era,
     )
     return (
         r.versions[0],
@@ -130,6 +132,7 @@ def _record(key: str, row: Row) -> Record:
         rest.renewal,
         rest.lifetime,
         rest.format,
+        rest.era,
     )
 
 

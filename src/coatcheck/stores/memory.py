@@ -36,6 +36,7 @@ from coatcheck.core.ports import (
     Walked,
 )
 from coatcheck.core.record import Ended, Record
+from coatcheck.eras import ERA_KEY
 from coatcheck.errors import ConfigurationError
 from coatcheck.stores._alike import cursor_at, not_over, place_of
 
@@ -390,7 +391,7 @@ class MemoryStore:
     def _evict(self, keep: str, now: float) -> None:
         """Drop the row that is missed least, but not `keep`, which is only just being written."""
         for queue in (self._anonymous, self._ended, self._known):
-            key = next((key for key in queue if key != keep), None)
+            key = next((key for key in queue if key != keep and key != ERA_KEY), None)
             if key is not None:
                 row = self._rows[key]
                 self._drop(key, row)

@@ -102,6 +102,7 @@ class Grants:
             record = drafts.logged_in(
                 record, user_id, login, now, idle=times.idle, ends_at=ends_at, lifetime=lifetime
             )
+            record = await self._commands.begun_now(record, now)
             outcome = await self._commands.insert(record, terms, now)
             if outcome is SAVED:
                 self._tell("tokens.issued", record, now)
@@ -156,7 +157,7 @@ class Grants:
 
     async def lives(self, handle: str, user_id: str, jti: str) -> bool:
         """Whether the session of an access token is still its user's, and the token was not revoked by itself."""
-        found = await self._commands.load(handle, self._clock())
+        found = await self._commands.session(handle, self._clock())
         if not isinstance(found, Record) or found.user_id != user_id:
             return False
         family = families.family_of(found)
@@ -166,7 +167,7 @@ class Grants:
         """Revoke one access token, until it would have expired anyway; the login goes on. Returns whether it was good."""
         for _ in range(ATTEMPTS):
             now = self._clock()
-            record = await self._commands.load(handle, now)
+            record = await self._commands.session(handle, now)
             family = families.family_of(record) if isinstance(record, Record) else None
             if not isinstance(record, Record) or family is None or record.user_id != user_id:
                 return False
@@ -210,7 +211,7 @@ class Grants:
         return await self._end(record, now)
 
     async def _family(self, presented: families.Presented, now: float) -> tuple[Record, Family]:
-        found = await self._commands.load(presented.locator, now)
+        found = await self._commands.session(presented.locator, now)
         if not isinstance(found, Record):
             raise InvalidToken("revoked" if found is not None else "unknown")
         family = families.family_of(found)

@@ -7,6 +7,7 @@ moments apart and merges next to nothing).
 """
 
 from collections.abc import Callable, Hashable, Iterator
+from math import inf
 from typing import Any, Final, NamedTuple
 
 from coatcheck.core.ids import Ticket
@@ -177,9 +178,12 @@ class World:
     def manager(self, limit: int | None = None) -> AsyncSessionManager:
         if limit not in self._managers:
             options = Options(max_sessions=limit, on_event=self.moment.hear)
-            self._managers[limit] = AsyncSessionManager(
+            manager = self._managers[limit] = AsyncSessionManager(
                 self._kind, options=options, clock=self.moment.clock(), ids=self.moment
             )
+            # A process asks for the era now and then; here nobody ends everybody's sessions, and every request would ask.
+            eras = manager.flows.lifecycle.eras
+            eras.lag, eras.read_at = inf, 0.0
         return self._managers[limit]
 
     # ---- a scenario's beginning
