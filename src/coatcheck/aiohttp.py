@@ -11,13 +11,14 @@ session has the words of aiohttp_session too, and `aiohttp_session.get_session(r
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import Any, Final, cast
+from datetime import timedelta
+from functools import partial, wraps
+from typing import Any, Final, TypeVar, cast
 
 from aiohttp import web
 from multidict import CIMultiDict
 
-from coatcheck import asgi, startup, visit
+from coatcheck import asgi, startup, stepup, visit
 from coatcheck._csrf.aiohttp import Checks, csrf_exempt, csrf_field, csrf_token
 from coatcheck._csrf.guard import Protection
 from coatcheck._https_aiohttp import setup_https
@@ -44,11 +45,15 @@ __all__ = [
     "csrf_token",
     "get_session",
     "new_session",
+    "recent_login",
+    "require_method",
     "setup",
     "setup_csrf",
     "setup_https",
     "token_endpoints",
 ]
+
+V = TypeVar("V", bound=Callable[..., Any])
 
 need("aiohttp", "3.10")
 
@@ -470,3 +475,37 @@ def _recognised() -> None:
     theirs = sys.modules.get(_THEIRS)
     if theirs is not None:
         theirs.Session.register(AiohttpSession)
+
+
+# -------------------------------------------------------------------------------------------------- sensitive acts
+
+
+def recent_login(within: str | timedelta) -> Callable[[V], V]:
+    """A decorator for sensitive acts (ASVS 7.5.3): who the user is must have been proved within this time, "10m", say.
+
+    Otherwise the view is not called: 401 without a login, 403 with `{"error": "reauth_required"}` as JSON if it was longer ago,
+    or only remembered. Raises ConfigurationError at start-up for a time it cannot read.
+    """
+    return _needing(stepup.recent(within))
+
+
+def require_method(*methods: str) -> Callable[[V], V]:
+    """A decorator: the login was made, or made stronger since, by one of these methods, such as "otp" or "hwk".
+
+    Otherwise the view is not called: 401 without a login, 403 with `{"error": "step_up_required"}` as JSON.
+    """
+    return _needing(stepup.by_method(*methods))
+
+
+def _needing(needs: stepup.Needs) -> Callable[[V], V]:
+    def decorate(handler: V) -> V:
+        @wraps(handler)
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            refused = needs.refusal(await get_session(request))
+            if refused is not None:
+                return web.json_response(dict(refused.detail), status=refused.status)
+            return cast(web.StreamResponse, await handler(request))
+
+        return cast(V, guarded)
+
+    return decorate

@@ -124,6 +124,9 @@ class _Served(BaseSession, Generic[Model]):
         """Whoever uses the session of this request is told so; whoever does not, is not."""
         self._standing, self._failure = Standing.UNLOADED, error
 
+    def _moment(self) -> float:
+        return self._flows.clock.time()
+
     def _cookies(self) -> bytes:
         return self._describe().cookies if self._describe else b""
 
@@ -153,7 +156,7 @@ class _Served(BaseSession, Generic[Model]):
     def _goes_on(self) -> bool:
         if self._flows.options.on_store_error != "anonymous":
             return False
-        return not (self._login is not None or self._logout or self._regenerate)
+        return not (self._login is not None or self._begun is not None or self._logout or self._regenerate)
 
     def _corrupted(self, error: CorruptRecord) -> None:
         self._flows.lifecycle.corrupted(self, str(error), self._flows.clock.time())
@@ -195,6 +198,12 @@ class Session(_Served[Model]):
     def take(self, key: str, default: Any = None) -> Any:
         """Remove a one-time value and return it: of all requests that try, at most one gets it."""
         return run_now(self._flows.take(self, key, default))
+
+    def try_factor(self, *, limit: int = 5) -> bool:
+        """Count one try of the pending login's next factor, now: before the code is compared. False: none is pending, or it was
+        tried `limit` times, by however many requests at once; ask for the first factor again.
+        """
+        return run_now(self._flows.try_factor(self, limit))
 
     def devices(self) -> list[Device]:
         """The sessions of this user, newest login first; this one has the same `handle`. Raises UsageError without a
@@ -261,6 +270,13 @@ class AsyncSession(_Served[Model]):
     async def take(self, key: str, default: Any = None) -> Any:
         """Remove a one-time value and return it: of all requests that try, at most one gets it."""
         return await shielded(self._flows.take(self, key, default))
+
+    @_awaited
+    async def try_factor(self, *, limit: int = 5) -> bool:
+        """Count one try of the pending login's next factor, now: before the code is compared. False: none is pending, or it was
+        tried `limit` times, by however many requests at once; ask for the first factor again.
+        """
+        return await shielded(self._flows.try_factor(self, limit))
 
     @_awaited
     async def devices(self) -> list[Device]:

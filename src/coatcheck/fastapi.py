@@ -19,8 +19,8 @@ from coatcheck.core.cookies import SECURE_NAME, names
 from coatcheck.core.rates import Rate
 from coatcheck.faces import AsyncSession, Model
 from coatcheck.starlette import SessionMiddleware as StarletteSessions
+from coatcheck.stepup import Needs, by_method, recent
 from coatcheck.throttling.route import RateLimit as Limit
-from coatcheck.visit import duration, proved_within
 
 __all__ = [
     "AsyncSession",
@@ -30,6 +30,7 @@ __all__ = [
     "HttpsMiddleware",
     "RateLimit",
     "RecentLogin",
+    "RequireMethod",
     "Session",
     "SessionDep",
     "SessionMiddleware",
@@ -132,16 +133,26 @@ def RecentLogin(within: str | timedelta) -> Any:
     401 without a login; 403 with `{"error": "reauth_required"}` if it was longer ago, or only remembered; a WebSocket's handshake
     is refused. Raises ConfigurationError at start-up for a time it cannot read.
     """
-    limit = duration(within)
+    return _needed(recent(within))
 
-    async def recent(connection: HTTPConnection, session: SessionDep) -> None:
-        if session.user_id is None:
-            raise _refusal(connection, 401, "not logged in")
-        if not proved_within(session, limit):
-            detail = {"error": "reauth_required", "max_age": int(limit.total_seconds())}
-            raise _refusal(connection, 403, detail)
 
-    return Depends(recent)
+def RequireMethod(*methods: str) -> Any:
+    """A dependency: the login was made, or made stronger since, by one of these methods, such as "otp" or "hwk".
+
+    401 without a login; 403 with `{"error": "step_up_required", "methods": […]}` otherwise; a WebSocket's handshake is refused.
+    Raises ConfigurationError at start-up without a method.
+    """
+    return _needed(by_method(*methods))
+
+
+def _needed(needs: Needs) -> Any:
+    async def needed(connection: HTTPConnection, session: SessionDep) -> None:
+        refused = needs.refusal(session)
+        if refused is not None:
+            detail = "not logged in" if refused.status == 401 else dict(refused.detail)
+            raise _refusal(connection, refused.status, detail)
+
+    return Depends(needed)
 
 
 def RateLimit(given: str | Rate, **options: Any) -> Any:

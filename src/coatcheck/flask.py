@@ -7,13 +7,15 @@ What Flask documents goes on as documented: `session.permanent`, `new`, `modifie
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any, cast
+from datetime import timedelta
+from functools import partial, wraps
+from typing import Any, TypeVar, cast
 
 from flask import Flask, Request, Response, current_app, got_request_exception, has_request_context, request
+from flask import session as current_session
 from flask.sessions import SessionInterface, SessionMixin
 
-from coatcheck import startup, visit
+from coatcheck import startup, stepup, visit
 from coatcheck._csrf.flask import Csrf, csrf_field, csrf_token
 from coatcheck._flasklike import Words, alone, dress, refresh, settings, still_alone, store_of
 from coatcheck._flasklogin import LoginKeys
@@ -43,7 +45,11 @@ __all__ = [
     "csrf_field",
     "csrf_token",
     "get_session",
+    "recent_login",
+    "require_method",
 ]
+
+V = TypeVar("V", bound=Callable[..., Any])
 
 
 class CoatCheck:
@@ -241,3 +247,37 @@ def _replace(response: Response, other: Response) -> None:
     response.call_on_close(other.close)
     response.response, response.status, response.headers = other.response, other.status, other.headers
     response.direct_passthrough = other.direct_passthrough
+
+
+# -------------------------------------------------------------------------------------------------- sensitive acts
+
+
+def recent_login(within: str | timedelta) -> Callable[[V], V]:
+    """A decorator for sensitive acts (ASVS 7.5.3): who the user is must have been proved within this time, "10m", say.
+
+    Otherwise the view is not called: 401 without a login, 403 with `{"error": "reauth_required"}` as JSON if it was longer ago,
+    or only remembered. Raises ConfigurationError at start-up for a time it cannot read.
+    """
+    return _needing(stepup.recent(within))
+
+
+def require_method(*methods: str) -> Callable[[V], V]:
+    """A decorator: the login was made, or made stronger since, by one of these methods, such as "otp" or "hwk".
+
+    Otherwise the view is not called: 401 without a login, 403 with `{"error": "step_up_required"}` as JSON.
+    """
+    return _needing(stepup.by_method(*methods))
+
+
+def _needing(needs: stepup.Needs) -> Callable[[V], V]:
+    def decorate(view: V) -> V:
+        @wraps(view)
+        def guarded(*args: Any, **given: Any) -> Any:
+            refused = needs.refusal(current_session._get_current_object())  # type: ignore[attr-defined]  # a proxy
+            if refused is not None:
+                return dict(refused.detail), refused.status
+            return current_app.ensure_sync(view)(*args, **given)
+
+        return cast(V, guarded)
+
+    return decorate

@@ -13,6 +13,7 @@ import msgspec
 from coatcheck.adopting import adopt_with
 from coatcheck.commands import asked
 from coatcheck.core.adoption import Archive
+from coatcheck.core.agents import described
 from coatcheck.core.ids import IdSource, Ticket
 from coatcheck.core.options import Options
 from coatcheck.core.ports import ByUser, Checks, Counts, EndedAll, Resealed, Reseals, SetsUp, Store, Sweeps
@@ -53,7 +54,11 @@ class Device(msgspec.Struct, frozen=True):
     method: str
     user_agent: str
     address: str
-    """The network it logged in from, not the full address."""
+    """The network it was last seen from, not the full address."""
+    amr: tuple[str, ...] = ()
+    """By which methods the user has proved who they are, all of them (RFC 8176)."""
+    browser: str = ""
+    """What the user agent says it is, for people: "Firefox on Windows"; "" if it says nothing we know."""
 
 
 def _device(record: Record) -> Device:
@@ -68,6 +73,8 @@ def _device(record: Record) -> Device:
         method=login.method if login else "",
         user_agent=login.user_agent if login else "",
         address=login.address if login else "",
+        amr=login.methods if login else (),
+        browser=described(login.user_agent) if login else "",
     )
 
 
@@ -131,6 +138,9 @@ class Flows:
         ended = await self.lifecycle.end_user(user, self.clock.time(), keep=keep)
         session._own_fence = ended.fence
         return ended.count
+
+    async def try_factor(self, session: BaseSession, limit: int) -> bool:
+        return await self.lifecycle.try_factor(session, limit, self.clock.time())
 
     async def own_devices(self, session: BaseSession) -> list[Device]:
         return await self.devices(_user_of(session))

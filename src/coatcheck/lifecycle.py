@@ -13,6 +13,7 @@ from hmac import compare_digest
 from typing import Any, Final, NamedTuple
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from coatcheck.commands import Commands
 from coatcheck.core import codec, drafts, ids
@@ -312,7 +313,7 @@ class Lifecycle:
         if session._login is not None:
             record = await self._commands.begun_now(record, now)
         shorten = session._lifetime_set or session._login is not None
-        terms = self._terms(session)
+        terms = self._terms(session, now)
         outcome, lasts = await self._commands.write(record, expected, terms, shorten, now)
         if not lasts:
             decision, verifier = decision._replace(cookie=CookieAction.NONE), None
@@ -413,7 +414,13 @@ class Lifecycle:
         name = _TOLD.get(action, "session.renewed")
         self._tell(name, record.key, record.user_id, now=now)
         if login is not None:
-            self._tell("login", record.key, record.user_id, login.login.method, now=now)
+            self._tell(
+                "login",
+                record.key,
+                record.user_id,
+                " ".join(login.login.methods) or login.login.method,
+                now=now,
+            )
 
     # ---- the single steps
 
@@ -431,10 +438,12 @@ class Lifecycle:
         session._touched(record, now, deadline)
         return _told(session, decision.cookie)
 
-    def _terms(self, session: BaseSession) -> Terms | None:
+    def _terms(self, session: BaseSession, now: float) -> Terms | None:
         if session._login is None or self._commands.by_user is None:
             return None
-        monotonic, began = self._monotonic, session._began
+        monotonic, began, since = self._monotonic, session._began, session._login.since
+        if since is not None:  # its first factor was proved in an earlier request
+            began -= max(0.0, now - since)
         return Terms(
             stopwatch=lambda: monotonic() - began,
             own_fence=session._own_fence,
@@ -455,7 +464,7 @@ class Lifecycle:
             verifier = self._ids.verifier()
             record = self._first(session, locator, verifier, parts, now)
             record = await self._commands.begun_now(record, now)
-            outcome = await self._commands.insert(record, self._terms(session), now)
+            outcome = await self._commands.insert(record, self._terms(session, now), now)
             if outcome is SAVED:
                 self._saved(session, record, parts, verifier, Action.CREATE, now)
                 return _told(session, CookieAction.SEND)
@@ -535,7 +544,7 @@ class Lifecycle:
         record = session._record
         if record is not None:
             self._tell("session.gone", record.key, record.user_id, now=now)
-        if session._login is None:
+        if session._login is None or session._login.goes_on:
             session._reset(Standing.DETACHED)
             return _GONE
         session._disown()
@@ -587,12 +596,45 @@ class Lifecycle:
             current = await self._commands.current(record.key, outcome, now)
             if current is None or current.epoch != loaded.epoch:
                 self._tell("session.gone", loaded.key, loaded.user_id, now=now)
-                if session._login is None:
+                if session._login is None or session._login.goes_on:
                     session._reset(Standing.DETACHED)
                 else:
                     session._taken(key)
                 return default
             record, parts = current, codec.split(current.data)
+        raise StoreUnavailable(f"another writer was first {ATTEMPTS} times in a row; try again later")
+
+    async def try_factor(self, session: BaseSession, limit: int, now: float) -> bool:
+        """Count one try of a pending login's next factor: a compare-and-set now, so that no more than `limit` get through."""
+        pending, record = session.pending_login, session._record
+        if pending is None or record is None:
+            return False
+        loaded = record
+        for _ in range(ATTEMPTS):
+            tried = record.pending
+            if tried is None or tried.tries >= limit:
+                self._tell(
+                    "login.refused", record.key, pending.user_id, "too many tries of a factor", now=now
+                )
+                return False
+            following = replace(
+                drafts.following(
+                    record, self._ids.version(), record.data, now,
+                    idle=self.rules.idle_of(record.lifetime, now), lifetime=record.lifetime,
+                ),
+                pending=replace(tried, tries=tried.tries + 1),
+            )  # fmt: skip
+            outcome, lasts = await self._commands.write(following, record.versions[0], None, False, now)
+            if not lasts:
+                session._verifier = None
+            if outcome is SAVED:
+                if record is loaded:
+                    session._record = following
+                return True
+            current = await self._commands.current(record.key, outcome, now)
+            if current is None or current.epoch != loaded.epoch:
+                return False
+            record = current
         raise StoreUnavailable(f"another writer was first {ATTEMPTS} times in a row; try again later")
 
     async def reload(self, session: BaseSession, now: float) -> None:

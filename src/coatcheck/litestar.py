@@ -36,7 +36,7 @@ from litestar.serialization import decode_json, encode_json
 from litestar.types import Empty, Guard, Scope
 from litestar.utils import get_serializer_from_scope
 
-from coatcheck import asgi, startup, visit
+from coatcheck import asgi, startup, stepup, visit
 from coatcheck._csrf import asgi as csrf
 from coatcheck._csrf.guard import no_session
 from coatcheck._versions import need
@@ -62,6 +62,7 @@ __all__ = [
     "HttpsMiddleware",
     "RateLimit",
     "RecentLogin",
+    "RequireMethod",
     "Session",
     "SessionDep",
     "csrf_field",
@@ -402,18 +403,29 @@ def RecentLogin(within: str | timedelta) -> Guard:
     401 without a login; 403 with `{"error": "reauth_required"}` as `extra` if it was longer ago. Raises ConfigurationError at
     start-up for a time it cannot read.
     """
-    limit = visit.duration(within)
+    return _needed(stepup.recent(within))
 
+
+def RequireMethod(*methods: str) -> Guard:
+    """A guard: the login was made, or made stronger since, by one of these methods, such as "otp" or "hwk".
+
+    401 without a login; 403 with `{"error": "step_up_required"}` as `extra` otherwise. Raises ConfigurationError at start-up
+    without a method.
+    """
+    return _needed(stepup.by_method(*methods))
+
+
+def _needed(needs: stepup.Needs) -> Guard:
     @_shown
-    async def recent(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        session = await get_session(connection)
-        if session.user_id is None:
+    async def needed(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        refused = needs.refusal(await get_session(connection))
+        if refused is None:
+            return
+        if refused.status == 401:
             raise _unauthorized()
-        if not visit.proved_within(session, limit):
-            extra = {"error": "reauth_required", "max_age": int(limit.total_seconds())}
-            raise PermissionDeniedException("log in again", extra=extra)
+        raise PermissionDeniedException("log in again", extra=dict(refused.detail))
 
-    return recent
+    return needed
 
 
 def RateLimit(given: str | Rate, **options: Any) -> Guard:

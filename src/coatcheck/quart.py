@@ -7,9 +7,11 @@ headers of a response or of a WebSocket's handshake leave. Quart is handed that 
 where a commit fails.
 """
 
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import timedelta
+from functools import wraps
 from inspect import isawaitable
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 from quart import (
     Quart,
@@ -27,7 +29,7 @@ from quart.sessions import SessionInterface, SessionMixin
 from quart.wrappers import BaseRequestWebsocket
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from coatcheck import asgi, visit
+from coatcheck import asgi, stepup, visit
 from coatcheck._csrf.quart import Csrf, csrf_field, csrf_token
 from coatcheck._flasklike import Words, alone, dress, refresh, settings, still_alone, store_of
 from coatcheck._versions import need
@@ -52,7 +54,11 @@ __all__ = [
     "csrf_field",
     "csrf_token",
     "get_session",
+    "recent_login",
+    "require_method",
 ]
+
+V = TypeVar("V", bound=Callable[..., Any])
 
 _NAME: Final = "coatcheck"
 _PRESERVED: Final = "_quart._preserve_context"
@@ -266,3 +272,37 @@ async def _replace(response: AnyResponse, other: AnyResponse) -> None:
     body = other.get_data(as_text=False)
     response.set_data(await body if isawaitable(body) else body)
     response.status, response.headers = other.status, other.headers
+
+
+# -------------------------------------------------------------------------------------------------- sensitive acts
+
+
+def recent_login(within: str | timedelta) -> Callable[[V], V]:
+    """A decorator for sensitive acts (ASVS 7.5.3): who the user is must have been proved within this time, "10m", say.
+
+    Otherwise the view is not called: 401 without a login, 403 with `{"error": "reauth_required"}` as JSON if it was longer ago,
+    or only remembered. Raises ConfigurationError at start-up for a time it cannot read.
+    """
+    return _needing(stepup.recent(within))
+
+
+def require_method(*methods: str) -> Callable[[V], V]:
+    """A decorator: the login was made, or made stronger since, by one of these methods, such as "otp" or "hwk".
+
+    Otherwise the view is not called: 401 without a login, 403 with `{"error": "step_up_required"}` as JSON.
+    """
+    return _needing(stepup.by_method(*methods))
+
+
+def _needing(needs: stepup.Needs) -> Callable[[V], V]:
+    def decorate(view: V) -> V:
+        @wraps(view)
+        async def guarded(*args: Any, **given: Any) -> Any:
+            refused = needs.refusal(await get_session())
+            if refused is not None:
+                return dict(refused.detail), refused.status
+            return await current_app.ensure_async(view)(*args, **given)
+
+        return cast(V, guarded)
+
+    return decorate

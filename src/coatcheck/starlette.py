@@ -6,10 +6,17 @@
 Its argument names keep their meaning, only that the data now stays on the server.
 """
 
-from typing import Any, Literal
+from collections.abc import Callable
+from datetime import timedelta
+from functools import wraps
+from inspect import iscoroutinefunction
+from typing import Any, Literal, TypeVar, cast
 
 from starlette.datastructures import Secret as StarletteSecret
+from starlette.requests import Request
+from starlette.responses import JSONResponse
 
+from coatcheck import stepup
 from coatcheck._versions import need
 from coatcheck.asgi import App, CsrfMiddleware, HttpsMiddleware, csrf_field, csrf_token, get_session
 from coatcheck.asgi import SessionMiddleware as AsgiSessionMiddleware
@@ -33,9 +40,13 @@ __all__ = [
     "csrf_field",
     "csrf_token",
     "get_session",
+    "recent_login",
+    "require_method",
 ]
 
 need("starlette", "0.46")
+
+V = TypeVar("V", bound=Callable[..., Any])
 
 
 class SessionMiddleware(AsgiSessionMiddleware):
@@ -83,3 +94,42 @@ class SessionMiddleware(AsgiSessionMiddleware):
                 )
             options["cookie"] = CookieSettings(**given)
         super().__init__(app, store=store, secret=secret if plain is None else plain, **options)
+
+
+# -------------------------------------------------------------------------------------------------- sensitive acts
+
+
+def recent_login(within: str | timedelta) -> Callable[[V], V]:
+    """A decorator for sensitive acts (ASVS 7.5.3): who the user is must have been proved within this time, "10m", say.
+
+    Otherwise the view is not called: 401 without a login, 403 with `{"error": "reauth_required"}` as JSON if it was longer ago,
+    or only remembered. Raises ConfigurationError at start-up for a time it cannot read.
+    """
+    return _needing(stepup.recent(within))
+
+
+def require_method(*methods: str) -> Callable[[V], V]:
+    """A decorator: the login was made, or made stronger since, by one of these methods, such as "otp" or "hwk".
+
+    Otherwise the view is not called: 401 without a login, 403 with `{"error": "step_up_required"}` as JSON.
+    """
+    return _needing(stepup.by_method(*methods))
+
+
+def _needing(needs: stepup.Needs) -> Callable[[V], V]:
+    def decorate(view: V) -> V:
+        if not iscoroutinefunction(view):
+            raise ConfigurationError(
+                f"{view.__name__} is not `async def`: a route that asks for its session has to wait for it"
+            )
+
+        @wraps(view)
+        async def guarded(request: Request, *args: Any, **given: Any) -> Any:
+            refused = needs.refusal(await get_session(request))
+            if refused is not None:
+                return JSONResponse(dict(refused.detail), refused.status)
+            return await view(request, *args, **given)
+
+        return cast(V, guarded)
+
+    return decorate

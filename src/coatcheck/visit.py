@@ -6,15 +6,12 @@ lives in the session.
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeVar
 
-from coatcheck.core import policy
 from coatcheck.core.events import Event
 from coatcheck.core.ids import Ticket
 from coatcheck.core.session import BaseSession, CookieAction, Phase, Standing
 from coatcheck.errors import (
-    ConfigurationError,
     OutsideRequest,
     PasswordTooLong,
     SessionConflict,
@@ -31,11 +28,9 @@ __all__ = [
     "Refused",
     "arrive",
     "depart",
-    "duration",
     "is_due",
     "is_due_again",
     "is_kept",
-    "proved_within",
     "refuse",
     "reply",
     "started",
@@ -145,7 +140,11 @@ def is_due(session: Served) -> bool:
 
 
 def _complain(session: Served) -> None:
-    if session._login is not None or (session._accessed and session._has_changes()):
+    if (
+        session._login is not None
+        or session._begun is not None
+        or (session._accessed and session._has_changes())
+    ):
         assert session._exchange is not None
         assert session._describe is not None
         session._exchange.refuse(session._describe(), session._at)
@@ -217,22 +216,3 @@ def refuse(session: Served, error: Refused) -> Refusal:
         flows = session._flows
         flows.options.tell(Event("store.down", detail=str(error), at=flows.clock.time()))
     return _UNAVAILABLE
-
-
-# ------------------------------------------------------------------------------------------------- recent logins
-
-
-def duration(within: str | timedelta) -> timedelta:
-    """How recent a login must be. Raises ConfigurationError for a time that cannot be read, and for a number without a unit."""
-    given: object = within
-    if not isinstance(given, str | timedelta):
-        raise ConfigurationError(
-            f"RecentLogin({given!r}): give a time with its unit, such as '10m', or a timedelta"
-        )
-    return timedelta(seconds=policy.duration(given, setting="RecentLogin"))
-
-
-def proved_within(session: Served, limit: timedelta) -> bool:
-    """Whether the user has proved within this time who they are."""
-    proved = session.authenticated_at
-    return proved is not None and datetime.fromtimestamp(session._flows.clock.time(), UTC) - proved <= limit

@@ -12,16 +12,18 @@ from inspect import isawaitable
 from traceback import TracebackException
 from typing import Any
 
-from coatcheck import AsyncSession, SessionError
+from coatcheck import AsyncSession, SessionError, stepup
 from coatcheck.core.session import BaseSession
 from coatcheck.throttling import AsyncAttempt, Attempt, LoginThrottle, PasswordCheck, RateLimit
 
-__all__ = ["BIG", "LOOKS", "REPORTS", "Answer", "Boom", "Call", "answer"]
+__all__ = ["BIG", "LOOKS", "REPORTS", "VERIFIED", "Answer", "Boom", "Call", "answer"]
 
 Headers = list[tuple[str, str]]
 Answer = tuple[int, Headers, str | Iterator[str]]
 BIG = "x" * 2_000_000
 FRESH = timedelta(minutes=10)
+VERIFIED: list[str] = []
+"""Whose codes were compared."""
 REPORTS: list[str] = []
 """What the error reporter has sent off."""
 
@@ -297,6 +299,48 @@ async def mfa(call: Call) -> Answer:
         return 401, [], "who are you?"
     call.session.login(call.session.pop("pending"), method="otp")
     return 200, [], "welcome"
+
+
+@route("POST /begin")
+async def begin(call: Call) -> str:
+    """The first factor was right, and is not enough."""
+    call.session.begin_login(call.query.get("user", "ada"))
+    return "now the code"
+
+
+@route("POST /complete")
+async def complete(call: Call) -> Answer:
+    """The second factor: the code is "right"."""
+    pending = call.session.pending_login
+    if pending is None or not await settled(call.session.try_factor(limit=5)):
+        return 401, [], "who are you?"
+    VERIFIED.append(pending.user_id)
+    if call.query.get("code", "right") != "right":
+        return 403, [], "wrong code"
+    call.session.complete_login(method="otp")
+    return 200, [], "welcome"
+
+
+@route("POST /reauth")
+async def reauth(call: Call) -> str:
+    call.session.reauthenticate(method=call.query.get("method", "pwd"))
+    return "it is you"
+
+
+@route("GET /amr")
+async def amr(call: Call) -> str:
+    return " ".join(call.session.amr)
+
+
+@route("GET /pending")
+async def pending(call: Call) -> str:
+    return str(call.session.pending_login)
+
+
+@route("POST /vault")
+async def vault(call: Call) -> Answer:
+    refused = stepup.by_method("otp", "hwk").refusal(call.session)
+    return (200, [], "open") if refused is None else (refused.status, [], str(refused.detail["error"]))
 
 
 @route("POST /logout")

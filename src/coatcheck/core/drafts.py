@@ -132,6 +132,7 @@ def logged_in(
         user_id=user_id,
         login=login,
         authenticated_at=now,
+        pending=None,
         ends_at=ends_at,
         deadline=min(now + idle, ends_at),
         lifetime=lifetime,

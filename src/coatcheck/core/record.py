@@ -11,10 +11,13 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["REMEMBERED", "Ended", "Lifetime", "Login", "Record", "Renewal"]
+__all__ = ["PENDING_FOR", "REMEMBERED", "Ended", "Lifetime", "Login", "PendingLogin", "Record", "Renewal"]
 
 REMEMBERED: Final = "remembered"
 """The method of a login that proves nothing: a cookie for "remember me" said who it is. Nobody typed a password."""
+
+PENDING_FOR: Final = 600.0
+"""Seconds for which a login may wait for its next factor."""
 
 VERSIONS_KEPT = 16
 """How many writers' tokens a record remembers, so that a retry after a lost reply recognises its own write (rule 7)."""
@@ -27,6 +30,28 @@ class Login(msgspec.Struct, frozen=True, gc=False):
     remember: bool = False
     user_agent: str = ""
     address: str = ""
+    amr: tuple[str, ...] = ()
+    """Every method, where there were several (RFC 8176): `method` is the first."""
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """How the user proved who they are; nothing for a login that was only remembered."""
+        return self.amr or (() if self.method == REMEMBERED else (self.method,))
+
+
+class PendingLogin(msgspec.Struct, frozen=True, gc=False):
+    """A login that lacks a factor (checklist 56): of a type and in a place of its own, so that nothing can take it for one."""
+
+    user_id: str
+    methods: tuple[str, ...]
+    remember: bool
+    at: float
+    """When it began, in seconds since the epoch."""
+    tries: int = 0
+    """How many second factors were tried: `try_factor()`."""
+
+    def __repr__(self) -> str:
+        return f"<PendingLogin of {self.user_id!r} by {self.methods}>"
 
 
 class Lifetime(msgspec.Struct, frozen=True, gc=False):
@@ -77,6 +102,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     format: int = 1
     era: int = 0
     """The era the session began in, or was last logged in; the next one ends everybody's sessions (`coatcheck.eras`)."""
+
+    pending: PendingLogin | None = None
 
     @property
     def version(self) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from math import inf
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from coatcheck.core import codec, drafts
 from coatcheck.core.decide import Situation
@@ -77,7 +78,7 @@ class Rules:
         if record is None or session._standing is not Standing.LIVE:
             return Situation(
                 session._standing,
-                login=login is not None,
+                login=login is not None or session._begun is not None,
                 changed=changed and len(parts) > 0,  # nothing came of a clear() or logout() of nothing
                 save_uninitialized=options.save_uninitialized or session._kept,
                 headers_sent=headers_sent,
@@ -90,7 +91,7 @@ class Rules:
             login is not None,
             login is not None and record.user_id is not None and login.user_id != record.user_id,
             session._logout,
-            session._regenerate,
+            session._regenerate or session._begun is not None,
             changed or lifetime != record.lifetime,
             options.resave or session._forced or first_sight,
             current and self.renewal_due(record, now),
@@ -117,7 +118,7 @@ class Rules:
         """The record under this request's login, if it has one."""
         intent = session._login
         if intent is None:
-            return record
+            return record if session._begun is None else replace(record, pending=session._begun)
         lifetime = record.lifetime
         if not session._lifetime_set:
             if intent.login.remember:

@@ -4,6 +4,7 @@
 that act at once (`save`, `reload`, `take`, `destroy`) need a store and live in `faces.py`.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Final, NamedTuple
@@ -15,9 +16,9 @@ from msgspec.structs import replace
 from coatcheck.core import codec
 from coatcheck.core.merge import Parts, own
 from coatcheck.core.policy import seconds
-from coatcheck.core.record import Lifetime, Login, Record
+from coatcheck.core.record import PENDING_FOR, Lifetime, Login, PendingLogin, Record
 from coatcheck.core.tracked import IMMUTABLE, Tracked
-from coatcheck.errors import CorruptRecord, StoreError, TooLate, UsageError
+from coatcheck.errors import CorruptRecord, LoginRefused, StoreError, TooLate, UsageError
 
 __all__ = [
     "OF_LOGIN",
@@ -76,6 +77,10 @@ class Intent(NamedTuple):
 
     user_id: str
     login: Login
+    goes_on: bool = False
+    """It goes on with what is stored (a second factor, a step-up): if that has ended meanwhile, nobody is logged in."""
+    since: float | None = None
+    """When the first factor was proved, in seconds since the epoch: whatever ended the user's sessions after that ends this too."""
 
 
 class SessionCookie:
@@ -125,6 +130,8 @@ class BaseSession(Tracked):
     _verifier: str | None = None
     """What the browser should hold: set by `lifecycle` at open, renewal and rotation."""
     _login: Intent | None = None
+    _begun: PendingLogin | None = None
+    """A login to be written down that waits for its next factor."""
     _logout = False
     _regenerate = False
     _touch = False
@@ -190,6 +197,10 @@ class BaseSession(Tracked):
 
     def _strange(self, now: float) -> None:
         """Its cookie names a session that nobody knows."""
+
+    def _moment(self) -> float:
+        """Seconds since the epoch."""
+        raise NotImplementedError
 
     def _cookies(self) -> bytes:
         """The Cookie header of this request: another library's cookie may be in it."""
@@ -291,20 +302,93 @@ class BaseSession(Tracked):
         self._announce("regenerate()")
         self._regenerate = self._meant = True
 
-    def login(self, user_id: UserId, *, method: str = "pwd", remember: bool = False) -> None:
+    def login(self, user_id: UserId, *, method: str | Sequence[str] = "pwd", remember: bool = False) -> None:
         """Make this the session of `user_id`: a new id at commit, the old one opens nothing any more (ASVS 7.2.4).
 
-        `user_id` is kept as text. `method` is recorded (RFC 8176 has names: "pwd", "otp", "hwk"…); "remembered" is a
-        login that proves nothing, such as by a cookie of your own: it leaves `authenticated_at` at None. With
-        `remember` the cookie outlives the browser. If another user was logged in here, this begins a session of its own from
+        `user_id` is kept as text. `method` is recorded, one or several (RFC 8176 has names: "pwd", "otp", "hwk"…), and read as
+        `amr`; "remembered" is a login that proves nothing, such as by a cookie of your own: it leaves `authenticated_at` at None.
+        With `remember` the cookie outlives the browser. If another user was logged in here, this begins a session of its own from
         this request's changes (rule 5).
         """
+        self._log_in(user_text(user_id), _methods(method), remember)
+
+    def _log_in(
+        self,
+        user_id: str,
+        methods: tuple[str, ...],
+        remember: bool,
+        *,
+        goes_on: bool = False,
+        since: float | None = None,
+    ) -> None:
         self._announce("login()")
         for key in [key for key in Tracked._keys(self) if key.startswith(OF_LOGIN)]:
             del self[key]
+        self._login = Intent(user_id, self._login_by(methods, remember), goes_on, since)
+        self._begun, self._meant = None, True
+
+    def _login_by(self, methods: tuple[str, ...], remember: bool) -> Login:
         address, user_agent = self._client()
-        login = Login(method=method, remember=remember, user_agent=user_agent, address=address)
-        self._login, self._meant = Intent(user_text(user_id), login), True
+        amr = methods if len(methods) > 1 else ()
+        return Login(method=methods[0], remember=remember, user_agent=user_agent, address=address, amr=amr)
+
+    def begin_login(
+        self, user_id: UserId, *, method: str | Sequence[str] = "pwd", remember: bool = False
+    ) -> None:
+        """The first factor of several was proved: write that down, and log nobody in (checklist 56).
+
+        `pending_login` says who it is until `complete_login()`, for ten minutes and in this session only, which gets a new id.
+        `user_id` stays None. Raises UsageError if somebody is logged in here: `logout()` first, or `reauthenticate()`.
+        """
+        self._announce("begin_login()")
+        user, methods = user_text(user_id), _methods(method)
+        if self.user_id is not None:
+            raise UsageError(
+                "begin_login() where somebody is logged in: logout() first; for a new proof of the same user, reauthenticate()"
+            )
+        self._begun, self._meant = PendingLogin(user, methods, remember, self._moment()), True
+
+    @property
+    def pending_login(self) -> PendingLogin | None:
+        """The login that waits for its next factor; None if there is none, or it began more than ten minutes ago."""
+        self._open()
+        record = self._known()
+        pending = self._begun or (record.pending if record else None)
+        if pending is None or self._login is not None:
+            return None
+        return pending if 0 <= self._moment() - pending.at < PENDING_FOR else None
+
+    def complete_login(self, *, method: str | Sequence[str] = "otp") -> None:
+        """The last factor was proved: log the user of `pending_login` in, by all methods together.
+
+        Raises LoginRefused if no login is pending: ask for the first factor again. Where the user's sessions were ended since
+        that was proved, the login is refused at commit, as one that was under way.
+        """
+        pending, methods = self.pending_login, _methods(method)
+        if pending is None:
+            raise LoginRefused(
+                "no login is pending here, or it began more than ten minutes ago: ask for the first factor again"
+            )
+        amr = _together(pending.methods, methods)
+        self._log_in(pending.user_id, amr, pending.remember, goes_on=self._begun is None, since=pending.at)
+
+    def reauthenticate(self, *, method: str | Sequence[str] = "pwd") -> None:
+        """The user who is logged in has proved again who they are, before a sensitive act or by a stronger method (ASVS 7.5.3).
+
+        `authenticated_at` is now, `amr` has the new method too, and the session gets a new id. Nothing else makes it stronger.
+        Raises UsageError without a login. A session that has ended meanwhile stays ended.
+        """
+        self._announce("reauthenticate()")
+        user_id, methods, record = self.user_id, _methods(method), self._known()
+        if user_id is None:
+            raise UsageError("reauthenticate() where nobody is logged in: login(user_id) first")
+        before = (
+            self._login.login if self._login is not None else record.login if record is not None else None
+        )
+        amr = methods if before is None else _together(before.methods, methods)
+        login = self._login_by(amr, before is not None and before.remember)
+        goes_on = self._login is None or self._login.goes_on
+        self._login, self._meant = Intent(user_id, login, goes_on), True
 
     def logout(self) -> None:
         """End the session at commit, on the server and in the browser. What is set afterwards begins a new, anonymous
@@ -313,7 +397,7 @@ class BaseSession(Tracked):
         self._announce("logout()")
         Tracked.clear(self)
         self._logout = self._meant = True
-        self._login, self._regenerate, self._lifetime_set = None, False, False
+        self._login, self._begun, self._regenerate, self._lifetime_set = None, None, False, False
 
     def _sign_out(self) -> None:
         """logout(), and what was in the session goes on in an anonymous one: where the login is one key among others."""
@@ -393,6 +477,17 @@ class BaseSession(Tracked):
         return _datetime(record.proved_at) if record else None
 
     @property
+    def amr(self) -> tuple[str, ...]:
+        """By which methods the user of this login has proved who they are (RFC 8176), the first one first; empty without a login,
+        and for one that was only remembered.
+        """
+        self._open()
+        if self._login is not None:
+            return self._login.login.methods
+        record = self._known()
+        return record.login.methods if record is not None and record.login is not None else ()
+
+    @property
     def created_at(self) -> datetime | None:
         """When the session began; None if nothing is stored."""
         self._open()
@@ -447,6 +542,7 @@ class BaseSession(Tracked):
 
     def _forget_intentions(self) -> None:
         self._login, self._logout, self._regenerate, self._touch = None, False, False, False
+        self._begun = None
         self._kept = False
         self._lifetime, self._lifetime_set, self._forced = None, False, False
         self._meant = (
@@ -493,9 +589,10 @@ class BaseSession(Tracked):
         for key, assigned in self._pending.items():
             if assigned is not None and key not in (self._ops or ()):
                 parts[key] = assigned or codec.encode(self._live[key], key)
-        intent, began, locator = self._login, self._own_fence, self._locator
+        intent, begun, began, locator = self._login, self._begun, self._own_fence, self._locator
         self._reset(_NEW)
-        self._login, self._own_fence, self._meant, self._held = intent, began, intent is not None, True
+        self._login, self._own_fence, self._held = intent, began, True
+        self._begun, self._meant = begun, intent is not None or begun is not None
         self._locator = locator  # if `handle` was asked for, it has been promised
         for key, encoded in parts.items():
             value = self._live[key] = codec.decode(encoded)
@@ -511,6 +608,19 @@ class BaseSession(Tracked):
         self._locator, self._on_previous, self._reissue = None, False, False
         self._typed, self._typed_before = None, None
         self._forget_intentions()
+
+
+def _methods(method: str | Sequence[str]) -> tuple[str, ...]:
+    """The methods that were given. Raises UsageError for what names none."""
+    given = (method,) if isinstance(method, str) else tuple(method)
+    if not given or not all(type(one) is str and 0 < len(one) <= 64 for one in given):
+        raise UsageError(f'method={method!r}: give a name such as "pwd", or several: ("pwd", "otp")')
+    return given
+
+
+def _together(before: tuple[str, ...], now: tuple[str, ...]) -> tuple[str, ...]:
+    """What was proved before and now, each once."""
+    return tuple(dict.fromkeys((*before, *now)))
 
 
 def user_text(user_id: object) -> str:

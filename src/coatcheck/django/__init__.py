@@ -14,6 +14,7 @@ from coatcheck.django.csrf import CsrfMiddleware, csrf_token
 from coatcheck.django.home import asessions, sessions
 from coatcheck.django.identity import AuthKeys
 from coatcheck.django.middleware import SessionMiddleware, get_session
+from coatcheck.django.stepup import recent_login, require_method
 from coatcheck.throttling.route import RateLimit
 
 __all__ = [
@@ -25,6 +26,8 @@ __all__ = [
     "asessions",
     "csrf_token",
     "get_session",
+    "recent_login",
+    "require_method",
     "sessions",
     "set_cookies",
     "token_endpoints",

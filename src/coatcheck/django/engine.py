@@ -191,7 +191,12 @@ class SessionStore(_Known, SessionBase):  # type: ignore[misc]  # the stubs say 
         if self._standing is _DETACHED and self._login is None:
             return False
         meant = (
-            self._logout or self._login is not None or self._regenerate or self._lifetime_set or self._kept
+            self._logout
+            or self._login is not None
+            or self._begun is not None
+            or self._regenerate
+            or self._lifetime_set
+            or self._kept
         )
         return self._acted or meant or self._cleared or self._has_changes()
 

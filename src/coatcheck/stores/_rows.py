@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from coatcheck.core.ports import TOMBSTONE
-from coatcheck.core.record import Ended, Lifetime, Login, Record, Renewal
+from coatcheck.core.record import Ended, Lifetime, Login, PendingLogin, Record, Renewal
 from coatcheck.errors import CorruptRecord
 
 __all__ = ["Row", "Written", "corrupt", "forward", "judge", "readable", "written"]
@@ -39,6 +39,7 @@ class _Rest(msgspec.Struct, array_like=True, frozen=True, gc=False):
     renewal: Renewal | None
     lifetime: Lifetime | None
     era: int = 0
+    pending: PendingLogin | None = None
 
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -61,6 +62,7 @@ def written(r: Record) -> Written:
         r.renewal,
         r.lifetime,
         r.era,
+        r.pending,
     )
     return (
         r.versions[0],
@@ -110,6 +112,7 @@ def _record(key: str, row: Row) -> Record:
             )
             and (user_id is None or type(user_id) is str)
             and ((rest.renewal is None and rest.lifetime is None) or _finite(rest.renewal, rest.lifetime))
+            and (rest.pending is None or isfinite(rest.pending.at))
         )
     except (msgspec.MsgspecError, TypeError, ValueError, LookupError, RecursionError) as error:
         raise corrupt(key) from error
@@ -133,6 +136,7 @@ def _record(key: str, row: Row) -> Record:
         rest.lifetime,
         rest.format,
         rest.era,
+        rest.pending,
     )
 
 
