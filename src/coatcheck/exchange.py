@@ -269,11 +269,12 @@ class Exchange:
             self._tell("request.throttled", now, f"forged or unknown ids for {error.retry_after} s")
             raise
 
-    def client(self, arrival: Arrival) -> tuple[str, str]:
+    def client(self, arrival: Arrival, *, whole: bool = False) -> tuple[str, str]:
         """(address, user agent) for the device list: the address cut to its network (/24, /48), so that it tells a
-        place, not a person.
+        place, not a person, unless `whole`.
         """
-        return network_of(self.address(arrival)), arrival.user_agent[:256].decode("latin-1")
+        address = self.address(arrival)
+        return address if whole else network_of(address), arrival.user_agent[:256].decode("latin-1")
 
     def address(self, arrival: Arrival) -> str:
         """The whole address of the client, for limits that are kept for minutes; empty if nobody trusted knows it."""

@@ -104,7 +104,10 @@ class _Served(BaseSession, Generic[Model]):
         return self._flows.lifecycle.new_locator()
 
     def _client(self) -> tuple[str, str]:
-        return self._exchange.client(self._describe()) if self._exchange and self._describe else ("", "")
+        keep = self._flows.options.keep_client
+        if keep == "nothing" or self._exchange is None or self._describe is None:
+            return "", ""
+        return self._exchange.client(self._describe(), whole=keep == "full")
 
     def _place(self) -> str:
         if self._exchange is None or self._describe is None:

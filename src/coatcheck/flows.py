@@ -13,7 +13,7 @@ import msgspec
 from coatcheck.adopting import adopt_with
 from coatcheck.commands import asked
 from coatcheck.core.adoption import Archive
-from coatcheck.core.agents import described
+from coatcheck.core.clients import described
 from coatcheck.core.ids import IdSource, Ticket
 from coatcheck.core.options import Options
 from coatcheck.core.ports import ByUser, Checks, Counts, EndedAll, Resealed, Reseals, SetsUp, Store, Sweeps
@@ -61,8 +61,9 @@ class Device(msgspec.Struct, frozen=True):
     """What the user agent says it is, for people: "Firefox on Windows"; "" if it says nothing we know."""
 
 
-def _device(record: Record) -> Device:
+def _device(record: Record, *, is_forgotten: bool) -> Device:
     login, authenticated = record.login, record.proved_at
+    client = None if is_forgotten else login
     return Device(
         handle=str(record.key),
         user_id=record.user_id,
@@ -71,10 +72,10 @@ def _device(record: Record) -> Device:
         expires_at=datetime.fromtimestamp(record.deadline, UTC),
         authenticated_at=None if authenticated is None else datetime.fromtimestamp(authenticated, UTC),
         method=login.method if login else "",
-        user_agent=login.user_agent if login else "",
-        address=login.address if login else "",
+        user_agent=client.user_agent if client else "",
+        address=client.address if client else "",
         amr=login.methods if login else (),
-        browser=described(login.user_agent) if login else "",
+        browser=described(client.user_agent) if client else "",
     )
 
 
@@ -150,7 +151,20 @@ class Flows:
 
     async def devices(self, user_id: str) -> list[Device]:
         self._ability(ByUser, "lists sessions by user")
-        return [_device(record) for record in await self.lifecycle.of_user(user_id, self.clock.time())]
+        return [self._device(record) for record in await self.lifecycle.of_user(user_id, self.clock.time())]
+
+    async def export(self, user_id: str) -> dict[str, Any]:
+        sessions = await self.lifecycle.of_user(user_id, self.clock.time())
+        return {"user_id": user_id, "sessions": [self._exported(record) for record in sessions]}
+
+    def _exported(self, record: Record) -> dict[str, Any]:
+        """Everything that is kept of a session, but for what only proves who holds it: the verifier's digest, and versions."""
+        plain: dict[str, Any] = msgspec.to_builtins(self._device(record))
+        lifetime = None if record.lifetime is None else msgspec.to_builtins(record.lifetime)
+        return {**plain, "lifetime": lifetime, "data": msgspec.json.decode(record.data)}
+
+    def _device(self, record: Record) -> Device:
+        return _device(record, is_forgotten=self.rules.forgets(record, self.clock.time()))
 
     async def end_user(self, user_id: str, keep: str | None) -> EndedAll:
         return await self.lifecycle.end_user(user_id, self.clock.time(), keep=keep)
@@ -166,7 +180,7 @@ class Flows:
 
     async def find(self, handle: str) -> Device | None:
         found = await self.lifecycle.stored(handle, self.clock.time())
-        return None if found is None else _device(found)
+        return None if found is None else self._device(found)
 
     async def count(self) -> int:
         store: Counts = self._ability(Counts, "counts its sessions")

@@ -7,6 +7,7 @@ written over what was not read, so nothing that ended comes back; and a reply th
 again, since a write is recognised by the version it would have left (PROTOCOL rules 7-9).
 """
 
+import logging
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from hmac import compare_digest
@@ -17,6 +18,7 @@ from msgspec.structs import replace
 
 from coatcheck.commands import Commands
 from coatcheck.core import codec, drafts, ids
+from coatcheck.core.clients import NewDevice, changes, described
 from coatcheck.core.decide import Action, Decision, decide
 from coatcheck.core.events import Event, EventName
 from coatcheck.core.merge import NO_CHANGES, Changes, Parts, merge, unopposed
@@ -35,9 +37,9 @@ from coatcheck.core.ports import (
     Terms,
 )
 from coatcheck.core.rates import Rate
-from coatcheck.core.record import Ended, Record
+from coatcheck.core.record import REMEMBERED, Ended, Record
 from coatcheck.core.rules import Rules
-from coatcheck.core.session import BaseSession, CookieAction, Phase, Standing
+from coatcheck.core.session import BaseSession, CookieAction, Intent, Phase, Standing
 from coatcheck.eras import ERA_KEY
 from coatcheck.errors import (
     ConfigurationError,
@@ -59,6 +61,7 @@ ATTEMPTS: Final = 1000
 stampede.
 """
 Opens = Callable[[BaseSession, ids.Ticket | None, float], Coroutine[Any, Any, None]]
+_logger: Final = logging.getLogger("coatcheck")
 _GENID: Final = re.compile(r"[A-Za-z0-9_-]{16,128}")
 
 
@@ -148,6 +151,7 @@ class Lifecycle:
         self._version, self._load, self._replace = self._ids.version, store.load, store.replace
         self._remembers = self._commands.remembers is not None
         self.eras = self._commands.eras
+        self._suspects = options.client_change != "tell"
         self.open: Opens = self.look_up
         """What a request's cookies stand for: the session of ours or, where others are adopted, of theirs (`Adopting`)."""
         self.revoking: Callable[[str, float], Awaitable[None]] | None = None
@@ -196,12 +200,16 @@ class Lifecycle:
                 return
             if proof is not None and compare_digest(proof, found.verifier):
                 session._standing, session._record, session._verifier = _LIVE, found, verifier
+                if self._suspects:
+                    await self._suspect(session, found, now)
                 return
             held = drafts.holding(found, verifier, now)
             session._standing, session._verifier, session._on_previous = held
             session._meant |= held.on_previous
             if held.standing is Standing.LIVE:
                 session._record = found
+                if self._suspects:
+                    await self._suspect(session, found, now)
             elif held.standing is Standing.NEW:
                 self._tell("session.superseded", found.key, found.user_id, now=now)
         elif found is None:
@@ -215,6 +223,20 @@ class Lifecycle:
         """Everybody's sessions were ended: just now (then a request may be late, rule 4), or long ago."""
         session._standing = Standing.DETACHED if now < self.eras.at + TOMBSTONE else Standing.NEW
         self._tell("session.unknown", found.key, found.user_id, "everybody's sessions were ended", now=now)
+
+    async def _suspect(self, session: BaseSession, found: Record, now: float) -> None:
+        """Whether the client is the one that logged in, where the application wants more than to be told (checklist 206)."""
+        if found.login is None or found.user_id is None or self.rules.forgets(found, now):
+            return
+        changed = changes(found.login, *session._client())
+        if not changed:
+            return
+        self._tell("client.changed", found.key, found.user_id, ", ".join(changed), now=now)
+        if self.options.client_change == "reauthenticate":
+            session._doubted = True
+        else:
+            await self._end(found, now)
+            session._reset(Standing.DETACHED)
 
     # ---- commit
 
@@ -318,9 +340,44 @@ class Lifecycle:
         if not lasts:
             decision, verifier = decision._replace(cookie=CookieAction.NONE), None
         if outcome is SAVED:
+            before, intent = draft.record, session._login
             self._saved(session, record, parts, verifier, decision.action, now)
+            self._tell_of_change(before, record, intent, now)
+            await self._welcome(record, intent, now)
             return _told(session, decision.cookie)
         return await self._contested(session, changes, record.key, outcome, now)
+
+    def _tell_of_change(
+        self, before: Record | None, record: Record, intent: Intent | None, now: float
+    ) -> None:
+        """The session came from another browser or network than before (checklist 206)."""
+        old, new = before.login if before is not None else None, record.login
+        if intent is None and old is not new and old is not None and new is not None:
+            changed = changes(old, new.address, new.user_agent)
+            if changed:
+                self._tell("client.changed", record.key, record.user_id, ", ".join(changed), now=now)
+
+    async def _welcome(self, record: Record, intent: Intent | None, now: float) -> None:
+        """After a login: have the user told, if it came from a browser or a network that none of their sessions has."""
+        tell, login, user_id = self.options.on_new_device, record.login, record.user_id
+        if tell is None or intent is None or login is None or user_id is None or intent.is_step_up:
+            return
+        if self._commands.by_user is None or login.method == REMEMBERED:
+            return
+        try:
+            others = [other for other in await self.of_user(user_id, now) if other.key != record.key]
+        except StoreError:  # the login stands
+            return
+        if any(o.login is not None and not changes(o.login, login.address, login.user_agent) for o in others):
+            return
+        browser = described(login.user_agent)
+        self._tell(
+            "device.new", record.key, user_id, f"{browser or 'unknown browser'}, {login.address}", now=now
+        )
+        try:
+            tell(NewDevice(user_id, record.key, browser, login.address, now))
+        except Exception:  # the login is done, and its answer must not fail for want of a letter
+            _logger.exception("on_new_device raised")
 
     async def _contested(
         self,
@@ -367,6 +424,8 @@ class Lifecycle:
             following, verifier = drafts.renewed(following, verifier, self._ids.locator(), now)
         elif record.renewal is not None and record.renewal.seen_at is None and not session._on_previous:
             following = drafts.seen(following, now)
+        if session._label is not None and login is None:
+            following = replace(following, login=session._label)
         return following, verifier, parts
 
     def _merged(self, session: BaseSession, changes: Changes, current: Record, now: float) -> _Draft:
@@ -466,7 +525,9 @@ class Lifecycle:
             record = await self._commands.begun_now(record, now)
             outcome = await self._commands.insert(record, self._terms(session, now), now)
             if outcome is SAVED:
+                intent = session._login
                 self._saved(session, record, parts, verifier, Action.CREATE, now)
+                await self._welcome(record, intent, now)
                 return _told(session, CookieAction.SEND)
             if outcome is FENCED or outcome is FULL:
                 return self._refuse(session, outcome, now)

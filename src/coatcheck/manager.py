@@ -55,6 +55,10 @@ class UserSessions:
         """
         return run_now(self._flows.end_user(self.user_id, keep)).count
 
+    def export(self) -> dict[str, Any]:
+        """Everything that is kept of this user, as JSON can say it (GDPR article 15). `end_all()` erases it."""
+        return run_now(self._flows.export(self.user_id))
+
     def end(self, handle: str) -> bool:
         """End one, if it is this user's. Returns whether it was there."""
         return run_now(self._flows.end_one(self.user_id, handle))
@@ -76,6 +80,10 @@ class AsyncUserSessions:
         Within a request use `session.end_all()`: it lets that request's own `login()` through.
         """
         return (await shielded(self._flows.end_user(self.user_id, keep))).count
+
+    async def export(self) -> dict[str, Any]:
+        """Everything that is kept of this user, as JSON can say it (GDPR article 15). `end_all()` erases it."""
+        return await self._flows.export(self.user_id)
 
     async def end(self, handle: str) -> bool:
         """End one, if it is this user's. Returns whether it was there."""

@@ -126,6 +126,12 @@ def refused(site: Site) -> None:
         site.post("/login?user=ada")
 
 
+def moved(site: Site) -> None:
+    ada = visitor(site)
+    site.time += 61
+    ada.get("/me", peer="198.51.100.7")
+
+
 def renewed(site: Site) -> None:
     ada = visitor(site)
     site.time += 3600
@@ -241,6 +247,8 @@ EVENT_TRIGGERS: dict[str, Callable[[Site], object]] = {
     "login.throttled": lambda site: [site.post("/signin?user=ada&password=guess") for _ in range(11)],
     "request.throttled": lambda site: [site.get("/limited") for _ in range(3)],
     "limiter.down": limiter_down,
+    "device.new": lambda site: site.post("/login?user=ada"),
+    "client.changed": moved,
     "tokens.issued": lambda site: tokens(site).issue("ada"),
     "tokens.refreshed": refreshed,
     "tokens.reused": reused,
@@ -282,6 +290,8 @@ def test_line_202_an_event_is_told_once_in_a_fixed_shape(
         options = {"adopt": Old()}
     if name == "csrf.refused":
         options = {"within": protected()}
+    if name == "device.new":
+        options = {"on_new_device": print}
     if name == "secret.kept":
         options = {"secret": vault}
     site = make(**options)

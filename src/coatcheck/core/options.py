@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from inspect import iscoroutinefunction
 from typing import Any, Literal, cast
 
 from coatcheck.core.adoption import Olds, OldSessions
+from coatcheck.core.clients import NewDevice
 from coatcheck.core.events import Listener, listening, log
 from coatcheck.core.identity import Identity
 from coatcheck.core.merge import Resolver
-from coatcheck.core.policy import Timeouts
+from coatcheck.core.policy import Timeouts, duration
 from coatcheck.core.rates import Rate, rate
 from coatcheck.core.typed import Schema
 from coatcheck.errors import ConfigurationError
@@ -49,6 +51,20 @@ class Options:
     max_sessions: int | None = None
     """At most so many sessions of one user."""
     at_limit: Literal["evict_oldest", "deny"] = "evict_oldest"
+    keep_client: Literal["network", "full", "nothing"] = "network"
+    """What a login keeps of where it came from, for device lists: the browser and the address cut to its network, the whole
+    address, or neither. Anonymous sessions keep neither.
+    """
+    forget_client: str | float | timedelta | None = None
+    """So long after the login, browser and address are no longer shown, and are gone with the next write. "7d", or seconds."""
+    client_change: Literal["tell", "reauthenticate", "logout"] = "tell"
+    """When a session comes from another browser or network than its login: event client.changed; nothing is proved until
+    `session.reauthenticate()`; or the session ends. The last two look at every request.
+    """
+    on_new_device: Callable[[NewDevice], object] | None = None
+    """Called after a login from a browser or network that no other session of the user has: to write to them. A login then
+    costs a look at their sessions.
+    """
     ends_by: datetime | None = None
     """No session lives beyond this moment, which has a time zone. `CookieSettings(expires=…)` sets it."""
     max_created: str | Rate | None = None
@@ -82,8 +98,19 @@ class Options:
         _one_of("on_conflict", self.on_conflict, ("later", "raise"))
         _one_of("at_limit", self.at_limit, ("evict_oldest", "deny"))
         _one_of("on_store_error", self.on_store_error, ("fail", "anonymous"))
-        if self.genid is not None and not callable(self.genid):
-            raise ConfigurationError(f"genid={self.genid!r}: give a function")
+        _one_of("keep_client", self.keep_client, ("network", "full", "nothing"))
+        _one_of("client_change", self.client_change, ("tell", "reauthenticate", "logout"))
+        if self.client_change != "tell" and self.keep_client == "nothing":
+            raise ConfigurationError(
+                f"client_change={self.client_change!r} compares what keep_client='nothing' does not keep: give one of them"
+            )
+        if iscoroutinefunction(self.on_new_device):
+            raise ConfigurationError(
+                "on_new_device is `async def`: give a plain function that hands the NewDevice to your mail queue"
+            )
+        for name in ("genid", "on_new_device"):
+            if getattr(self, name) is not None and not callable(getattr(self, name)):
+                raise ConfigurationError(f"{name}={getattr(self, name)!r}: give a function")
         if not _are_functions(self.merge):
             raise ConfigurationError(
                 f"merge={self.merge!r}: give a dict of keys and functions (base, theirs, mine)"
@@ -106,6 +133,10 @@ class Options:
         for name in ("max_created", "max_strange"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, rate(getattr(self, name), setting=name))
+        forget = self.forget_client
+        object.__setattr__(
+            self, "_forget", None if forget is None else duration(forget, setting="forget_client")
+        )
         object.__setattr__(self, "_schema", None if self.schema is None else Schema(self.schema))
         object.__setattr__(self, "_olds", _olds(self.adopt))
         object.__setattr__(self, "on_event", listening(self.on_event))
@@ -118,6 +149,11 @@ class Options:
     def tell(self) -> Listener:
         """Tells all that `on_event` names, and never raises."""
         return cast(Listener, self.on_event)  # made one above
+
+    @property
+    def forget_client_after(self) -> float | None:
+        """`forget_client` in seconds."""
+        return self._forget  # type: ignore[attr-defined, no-any-return]  # set above; not a setting
 
     @property
     def olds(self) -> Olds | None:

@@ -10,7 +10,7 @@ from coatcheck.core import codec, drafts
 from coatcheck.core.decide import Situation
 from coatcheck.core.merge import Parts
 from coatcheck.core.options import Options
-from coatcheck.core.record import Lifetime, Record
+from coatcheck.core.record import Lifetime, Login, Record
 from coatcheck.core.session import BaseSession, Phase, Standing
 from coatcheck.errors import SessionTooLarge
 
@@ -84,6 +84,8 @@ class Rules:
                 headers_sent=headers_sent,
             )
         current = not session._on_previous
+        due = session._touch or now - record.seen_at >= self._times.touch
+        session._label = self.label(session, record, now) if due else None
         lifetime = session._lifetime if session._lifetime_set else record.lifetime
         first_sight = current and record.renewal is not None and record.renewal.seen_at is None
         return Situation(
@@ -93,16 +95,38 @@ class Rules:
             session._logout,
             session._regenerate or session._begun is not None,
             changed or lifetime != record.lifetime,
-            options.resave or session._forced or first_sight,
+            options.resave or session._forced or first_sight or session._label is not None,
             current and self.renewal_due(record, now),
             session._on_previous or session._reissue,
-            session._touch or now - record.seen_at >= self._times.touch,
+            due,
             lifetime is not None and lifetime.persistent,
             options.rolling,
             False,
             headers_sent,
             self._carried,
         )
+
+    def label(self, session: BaseSession, record: Record, now: float) -> Login | None:
+        """The login with the client that it has now, if that is another, or is to be forgotten; None: leave it as it is.
+
+        Looked at where a touch is due, so once a minute at most, and written in its place: no command more.
+        """
+        login = record.login
+        if login is None or not (login.address or login.user_agent):
+            return None
+        if self.forgets(record, now):
+            return replace(login, address="", user_agent="")
+        address, user_agent = session._client()
+        if self.options.client_change != "tell" or not (address or user_agent):
+            return None
+        if (address, user_agent) == (login.address, login.user_agent):
+            return None
+        return replace(login, address=address or login.address, user_agent=user_agent or login.user_agent)
+
+    def forgets(self, record: Record, now: float) -> bool:
+        """Whether the client of this login is to be forgotten by now."""
+        after, since = self.options.forget_client_after, record.authenticated_at
+        return after is not None and now - (record.created_at if since is None else since) >= after
 
     def renewal_due(self, record: Record, now: float) -> bool:
         """Only logged-in sessions are renewed by age: there is nothing to steal in the others."""

@@ -80,7 +80,12 @@ class Intent(NamedTuple):
     goes_on: bool = False
     """It goes on with what is stored (a second factor, a step-up): if that has ended meanwhile, nobody is logged in."""
     since: float | None = None
-    """When the first factor was proved, in seconds since the epoch: whatever ended the user's sessions after that ends this too."""
+    """When the first factor was proved, in seconds since the epoch: what ended the user's sessions since ends this too."""
+
+    @property
+    def is_step_up(self) -> bool:
+        """Whether the user was logged in already."""
+        return self.goes_on and self.since is None
 
 
 class SessionCookie:
@@ -135,6 +140,8 @@ class BaseSession(Tracked):
     _logout = False
     _regenerate = False
     _touch = False
+    _doubted = False
+    """The client is not the one that logged in, and `client_change="reauthenticate"`: nothing is proved until it is anew."""
     _kept = False
     """To be stored though nothing was put into it."""
     _lifetime: Lifetime | None = None
@@ -146,6 +153,8 @@ class BaseSession(Tracked):
     """Further fields of the response's header: of what stands beside the session, such as a limit."""
     _reissue = False
     """The cookie was signed by an older key: send it again under the newest."""
+    _label: Login | None = None
+    """The login with the client it has now: to be written with whatever is written."""
     _began = 0.0
     """When the request began, on a monotonic clock."""
     _outage: StoreError | None = None
@@ -328,6 +337,7 @@ class BaseSession(Tracked):
         self._begun, self._meant = None, True
 
     def _login_by(self, methods: tuple[str, ...], remember: bool) -> Login:
+        self._doubted = False
         address, user_agent = self._client()
         amr = methods if len(methods) > 1 else ()
         return Login(method=methods[0], remember=remember, user_agent=user_agent, address=address, amr=amr)
@@ -474,7 +484,7 @@ class BaseSession(Tracked):
         """
         self._open()
         record = self._known()
-        return _datetime(record.proved_at) if record else None
+        return _datetime(record.proved_at) if record and not self._doubted else None
 
     @property
     def amr(self) -> tuple[str, ...]:
@@ -485,7 +495,11 @@ class BaseSession(Tracked):
         if self._login is not None:
             return self._login.login.methods
         record = self._known()
-        return record.login.methods if record is not None and record.login is not None else ()
+        return (
+            record.login.methods
+            if record is not None and record.login is not None and not self._doubted
+            else ()
+        )
 
     @property
     def created_at(self) -> datetime | None:

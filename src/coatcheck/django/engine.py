@@ -472,6 +472,11 @@ class SessionStore(_Known, SessionBase):  # type: ignore[misc]  # the stubs say 
         await self._aload()
         return await shielded(self._aflows.take(self, key, default))
 
+    async def atry_factor(self, *, limit: int = 5) -> bool:
+        """`try_factor()`, awaited."""
+        await self._aload()
+        return await shielded(self._aflows.try_factor(self, limit))
+
     async def adevices(self) -> list[Device]:
         """`devices()`, awaited."""
         await self._aload()
