@@ -460,7 +460,8 @@ def _dress(message: Message, session: AsyncSession[Any], cookie: CookieAction) -
     headers: Collection[tuple[bytes, bytes]] = message.get("headers") or ()
     if type(headers) is not list:
         headers = list(headers)  # the specification allows what can be gone through only once
-    if cookie is _NO_COOKIE and not session._more:
+    exchange = session._exchange
+    if cookie is _NO_COOKIE and not session._more and not (exchange is not None and exchange.no_store):
         for name, _ in headers:
             if name not in _USUAL and name.lower() in _OURS:
                 break

@@ -20,7 +20,19 @@ __all__ = ["Configured", "configure"]
 
 _OPTIONS: Final = frozenset(field.name for field in fields(Options))
 _KNOWN: Final = sorted(
-    _OPTIONS | {"cookie", "name", "proxy", "insecure_dev", "clock", "ids", "outage", "startup_check"}
+    _OPTIONS
+    | {
+        "cookie",
+        "name",
+        "proxy",
+        "insecure_dev",
+        "clock",
+        "ids",
+        "outage",
+        "startup_check",
+        "no_store",
+        "clear_site_data",
+    }
 )
 _GROUPS: Final = {
     "cookie=CookieSettings": frozenset(field.name for field in fields(CookieSettings)),
@@ -69,6 +81,8 @@ def configure(secret: Secret | None, keywords: Mapping[str, Any], store: object 
         olds=options.olds,
         max_strange=options.max_strange,  # type: ignore[arg-type]  # read by now
         carried=carried(store),
+        no_store=_flag(keywords, "no_store"),
+        clear_site_data=_flag(keywords, "clear_site_data"),
     )
     return Configured(
         options,

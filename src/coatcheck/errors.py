@@ -132,7 +132,15 @@ class SessionGone(SessionError):
 
 
 class LoginRefused(SessionError):
-    """A login that may not be: the user's sessions were ended after this request began, or the limit of sessions is reached."""
+    """A login that may not be: the user's sessions were ended after this request began, or the limit of sessions is reached.
+
+    `reason` is "limit" where the user has as many sessions as may be, and at_limit="deny": let them choose one to end, and log in
+    again. "" otherwise.
+    """
+
+    def __init__(self, message: str = "", reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class PasswordTooLong(SessionError, ValueError):

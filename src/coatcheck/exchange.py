@@ -49,6 +49,7 @@ _SHARED: Final = re.compile(
 """What invites a shared cache to keep a response."""
 PATHS: Final = 100
 """For how many paths it is told that their Cache-Control was replaced."""
+_NO_STORE: Final = re.compile(r"(?:^|[\s,])no-store(?:$|[\s,])", re.IGNORECASE)
 _QUOTED: Final = re.compile(r'"[^"]*"')
 
 
@@ -90,7 +91,7 @@ class Reply(NamedTuple):
     are adopted; and what `more` says.
     """
     more: tuple[tuple[str, str], ...] = ()
-    """Further header fields, each to take the place of what has its name."""
+    """Further header fields, each to take the place of what has its name: `Clear-Site-Data`, what limits say."""
 
     @property
     def set_cookies(self) -> tuple[str, ...]:
@@ -118,6 +119,8 @@ class Exchange:
         olds: Olds | None = None,
         max_strange: Rate | None = None,
         carried: int | None = None,
+        no_store: bool = False,
+        clear_site_data: bool = False,
     ) -> None:
         """`carried`: sessions are in the cookie itself, in so many octets at most. Raises ConfigurationError or WeakSecret."""
         if not isinstance(settings, CookieSettings):
@@ -130,6 +133,9 @@ class Exchange:
         """Whose forwarded headers are believed; None: nobody's."""
         self.strangers = None if max_strange is None else Strangers(max_strange)
         """Counts forged and unknown ids by address; None: nobody asked for it."""
+        self.no_store = no_store
+        """Whether no cache at all, the browser's own included, may keep a page that a logged-in user's session was used for."""
+        self._at_logout = (("Clear-Site-Data", '"cache", "cookies", "storage"'),) if clear_site_data else ()
         secure_name, plain_name = cookies.names(settings)
         names = {Channel.HTTPS: secure_name, Channel.LOOPBACK: plain_name, Channel.PLAIN: plain_name}
         self._names = {channel: name.encode("ascii") for channel, name in names.items()}
@@ -315,19 +321,23 @@ class Exchange:
         if cookie is CookieAction.NONE:
             if not session._accessed:
                 return _NOTHING
-            if vary is None and cache_control is None:
+            if vary is None and cache_control is None and not self.no_store:
                 return _VARY_PRIVATE if holds_data(session) else _VARY
         if self._carriers is not None:
-            set_cookie, *more = self._carried(self._carriers[channel], session, cookie, now) or (None,)
+            set_cookie, *clears = self._carried(self._carriers[channel], session, cookie, now) or (None,)
         else:
-            set_cookie, more = self._cookie(session, cookie, channel, now), []
+            set_cookie, clears = self._cookie(session, cookie, channel, now), []
         sets, full = set_cookie is not None, holds_data(session)
         if sets and self.olds is not None:
-            more += self._cleared(session, channel)
-        cache = kept_from_caches(cache_control, sets=sets, full=full)
-        if cache is not None and cache_control is not None and _SHARED.search(cache_control):
+            clears += self._cleared(session, channel)
+        if self.no_store and session._record is not None and session._record.user_id is not None:
+            cache = None if cache_control and _NO_STORE.search(cache_control) else "no-store"
+        else:
+            cache = kept_from_caches(cache_control, sets=sets, full=full)
+        if sets and cache is not None and cache_control is not None and _SHARED.search(cache_control):
             self._overridden(session, cache_control, now)
-        return Reply(set_cookie, _vary(vary), cache, tuple(more))
+        more = self._at_logout if cookie is CookieAction.CLEAR and channel is Channel.HTTPS else ()
+        return Reply(set_cookie, _vary(vary), cache, tuple(clears), more)
 
     def _overridden(self, session: BaseSession, said: str, now: float) -> None:
         """Say, once a path, that a page for shared caches was kept from them: its cookie is one visitor's (checklist 85)."""
@@ -462,8 +472,9 @@ def _with_more(reply: Reply, session: BaseSession, cache_control: str | None) ->
     """The reply, and what else the request has to say."""
     more = tuple(item for item in session._more if item[0] != "Set-Cookie")
     cookies = tuple(value for name, value in session._more if name == "Set-Cookie")
-    if not cookies:
-        return reply._replace(more=more)
+    more = reply.more + more
+    if not cookies or reply.cache_control == "no-store":
+        return reply._replace(clears=reply.clears + cookies, more=more)
     cache = kept_from_caches(cache_control, sets=True, full=True)
     return reply._replace(cache_control=cache, clears=reply.clears + cookies, more=more)
 

@@ -70,6 +70,8 @@ class Committed(NamedTuple):
 
     cookie: CookieAction = CookieAction.NONE
     refused: type[SessionGone] | type[LoginRefused] | None = None
+    is_full: bool = False
+    """The login was refused because the user has as many sessions as may be."""
 
 
 _NO_COOKIE: Final = Committed()
@@ -81,6 +83,7 @@ _LIVE, _NONE, _REPLACE, _ROTATE, _RENEW = Standing.LIVE, CookieAction.NONE, *_RE
 _TOLD: Final[dict[Action, EventName]] = {Action.CREATE: "session.created", Action.ROTATE: "session.rotated"}
 _GONE: Final = Committed(refused=SessionGone)
 _REFUSED: Final = Committed(refused=LoginRefused)
+_FULL: Final = Committed(refused=LoginRefused, is_full=True)
 
 
 class _Draft(NamedTuple):
@@ -620,7 +623,7 @@ class Lifecycle:
             session._reload(record)  # under the cookie that a save() of this request may have announced
         else:
             session._reset(Standing.DETACHED)
-        return _REFUSED
+        return _FULL if outcome is FULL else _REFUSED
 
     # ---- at once
 

@@ -12,7 +12,7 @@ from inspect import isawaitable
 from traceback import TracebackException
 from typing import Any
 
-from coatcheck import AsyncSession, SessionError, stepup
+from coatcheck import AsyncSession, LoginRefused, SessionError, stepup
 from coatcheck.core.session import BaseSession
 from coatcheck.throttling import AsyncAttempt, Attempt, LoginThrottle, PasswordCheck, RateLimit
 
@@ -318,6 +318,11 @@ async def complete(call: Call) -> Answer:
     if call.query.get("code", "right") != "right":
         return 403, [], "wrong code"
     call.session.complete_login(method="otp")
+    if "save" in call.query:
+        try:
+            await settled(call.session.save())
+        except LoginRefused as refused:
+            return 409, [], refused.reason
     return 200, [], "welcome"
 
 

@@ -173,3 +173,38 @@ def test_line_199_no_more_codes_are_compared_than_may_be(site: Site) -> None:
     assert (ada.post("/complete").status, ada.get("/me").status) == (401, 401)
     ada.post("/begin?user=ada")
     assert ada.post("/complete").status == 200
+
+
+def test_line_40_a_logout_may_clear_what_the_browser_keeps(make: Make) -> None:
+    site = make(clear_site_data=True)
+    ada = visitor(site)
+    assert ada.get("/read").all("clear-site-data") == []
+    assert ada.post("/logout").all("clear-site-data") == ['"cache", "cookies", "storage"']
+    assert ada.post("/logout").all("clear-site-data") == []
+    assert visitor(make()).post("/logout").all("clear-site-data") == []
+
+
+def test_line_57_no_cache_keeps_a_page_of_a_logged_in_user_if_that_is_asked_for(make: Make) -> None:
+    site = make(no_store=True)
+    ada, nobody = visitor(site), site.browser()
+    nobody.post("/set")
+    assert (ada.get("/read").cache, nobody.get("/read").cache) == ("no-store", "private")
+    assert (site.get("/pub").cache, ada.get("/pub").cache) == ("", "")
+    ada.post("/logout")
+    assert ada.get("/read").cache == ""
+    assert visitor(make()).get("/read").cache == "private"
+
+
+def test_line_69_the_user_may_choose_which_session_to_end(make: Make) -> None:
+    """The password was right, the limit is reached: the login waits, the user is shown the sessions, and chooses."""
+    site = make(max_sessions=1, at_limit="deny")
+    phone = visitor(site)
+    laptop = half(site)
+    refused = laptop.post("/complete?save=1")
+    assert (refused.status, refused.text) == (409, "limit")
+    assert (laptop.get("/me").status, phone.get("/me").status) == (401, 200)
+    assert "ada" in laptop.get("/pending").text
+    (device,) = site.admin.of("ada").list()
+    site.admin.of("ada").end(device.handle)
+    assert laptop.post("/complete?save=1").status == 200
+    assert (laptop.get("/me").text, phone.get("/me").status) == ("ada", 401)
