@@ -3,7 +3,7 @@
 import msgspec
 
 from coatcheck.core.ports import GONE, SAVED, TAKEN, TOMBSTONE, Changed, Outcome
-from coatcheck.core.record import VERSIONS_KEPT, Ended, Lifetime, Login, Record, Renewal
+from coatcheck.core.record import VERSIONS_KEPT, Ended, Lifetime, Login, PendingLogin, Record, Renewal
 from coatcheck.testing.rig import IDS, Rig, fail, same, sentence, show
 
 # ------------------------------------------------------------------------------------------------- what is kept
@@ -79,9 +79,11 @@ def _full(rig: Rig) -> Record:
         rotated_at=now - 1.1,
         user_id=rig.user("Zoë 'O\"Neil ☂"),
         authenticated_at=now - 2.2,
-        login=Login("webauthn", True, "Mozilla/5.0 (Ünïcödé; 漢字)", "2001:db8::1"),
+        login=Login("webauthn", True, "Mozilla/5.0 (Ünïcödé; 漢字)", "2001:db8::1", ("webauthn", "otp")),
         renewal=Renewal(bytes(range(32)), "nonce", now - 3.3, now - 0.1),
         lifetime=Lifetime(123.25, True, 1_900_000_000.5),
+        era=1_800_000_000,
+        pending=PendingLogin("Zoë\U0001f9e5", ("pwd", "sms"), True, 1_700_000_000.25, 3),
         format=2,
     )
 
