@@ -3,6 +3,7 @@
 A framework's own half is imported from its own module: `from coatcheck.fastapi import SessionMiddleware`.
 """
 
+from coatcheck.core.clients import NewDevice
 from coatcheck.core.cookies import CookieSettings
 from coatcheck.core.events import Event
 from coatcheck.core.identity import Identity, UserKey
@@ -12,6 +13,7 @@ from coatcheck.core.origin import TrustedProxies
 from coatcheck.core.outage import Outage
 from coatcheck.core.policy import Timeouts
 from coatcheck.core.ports import Notice
+from coatcheck.core.record import PendingLogin
 from coatcheck.errors import (
     BadSignature,
     ConfigurationError,
@@ -58,11 +60,13 @@ __all__ = [
     "Identity",
     "InvalidToken",
     "LoginRefused",
+    "NewDevice",
     "Notice",
     "Options",
     "Outage",
     "OutsideRequest",
     "PasswordTooLong",
+    "PendingLogin",
     "ReplyLost",
     "SchemaMismatch",
     "Session",
