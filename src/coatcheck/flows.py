@@ -118,7 +118,7 @@ class Flows:
             session._announce("save() of a new session")
         committed = await self._commit(session)
         if committed.is_full:
-            raise LoginRefused("this user has as many sessions as may be (max_sessions)", "limit")
+            raise LoginRefused("the limit of sessions of this user is reached (max_sessions)", "limit")
         if committed.refused is not None:
             raise committed.refused(_WHY[committed.refused])
 

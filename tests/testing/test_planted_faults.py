@@ -223,8 +223,8 @@ def take_believes_itself_first(patch: Patch) -> None:
 def a_login_began_when_it_arrived(patch: Patch) -> None:
     terms = Lifecycle._terms
 
-    def fault(self: Lifecycle, session: BaseSession) -> Terms | None:
-        given = terms(self, session)
+    def fault(self: Lifecycle, session: BaseSession, now: float) -> Terms | None:
+        given = terms(self, session, now)
         return None if given is None else replace(given, stopwatch=float)
 
     patch.setattr(Lifecycle, "_terms", fault)
@@ -233,9 +233,9 @@ def a_login_began_when_it_arrived(patch: Patch) -> None:
 def elapsed_is_measured_too_early(patch: Patch) -> None:
     terms = Lifecycle._terms
 
-    def fault(self: Lifecycle, session: BaseSession) -> Terms | None:
+    def fault(self: Lifecycle, session: BaseSession, now: float) -> Terms | None:
         measured = self._monotonic() - session._began
-        given = terms(self, session)
+        given = terms(self, session, now)
         return None if given is None else replace(given, stopwatch=lambda: measured)
 
     patch.setattr(Lifecycle, "_terms", fault)
