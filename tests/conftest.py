@@ -1,10 +1,12 @@
 """One server of each kind a test run (or each of its workers), started when the first test asks for it."""
 
+import logging
 from collections.abc import Iterator
 
 import pytest
 
 from servers import Server, mariadb, mongo, postgres, redis
+from tests.canaries import CANARIES
 from tests.stores.sqlalchemy_places import Place, in_mariadb, in_postgres, in_sqlite
 from tests.tokens.wycheproof import MISSING, files
 
@@ -15,6 +17,23 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """
     if not files():
         terminalreporter.write_line(MISSING, yellow=True)
+
+
+@pytest.fixture(autouse=True)
+def canaries() -> Iterator[None]:
+    """Nothing may have gone wrong that the test did not announce; what we log, at DEBUG, is looked at too."""
+    root, ours = logging.getLogger(), logging.getLogger("coatcheck")
+    level = ours.level
+    root.addHandler(CANARIES)
+    ours.setLevel(logging.DEBUG)
+    CANARIES.reset()
+    CANARIES.armed = True
+    yield
+    CANARIES.armed = False
+    root.removeHandler(CANARIES)
+    ours.setLevel(level)
+    wrong = CANARIES.verdict()
+    assert wrong == []
 
 
 # pytest's own temporary folders, so that what a server wrote is there to look at when a run has failed.

@@ -33,7 +33,7 @@ from coatcheck.eras import ERA_KEY
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.stores.sqlite import SQLiteStore
 from coatcheck.wsgi import SessionMiddleware as WsgiSessions
-from tests.security.canaries import CANARIES
+from tests.canaries import CANARIES
 from tests.security.pages import Call, answer
 
 __all__ = [

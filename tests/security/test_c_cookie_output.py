@@ -7,7 +7,7 @@ import pytest
 
 from coatcheck import ConfigurationError, CookieSettings, CookieTooLarge
 from coatcheck.core.cookies import MAX_AGE, MAX_ATTRIBUTE, MAX_COOKIE
-from tests.security.canaries import CANARIES
+from tests.canaries import CANARIES
 from tests.security.conftest import Make
 from tests.security.pages import Boom
 from tests.security.rig import NAME, Response, Site, verifier_of

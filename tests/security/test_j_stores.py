@@ -19,7 +19,7 @@ from coatcheck import ConfigurationError, SessionManager, SessionTooLarge, Unsto
 from coatcheck.core.ids import RandomIds
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.stores.sqlite import SQLiteStore
-from tests.security.canaries import CANARIES, LIBRARY
+from tests.canaries import CANARIES, LIBRARY
 from tests.security.rig import WRITES, Browser, Sent, Site, forge, stranger
 
 SOURCE = Path(coatcheck.__file__).parent

@@ -30,8 +30,8 @@ from coatcheck.security.https import HttpsRules
 from coatcheck.stores import open_store
 from coatcheck.tokens import Key, Tokens
 from coatcheck.tokens import KeyRing as TokenKeys
+from tests.canaries import CANARIES
 from tests.security import timing
-from tests.security.canaries import CANARIES
 from tests.security.conftest import Make
 from tests.security.forms import protected
 from tests.security.pages import REPORTS

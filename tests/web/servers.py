@@ -23,6 +23,7 @@ from typing import Self
 from urllib.parse import urlencode
 
 from servers.running import free_port, listens
+from tests.canaries import said
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
@@ -123,6 +124,7 @@ def _running(
         yield Server(port, process.pid, log)
     finally:
         _stop(process)
+    _listen_to(log)
 
 
 @contextmanager
@@ -143,6 +145,13 @@ def _waited_for(
         yield Server(port, process.pid, log)
     finally:
         _stop(process)
+    _listen_to(log)
+
+
+def _listen_to(log: Path) -> None:
+    """Of a server whose test has passed: it may not have written a secret, or met an exception that is not documented."""
+    wrong = said(log.read_text(errors="replace"))
+    assert wrong == [], wrong
 
 
 def _start(
