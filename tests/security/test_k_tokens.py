@@ -17,7 +17,7 @@ from coatcheck.core.signing import Hmac
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.tokens import DPoP, Key, KeyRing, TokenVerifier, base64url, jws
 from coatcheck.tokens.feed import RevocationFeed, Standing
-from tests.security.canaries import CANARIES
+from tests.canaries import CANARIES
 from tests.tokens import test_dpop as dpop
 from tests.tokens import test_feed as feeds
 from tests.tokens import test_refresh as refreshing

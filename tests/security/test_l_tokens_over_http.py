@@ -13,7 +13,7 @@ from coatcheck.tokens import Key, KeyRing
 from coatcheck.tokens.jws import sign
 from tests.bearer.rig import FACES, FORM, KEY, World
 from tests.bearer.test_desk import PAGE, as_header, knows
-from tests.security.canaries import CANARIES
+from tests.canaries import CANARIES
 
 ROOT = Path(__file__).parents[2]
 COOKIES = TokenCookies(path="/auth", trusted_origins=["https://app.example"])
