@@ -6,10 +6,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from coatcheck import AsyncSession
+from coatcheck import AsyncSession, Throttled
 from coatcheck.starlette import get_session
 from demo.users import LONGEST, SHORTEST, NameTaken, objection
-from demo.web import house, problem, render, see_other, wants_html
+from demo.web import house, problem, render, see_other, span, wants_html
 
 __all__ = ["login", "login_page", "logout", "me", "signup", "signup_page"]
 
@@ -30,8 +30,15 @@ async def login(request: Request) -> Response:
     """Check the password; make this the user's session, under a new id."""
     session = await get_session(request)
     username, password, following = await _fields(request, "username", "password", "next")
-    async with _hashing:
-        user_id = await asyncio.to_thread(house(request).users.check, username, password)
+    try:
+        async with house(request).throttle.attempt(request, account=username) as attempt:
+            async with _hashing:
+                user_id = await asyncio.to_thread(house(request).users.check, attempt.account, password)
+            attempt.succeeded = user_id is not None
+    except Throttled as error:  # before any password was looked at; a script gets the library's own answer
+        if not wants_html(request):
+            raise
+        return _slow_down(request, session, following, username, error)
     if user_id is None:
         if not wants_html(request):
             return problem(401, WRONG)
@@ -103,6 +110,15 @@ def _login_form(
 ) -> Response:
     values = {"following": following if following in PAGES else "/", "username": username, "error": error}
     return render(request, session, "login.html", status=status, longest=LONGEST, **values)
+
+
+def _slow_down(
+    request: Request, session: AsyncSession[Any], following: str, username: str, error: Throttled
+) -> Response:
+    said = f"Too many tries. Wait for {span(error.retry_after)}, then try again."
+    page = _login_form(request, session, following, username=username, error=said, status=429)
+    page.headers["Retry-After"] = str(error.retry_after)
+    return page
 
 
 def _signup_form(

@@ -16,6 +16,7 @@ from coatcheck import AsyncSessionManager
 from coatcheck.bearer.asgi import TokenEndpoints
 from coatcheck.starlette import Bearer, CsrfMiddleware, SessionMiddleware, get_session
 from coatcheck.stores.sqlite import SQLiteStore
+from coatcheck.throttling import LoginThrottle
 from coatcheck.tokens import AsyncTokens, KeyRing
 from demo import account, cart, devices, home, inspector, tokens
 from demo.guard import Guard
@@ -87,7 +88,7 @@ def build(state: State) -> Starlette:
         exception_handlers={HTTPException: _error},
         lifespan=lifespan,
     )
-    app.state.house = House(users, store.awaiting(), issuer, bearer)
+    app.state.house = House(users, store.awaiting(), issuer, bearer, LoginThrottle())
     return app
 
 

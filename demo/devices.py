@@ -10,26 +10,7 @@ from coatcheck import AsyncSession, Device
 from coatcheck.starlette import get_session
 from demo.web import problem, render, see_other, wants_html
 
-__all__ = ["end", "end_others", "friendly", "show"]
-
-BROWSERS = {
-    "Edg/": "Edge",
-    "OPR/": "Opera",
-    "Firefox/": "Firefox",
-    "FxiOS/": "Firefox",
-    "Chrome/": "Chrome",
-    "CriOS/": "Chrome",
-    "Safari/": "Safari",
-}
-SYSTEMS = {
-    "iPhone": "iPhone",
-    "iPad": "iPad",
-    "Android": "Android",
-    "Windows": "Windows",
-    "Mac OS X": "macOS",
-    "CrOS": "ChromeOS",
-    "Linux": "Linux",
-}
+__all__ = ["end", "end_others", "named", "show"]
 
 
 async def show(request: Request) -> Response:
@@ -46,7 +27,7 @@ async def show(request: Request) -> Response:
         "devices.html",
         devices=devices,
         current=session.handle,
-        friendly=friendly,
+        named=named,
     )
     page.headers["Cache-Control"] = "no-store"
     return page
@@ -74,14 +55,10 @@ async def end_others(request: Request) -> Response:
     return see_other("/devices")
 
 
-def friendly(user_agent: str) -> str:
+def named(device: Device) -> str:
     """What people call this browser: "Firefox on Linux". A script's own name otherwise."""
-    browser = next((name for mark, name in BROWSERS.items() if mark in user_agent), None)
-    system = next((name for mark, name in SYSTEMS.items() if mark in user_agent), None)
-    if browser is None:
-        script = re.match(r"[\w.-]{1,30}", user_agent)
-        return script[0] if script else "Unknown device"
-    return f"{browser} on {system}" if system else browser
+    script = re.match(r"[\w.-]{1,30}", device.user_agent)
+    return device.browser or (script[0] if script else "Unknown device")
 
 
 PRIVATE = {"Cache-Control": "no-store", "Vary": "Accept"}
@@ -91,7 +68,7 @@ def _plain(device: Device, session: AsyncSession[Any]) -> dict[str, Any]:
     return {
         "handle": device.handle,
         "current": device.handle == session.handle,
-        "name": friendly(device.user_agent),
+        "name": named(device),
         "user_agent": device.user_agent,
         "network": device.address,
         "created_at": device.created_at.isoformat(),

@@ -13,6 +13,7 @@ from starlette.templating import Jinja2Templates
 from coatcheck import AsyncSession
 from coatcheck.core.ports import Store
 from coatcheck.starlette import Bearer, csrf_field
+from coatcheck.throttling import LoginThrottle
 from coatcheck.tokens import AsyncTokens
 from demo.users import Users
 
@@ -30,6 +31,7 @@ class House:
     store: Store
     tokens: AsyncTokens
     bearer: Bearer
+    throttle: LoginThrottle
 
 
 def house(request: Request) -> House:

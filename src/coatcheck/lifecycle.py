@@ -670,6 +670,8 @@ class Lifecycle:
 
     async def try_factor(self, session: BaseSession, limit: int, now: float) -> bool:
         """Count one try of a pending login's next factor: a compare-and-set now, so that no more than `limit` get through."""
+        if self.carrier is not None:
+            raise self.carrier.lacks("counts the tries of a factor (try_factor)")
         pending, record = session.pending_login, session._record
         if pending is None or record is None:
             return False

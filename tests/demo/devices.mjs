@@ -65,8 +65,7 @@ assert.match(await keys.evaluate("document.activeElement.getAttribute('aria-labe
 const victim = await visitor();
 await visitor();
 await victim.goto(`${url.replace("localhost", "127.0.0.1")}/evil`);
-await victim.evaluate("document.forms[0].submit()");
-await victim.waitForLoadState();
+await Promise.all([victim.waitForURL(/localhost.*end-others|sign-in/), victim.evaluate("document.forms[0].submit()")]);
 await victim.goto(list);
 assert.ok((await victim.getByRole("listitem").count()) > 1, "another origin's form ended sessions");
 

@@ -69,7 +69,7 @@ def test_login_me_devices_logout(client: httpx.Client) -> None:
     assert (answer.status_code, answer.json()) == (200, {"user": "demo"})
     assert client.get("/me").json() == {"user": "demo"}
     mine = [device for device in client.get("/devices").json()["devices"] if device["current"]]
-    assert [device["name"] for device in mine] == ["python-httpx"]
+    assert [device["name"] for device in mine] == ["a Python program"]
 
     ticket = client.cookies["session"]
     assert client.post("/logout").json() == {"user": None}
@@ -171,6 +171,22 @@ def test_another_sites_form_is_refused(demo: Demo, headers: dict[str, str]) -> N
     answer = httpx.post(f"{demo.url}/login", data=LOGIN, headers=headers)
     assert answer.status_code == 403
     assert "set-cookie" not in answer.headers
+
+
+def test_a_guesser_is_slowed_down_and_the_owner_is_not(tmp_path: Path) -> None:
+    with (
+        Demo(tmp_path / "state") as demo,
+        httpx.Client(base_url=demo.url, headers=OURS) as guesser,
+        httpx.Client(base_url=demo.url, headers=OURS) as owner,
+    ):
+        assert owner.post("/login", data=LOGIN).status_code == 200
+        wrong = {**LOGIN, "password": "guess"}
+        assert [guesser.post("/login", data=wrong).status_code for _ in range(11)] == [401] * 10 + [429]
+        page = guesser.post("/login", data=LOGIN, headers={"Accept": "text/html"})
+        assert page.status_code == 429, "not even with the right password"
+        assert "Too many tries" in page.text
+        assert 1 <= int(page.headers["retry-after"]) <= 60
+        assert owner.post("/login", data=LOGIN).status_code == 200, "from where they have logged in before"
 
 
 @pytest.mark.parametrize("header", ["Sec-Fetch-Site", "Origin"])

@@ -23,6 +23,7 @@ from coatcheck.core.ports import (
     Reseals,
     SetsUp,
     Sweeps,
+    Tallies,
     TellsTime,
     Terms,
     Walks,
@@ -162,12 +163,12 @@ def test_contract_over_mongo(sentence: Sentence, mongo_server: Server) -> None:
 @pytest.mark.parametrize(
     ("below", "has"),
     [
-        (MemoryStore, {ByUser, Sweeps, Counts, Watches, Checks, NeverWaits, Walks, Reseals}),
-        (lambda: LayeredStore(MemoryStore()), {ByUser, Sweeps, Counts, Watches, Checks, Remembers, Walks, Reseals}),
-        (lambda: SQLiteStore("s.db"), {ByUser, Sweeps, Counts, Checks, Walks, Reseals}),
+        (MemoryStore, {ByUser, Sweeps, Counts, Watches, Checks, NeverWaits, Tallies, Walks, Reseals}),
+        (lambda: LayeredStore(MemoryStore()), {ByUser, Sweeps, Counts, Watches, Checks, Remembers, Tallies, Walks, Reseals}),
+        (lambda: SQLiteStore("s.db"), {ByUser, Sweeps, Counts, Checks, Tallies, Walks, Reseals}),
         (
             lambda: PostgresStore.from_url("postgresql://u@h/d"),
-            {ByUser, Sweeps, Counts, Checks, Watches, SetsUp, Walks, Reseals, TellsTime},
+            {ByUser, Sweeps, Counts, Checks, Watches, SetsUp, Tallies, Walks, Reseals, TellsTime},
         ),
     ],
 )  # fmt: skip
@@ -183,6 +184,7 @@ def test_it_has_the_abilities_of_the_store_below(
         Watches,
         Checks,
         SetsUp,
+        Tallies,
         TellsTime,
         Remembers,
         NeverWaits,

@@ -411,6 +411,7 @@ def packed(**changes: Any) -> bytes:
     fields: dict[str, Any] = dict(
         format=1, versions=("v",), verifier=bytes(32), data=b"0", created_at=NOW, epoch=0, rotated_at=None,
         authenticated_at=None, login=None, renewal=None, lifetime=None,
+        era=0, pending=None,
     )  # fmt: skip
     return msgspec.msgpack.encode(list((fields | changes).values()))
 
@@ -670,3 +671,11 @@ def test_limits_need_no_options() -> None:
     """`Options` with a limit is accepted: the store has a by-user index."""
     with RedisStore.from_url("redis://localhost:1/0") as backend:
         SessionManager(backend, options=Options(max_sessions=3))
+
+
+def test_an_older_releases_record_is_read(store: RedisSessions, client: Any, prefix: str) -> None:
+    """One from before there were eras and pending logins."""
+    client.set(f"{prefix}s:key", value(msgspec.msgpack.encode(msgspec.msgpack.decode(packed())[:-2])))
+    there = run_now(store.load("key", now=NOW))
+    assert isinstance(there, Record)
+    assert (there.era, there.pending) == (0, None)

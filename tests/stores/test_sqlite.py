@@ -244,6 +244,7 @@ def packed(**changes: Any) -> bytes:
     fields: dict[str, Any] = dict(
         format=1, versions=("v",), verifier=bytes(32), data=b"0", created_at=NOW, epoch=0, rotated_at=None,
         authenticated_at=None, login=None, renewal=None, lifetime=None,
+        era=0, pending=None,
     )  # fmt: skip
     return msgspec.msgpack.encode(list((fields | changes).values()))
 

@@ -45,11 +45,12 @@ from coatcheck.core.ports import (
     SetsUp,
     Store,
     Sweeps,
+    Tallies,
     TellsTime,
     Terms,
     Watches,
 )
-from coatcheck.core.record import Ended, Lifetime, Login, Record
+from coatcheck.core.record import Ended, Lifetime, Login, PendingLogin, Record
 from coatcheck.errors import ConfigurationError, CookieTooLarge, UsageError
 from coatcheck.stores import hide_password, open_store
 
@@ -256,6 +257,8 @@ class Backed:
             self.check = below.check
         if isinstance(below, SetsUp):
             self.setup = below.setup
+        if isinstance(below, Tallies):
+            self.tally, self.tallied, self.end_tally = below.tally, below.tallied, below.end_tally
         if isinstance(below, TellsTime):
             self.time = below.time
         if isinstance(below, Watches):
@@ -434,6 +437,8 @@ class _Inside(msgspec.Struct, array_like=True, frozen=True, gc=False):
     authenticated_at: float | None
     login: Login | None
     lifetime: Lifetime | None
+    era: int = 0
+    pending: PendingLogin | None = None
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -447,6 +452,7 @@ def packed(record: Record) -> bytes:
         record.format, str(record.key), record.versions[0], record.verifier, record.data, float(record.created_at),
         float(record.seen_at), float(record.deadline), float(record.ends_at), record.epoch, record.rotated_at, record.user_id,
         record.authenticated_at, None if login is None else Login(login.method, login.remember), record.lifetime,
+        record.era, record.pending,
     ))  # fmt: skip
 
 
@@ -462,6 +468,7 @@ def unpacked(value: bytes) -> Record | None:
         found.key, (found.version,), found.verifier, found.data, found.created_at, found.seen_at,
         min(found.deadline, found.ends_at), found.ends_at, found.epoch, found.rotated_at, found.user_id,
         found.authenticated_at, found.login, None, found.lifetime, found.format,
+        found.era, found.pending,
     )  # fmt: skip
 
 

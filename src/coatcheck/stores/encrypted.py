@@ -5,8 +5,9 @@ and the store below never sees a key. What a store has to look at stays as it is
 
     in clear   the key, which names the row; the versions, which it compares; `user_id`, its index; deadline, seen_at and ends_at,
                by which it expires; created_at and authenticated_at, by which it orders lists
-    sealed     the data, the verifier's hash, the login (method, address, user agent), epoch, rotation, renewal, lifetime; and the
-               times of creation, of the login and of the absolute end once more, since what is sealed is what counts
+    sealed     the data, the verifier's hash, the login (method, address, user agent), epoch, rotation, renewal, lifetime, era, a
+               pending login; and the times of creation, of the login and of the absolute end once more, since what is sealed is
+               what counts
     bound      key, version and user id: an envelope opens in its own row only, as the version it was written as, for its user
 
 `deadline` and `seen_at` are moved by `touch`, one command that reads nothing, so they cannot be sealed or bound: whoever writes
@@ -41,12 +42,13 @@ from coatcheck.core.ports import (
     SetsUp,
     Store,
     Sweeps,
+    Tallies,
     TellsTime,
     Terms,
     Walks,
     Watches,
 )
-from coatcheck.core.record import VERSIONS_KEPT, Ended, Lifetime, Login, Record, Renewal
+from coatcheck.core.record import VERSIONS_KEPT, Ended, Lifetime, Login, PendingLogin, Record, Renewal
 from coatcheck.core.signing import Secret
 from coatcheck.errors import BadSignature, ConfigurationError, CorruptRecord
 from coatcheck.security.encryption import Envelopes, bind, envelopes
@@ -74,6 +76,8 @@ class _Sealed(msgspec.Struct, array_like=True, frozen=True, gc=False):
     login: Login | None
     renewal: Renewal | None
     lifetime: Lifetime | None
+    era: int = 0
+    pending: PendingLogin | None = None
 
 
 _pack: Final = msgspec.msgpack.Encoder().encode
@@ -175,6 +179,8 @@ class EncryptedSessions:
             self.check = below.check
         if isinstance(below, SetsUp):
             self.setup = below.setup
+        if isinstance(below, Tallies):
+            self.tally, self.tallied, self.end_tally = below.tally, below.tallied, below.end_tally
         if isinstance(below, TellsTime):
             self.time = below.time
         if isinstance(below, Watches):
@@ -209,7 +215,7 @@ class EncryptedSessions:
         """The record as the store below is to keep it."""
         contents = _pack((
             record.data, record.verifier, record.created_at, record.ends_at, record.authenticated_at, record.epoch,
-            record.rotated_at, record.login, record.renewal, record.lifetime,
+            record.rotated_at, record.login, record.renewal, record.lifetime, record.era, record.pending,
         ))  # fmt: skip
         envelope = self._at(now).seal(contents, bound=_bound(record))
         return changed(
@@ -221,6 +227,8 @@ class EncryptedSessions:
             login=None,
             renewal=None,
             lifetime=None,
+            era=0,
+            pending=None,
         )
 
     def opened(self, found: Record | Ended | None, now: float) -> Record | Ended | None:
@@ -242,7 +250,7 @@ class EncryptedSessions:
         return Record(
             found.key, found.versions, inside.verifier, inside.data, inside.created_at, found.seen_at, deadline, ends_at,
             inside.epoch, inside.rotated_at, found.user_id, inside.authenticated_at, inside.login, inside.renewal,
-            inside.lifetime, found.format,
+            inside.lifetime, found.format, inside.era, inside.pending,
         )  # fmt: skip
 
     def outcome(self, outcome: Outcome, now: float) -> Outcome:

@@ -47,6 +47,8 @@ class LoginThrottle:
     Raises ConfigurationError for what cannot be, naming it.
     """
 
+    coatcheck_provides = "throttle"  # known to `coatcheck doctor` by this
+
     def __init__(
         self,
         store: str | Backend | Store | None = None,
