@@ -230,7 +230,7 @@ def test_the_tables_made_by_a_migration_are_as_good(place: Place) -> None:
     metadata = MetaData()
     made = tables(metadata, prefix="app_")
     assert tables(metadata, prefix="app_") == made
-    assert set(metadata.tables) == {"app_session", "app_user"}
+    assert set(metadata.tables) == {"app_session", "app_tally", "app_user"}
     engine = create_engine(parsed(place.url).blocking or "")
     metadata.create_all(engine)
     with place.store(prefix="app_", metadata=metadata) as store:

@@ -245,7 +245,8 @@ def show(url: str, handle: str, *, as_json: bool) -> None:
         click.echo(json.dumps(plain))
         return
     for name, value in plain.items():
-        click.echo(f"{name:<17} {'' if value is None else _shown(value)}".rstrip())
+        text = " ".join(value) if isinstance(value, list | tuple) else value
+        click.echo(f"{name:<17} {'' if text is None else _shown(text)}".rstrip())
 
 
 @click.command()
