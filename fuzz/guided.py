@@ -79,7 +79,13 @@ def _read(said: str, code: int, report: Path) -> Guided:
     executed = re.search(r"stat::number_of_executed_units: (\d+)", said)
     edges, features = map(int, covered[-1]) if covered else (0, 0)
     count = int(executed[1]) if executed else 0
-    return Guided(count, edges, features, slow["seconds"], slow["input"], said[-3000:] if code else "")
+    return Guided(count, edges, features, slow["seconds"], slow["input"], _finding(said) if code else "")
+
+
+def _finding(said: str) -> str:
+    """What was raised, and the last words. Between them a long input may be spelt out twice."""
+    begins = max(said.find("=== Uncaught Python exception"), 0)
+    return f"{said[begins : begins + 1500]}\n…\n{said[-1500:]}"
 
 
 def _main() -> None:

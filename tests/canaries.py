@@ -107,6 +107,8 @@ def said(output: str) -> list[str]:
 
 def _is_unheard_of(error: Exception) -> bool:
     """Whether the library raised this itself, and documents no such exception."""
+    if isinstance(error, OSError):  # ASGI's word for a client that has gone
+        return False
     return _raised_in(error.__traceback__).startswith(LIBRARY) and not _is_documented(type(error).__name__)
 
 

@@ -33,7 +33,7 @@ def table_of(server: Server) -> Iterator[str]:
     run_now(backend.blocking().setup())
     backend.close()
     yield name
-    sql(server.url, f'DROP TABLE IF EXISTS "{name}"')
+    sql(server.url, f'DROP TABLE IF EXISTS "{name}", "{name}_tally"')
 
 
 def login(user_id: str = "ada", **fields: Any) -> Record:

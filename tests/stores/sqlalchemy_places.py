@@ -18,6 +18,7 @@ from coatcheck.core.record import Login, Record
 from coatcheck.core.stepping import run_now
 from coatcheck.stores.sqlalchemy import SQLAlchemyStore
 from servers import Server
+from tests.databases import own_database
 from tests.stores.sqlite_workers import NOW, record
 
 PATIENT = Outage(connect_timeout=20.0, command_timeout=20.0)
@@ -65,12 +66,8 @@ def in_sqlite(path: Path) -> Place:
 
 
 def in_postgres(server: Server) -> Place:
-    return Place(
-        "postgresql",
-        f"sqlalchemy+{server.url}",
-        lambda: psycopg.connect(server.url, autocommit=True),
-        server,
-    )
+    url = own_database(server, "alchemy")
+    return Place("postgresql", f"sqlalchemy+{url}", lambda: psycopg.connect(url, autocommit=True), server)
 
 
 def in_mariadb(server: Server) -> Place:

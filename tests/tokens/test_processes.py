@@ -15,6 +15,7 @@ from coatcheck import InvalidToken
 from coatcheck.core.record import Record
 from coatcheck.core.stepping import run_now
 from coatcheck.tokens.family import Family, family_of
+from tests.databases import own_database
 from tests.tokens.workers import here
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +30,9 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         found = f"{'sqlalchemy+' if kind.startswith('sqlalchemy') else ''}sqlite:///{tmp_path}/sessions.db"
     else:
         server = request.getfixturevalue(f"{kind.removeprefix('sqlalchemy-')}_server")
-        found = f"sqlalchemy+{server.url}" if kind.startswith("sqlalchemy") else server.url
+        found = (
+            f"sqlalchemy+{own_database(server, 'tokens')}" if kind.startswith("sqlalchemy") else server.url
+        )
     tokens = here(found)
     tokens.sessions.setup()
     tokens.sessions.close()

@@ -7,7 +7,7 @@ import pytest
 
 from servers import Server
 from servers.mariadb import sql as mariadb_sql
-from servers.postgres import psql
+from tests.databases import own_database
 
 
 def sqlite_url(request: pytest.FixtureRequest, folder: Path) -> str:
@@ -33,24 +33,17 @@ def mongo_url(request: pytest.FixtureRequest, folder: Path) -> str:
 
 
 def postgres_url(request: pytest.FixtureRequest, folder: Path) -> str:
-    return in_postgres(request.getfixturevalue("postgres_server"), "races")
+    return own_database(request.getfixturevalue("postgres_server"), "races")
 
 
 def sqlalchemy_postgres_url(request: pytest.FixtureRequest, folder: Path) -> str:
-    return f"sqlalchemy+{in_postgres(request.getfixturevalue('postgres_server'), 'races_sqlalchemy')}"
+    return f"sqlalchemy+{own_database(request.getfixturevalue('postgres_server'), 'races_sqlalchemy')}"
 
 
 def mariadb_url(request: pytest.FixtureRequest, folder: Path) -> str:
     server: Server = request.getfixturevalue("mariadb_server")
     mariadb_sql(server, "CREATE DATABASE IF NOT EXISTS races CHARACTER SET utf8mb4", database="mysql")
     return f"{server.url.removesuffix('/coatcheck')}/races"
-
-
-def in_postgres(server: Server, database: str) -> str:
-    """A database of its own, made by whoever comes first."""
-    if not psql(server, f"SELECT 1 FROM pg_database WHERE datname = '{database}'"):
-        psql(server, f"CREATE DATABASE {database}")
-    return f"{server.url.removesuffix('/coatcheck')}/{database}"
 
 
 STORES: dict[str, Callable[[pytest.FixtureRequest, Path], str]] = {

@@ -12,7 +12,8 @@ from coatcheck import SessionManager
 from servers import Server
 from servers.mariadb import sql
 from servers.postgres import psql
-from tests.web.places import in_postgres, mariadb_url
+from tests.databases import own_database
+from tests.web.places import mariadb_url
 from tests.web.servers import Browser, uvicorn
 
 Cost = Callable[[Callable[[], object]], object]
@@ -104,7 +105,7 @@ def _until(monitor: Any, mark: str) -> list[dict[str, Any]]:
 def test_postgres(postgres_server: Server, tmp_path: Path, scheme: str) -> None:
     """By the server's log of statements."""
     database = f"counted_{scheme.partition('+')[0]}"
-    url = in_postgres(postgres_server, database).replace("postgresql", scheme, 1)
+    url = own_database(postgres_server, database).replace("postgresql", scheme, 1)
     psql(postgres_server, f"ALTER DATABASE {database} SET log_statement = 'all'")
 
     def cost(request: Callable[[], object]) -> int:

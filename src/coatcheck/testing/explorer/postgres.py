@@ -78,7 +78,12 @@ class _Server:
         self._wired.fetch(self.statements.setup.replace(CLOCK, TOLD), ())
 
     def close(self) -> None:
-        for kind, tail in (("FUNCTION", "_admit_1"), ("FUNCTION", "_end_user_1"), ("TABLE", "")):
+        for kind, tail in (
+            ("FUNCTION", "_admit_1"),
+            ("FUNCTION", "_end_user_1"),
+            ("TABLE", "_tally"),
+            ("TABLE", ""),
+        ):
             self._wired.fetch(f"DROP {kind} {self._names.quoted(tail)}", ())
         self._wired.close()
 
