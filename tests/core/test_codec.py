@@ -402,6 +402,7 @@ CORRUPT = [
     b'{"$date":5}',
     b'{"$datetime":"2026-13-01T00:00:00"}',
     b'{"$datetime":"2026-01-01T00:00:00[_fold=2]"}',
+    b'{"$datetime":"2026-01-01T00:00:00-12:34:56.780000"}',  # what could not be written again
     b'{"$uuid":"x"}',
     b'{"$uuid":1}',
     b'{"$decimal":"1,5"}',

@@ -83,6 +83,7 @@ def _read(tag: str, payload: Any) -> Any:
     raise CorruptRecord(f"stored session data holds a {tag} that is none")
 
 
+_SECOND: Final = timedelta(seconds=1)
 _ZONE: Final = re.compile(r"[A-Za-z0-9+][A-Za-z0-9._+/-]*")
 _DATETIME: Final = re.compile(rf"([^\[]+)(?:\[({_ZONE.pattern})\])?(\[_fold=1\])?")
 
@@ -92,6 +93,9 @@ def _read_datetime(text: str) -> datetime:
     if found is None:
         raise ValueError
     moment = datetime.fromisoformat(found[1])
+    offset = moment.utcoffset()
+    if offset is not None and offset % _SECOND:  # which could not be written again
+        raise ValueError
     if found[3]:
         moment = moment.replace(fold=1)
     return _in_zone(moment, found[2]) if found[2] else moment
@@ -253,9 +257,6 @@ def _zone_name(value: datetime, path: Path) -> str:
     if _ZONE.fullmatch(zone.key or "") is None:  # made from a file
         raise refusal(path, "is in a time zone without a name of the tz database", _FIX_ZONE)
     return f"[{zone.key}]"
-
-
-_SECOND: Final = timedelta(seconds=1)
 
 
 def _write_decimal(value: Decimal, path: Path) -> dict[str, str]:
