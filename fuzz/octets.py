@@ -12,11 +12,14 @@ from coatcheck.core.cookies import CookieSettings, find
 from coatcheck.core.ids import VERIFIER_CHARS
 from coatcheck.errors import BadSignature, CorruptRecord, InvalidToken
 from coatcheck.exchange import Arrival, Channel, Exchange
+from coatcheck.security.csrf import Asked, Rules, Verdict, is_genuine
+from coatcheck.security.encryption import envelopes as envelopes_of
+from coatcheck.security.origins import origin_of
 from coatcheck.stores._redis_record import decoded
 from coatcheck.tokens import jws
 from coatcheck.tokens.access import TokenVerifier
 from coatcheck.tokens.keys import Key, KeyRing
-from fuzz import cookies, stored
+from fuzz import cookies, sealed, stored
 
 __all__ = ["OCTETS", "Octets"]
 
@@ -168,12 +171,61 @@ _TOKENS: Final = {
     "backslashes": _many(b"\\\\", b'{"sub":"', b'"}'),
 }
 
+# -------------------------------------------------------------------------------------------- cross-site requests, envelopes
+
+_ORIGIN: Final = "https://app.example"
+_RULES: Final = Rules(trusted_origins=[_ORIGIN], exempt=["/hooks/*"])
+_FORMS: Final = _PLAIN.keys("csrf").at(NOW)
+
+
+def csrf(data: bytes) -> None:
+    """A request's own words, one a line: believed for one of the four reasons there are; and no token is genuine."""
+    path, query, site, origin, referer, credentials, token = (
+        field.decode("latin-1") for field in [*data.split(b"\n", 6), *[b""] * 7][:7]
+    )
+    asked = Asked("POST", path, query, [site], [origin], [referer], [credentials], has_cookie=path[:1] != "~")
+    if _RULES.judge(asked).verdict is Verdict.PROVED:
+        bearer = path[:1] == "~" and credentials.partition(" ")[0].lower() in ("bearer", "dpop")
+        ours = site.strip() in ("same-origin", "none") or _ORIGIN in (origin, origin_of(referer))
+        assert ours or bearer or path.startswith("/hooks/")
+    assert not is_genuine(_FORMS, token, "locator.1.ada")
+
+
+_CSRF: Final = {
+    "path": _many(b"/.."),
+    "query": _many(b"_%6Dethod=&", b"/\n"),
+    "origin": _many(b"https://", b"/\n\n\n"),
+    "referer": _many(b"a", b"/\n\n\n\nhttps://"),
+    "token": _many(b"A", b"/\n\n\n\n\n\n"),
+}
+
+
+_ENVELOPES: Final = envelopes_of(SECRET, purpose="fuzz")
+
+
+def envelopes(data: bytes) -> None:
+    """A Cookie field and a row, none of which was ever sealed: no session, and nothing but the documented refusal."""
+    assert sealed.carrier().read(data, NOW)[0] is None
+    try:
+        _ENVELOPES(NOW).open(data, bound=b"row")
+    except BadSignature:
+        return
+    raise AssertionError("an envelope that we never sealed was opened")
+
+
+_SEALED: Final = {
+    "our name": _many(b"__Host-session=;"),
+    "pieces": lambda n: b"; ".join(b"__Host-session-%d=AAAA" % at for at in range(n // 24)),
+    "letters": _many(b"A", b"__Host-session="),
+}
+
 OCTETS: Final[dict[str, Octets]] = {
     "cookie-reader": Octets(cookie_reader, _COOKIES),
     "headers": Octets(headers, _HEADERS),
     "tickets": Octets(tickets, _TICKETS),
     "records": Octets(records, _RECORDS, size=12_000),
     "tokens": Octets(tokens, _TOKENS, size=3_000),
-    # "csrf": Octets(csrf, …) and "sealed": Octets(sealed, …): a line each, when there is something to read.
+    "csrf": Octets(csrf, _CSRF),
+    "envelopes": Octets(envelopes, _SEALED),
 }
 """Every reader of ours that takes octets from outside."""
