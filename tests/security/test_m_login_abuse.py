@@ -561,6 +561,8 @@ def test_line_200_token_endpoints_ask_for_the_seconds_to_wait(site: Site) -> Non
     assert waits == [None, None, 60]
     assert limit.wait("192.0.2.1") is None
     assert asyncio.run(limit.await_turn("::ffff:203.0.113.9")) == 60
+    in_the_sessions = RateLimit("2/minute", name="refresh")
+    assert in_the_sessions.wait("203.0.113.9", flows=site.admin.flows) == 60
     with pytest.raises(UsageError, match="no request, and no store"):
         RateLimit("2/minute").wait("203.0.113.9")
 

@@ -11,7 +11,7 @@ from coatcheck.faces import AsyncSession
 from coatcheck.flows import Clock
 from coatcheck.stores import open_store
 from coatcheck.stores.memory import MemoryStore
-from coatcheck.throttling.visitor import Served
+from coatcheck.throttling.visitor import Nobody, Served
 
 __all__ = ["Backing", "WhenDown"]
 
@@ -53,12 +53,12 @@ class Backing:
     def __repr__(self) -> str:
         return f"<Backing {self._backend!r}>" if self._backend is not None else "<Backing of each session>"
 
-    def now(self, session: Served | None) -> float:
+    def now(self, session: Served | Nobody | None) -> float:
         """What time it is, for this limit."""
         clock = self._clock or (session._flows.clock if session is not None else _SYSTEM)
         return clock.time()
 
-    def tell(self, session: Served | None, name: EventName, detail: str) -> None:
+    def tell(self, session: Served | Nobody | None, name: EventName, detail: str) -> None:
         """Tell of an event: to a listener of its own, or to those of the session."""
         event = Event(name, detail=detail, at=self.now(session))
         if self._on_event is not None:
@@ -66,7 +66,7 @@ class Backing:
         elif session is not None:
             session._flows.options.tell(event)
 
-    def tallies(self, session: Served | None, *, awaits: bool) -> Tallies:
+    def tallies(self, session: Served | Nobody | None, *, awaits: bool) -> Tallies:
         """The counters, for one face. Raises ConfigurationError for a store that has none, and UsageError for the wrong face."""
         if self._backend is not None:
             backend = self._backend
@@ -83,7 +83,7 @@ class Backing:
         return _insist(flows.store)
 
     async def count(
-        self, session: Served | None, *, awaits: bool, flow: Callable[[Tallies], Awaitable[T]]
+        self, session: Served | Nobody | None, *, awaits: bool, flow: Callable[[Tallies], Awaitable[T]]
     ) -> T | None:
         """Do something with the counters. If they cannot be reached, what `when_down` says; None: it was let pass."""
         try:

@@ -13,10 +13,10 @@ from coatcheck.core.ports import Backend, Store, Tally
 from coatcheck.core.rates import Rate, rate
 from coatcheck.core.stepping import run_now
 from coatcheck.errors import ConfigurationError, OutsideRequest, Throttled
-from coatcheck.flows import Clock, shielded
+from coatcheck.flows import Clock, Flows, shielded
 from coatcheck.security.throttle import bucket, place
 from coatcheck.throttling.backing import Backing, WhenDown
-from coatcheck.throttling.visitor import Served, place_of, session_of
+from coatcheck.throttling.visitor import Nobody, Served, place_of, session_of
 
 __all__ = ["RateLimit"]
 
@@ -82,24 +82,30 @@ class RateLimit:
             await session.load()
         await shielded(self._check(session, self._whose(request, session), awaits=True))
 
-    def wait(self, address: str) -> int | None:
+    @property
+    def is_by_address(self) -> bool:
+        """Whether it counts addresses, and so can do without a request."""
+        return self._by == "address"
+
+    def wait(self, address: str, *, flows: Flows | None = None) -> int | None:
         """Count a request from an address where there is no session, such as at the token endpoints (`rate_limit=`): the seconds
-        to wait, or None to go on. Needs a store of its own. Raises UsageError without one.
+        to wait, or None to go on. It needs a store of its own, or that of a session manager (`flows`). Raises UsageError without.
         """
-        return run_now(self._wait(address, awaits=False))
+        return run_now(self._wait(address, flows, awaits=False))
 
-    async def await_turn(self, address: str) -> int | None:
+    async def await_turn(self, address: str, *, flows: Flows | None = None) -> int | None:
         """`wait`, awaited: the answer comes at once, nothing sleeps."""
-        return await shielded(self._wait(address, awaits=True))
+        return await shielded(self._wait(address, flows, awaits=True))
 
-    async def _wait(self, address: str, *, awaits: bool) -> int | None:
+    async def _wait(self, address: str, flows: Flows | None, *, awaits: bool) -> int | None:
+        nobody = None if flows is None else Nobody(flows)
         try:
-            await self._check(None, place(address, self._ipv6_prefix), awaits=awaits)
+            await self._check(nobody, place(address, self._ipv6_prefix), awaits=awaits)
         except Throttled as error:
             return error.retry_after
         return None
 
-    async def _check(self, session: Served | None, whose: str, *, awaits: bool) -> None:
+    async def _check(self, session: Served | Nobody | None, whose: str, *, awaits: bool) -> None:
         now, limit, window = self._backing.now(session), self.rate.limit, self.rate.window
         key = f"rate:{self._name}:{self.rate}:{bucket(whose)}"
         there = await self._backing.count(
@@ -107,7 +113,7 @@ class RateLimit:
         )
         if there is None:
             return
-        if self._headers and session is not None:
+        if self._headers and session is not None and not isinstance(session, Nobody):
             self._announce(session, there, now)
         if there.total > limit:
             error = Throttled(there.until - now)

@@ -7,9 +7,18 @@ from coatcheck.core.session import BaseSession
 from coatcheck.errors import OutsideRequest
 from coatcheck.faces import AsyncSession, Session
 
-__all__ = ["Served", "place_of", "session_of"]
+__all__ = ["Nobody", "Served", "place_of", "session_of"]
 
 Served = Session[Any] | AsyncSession[Any]
+
+
+class Nobody:
+    """In place of a session where there is none: whose store is counted in, whose clock and listeners are used."""
+
+    def __init__(self, flows: Any) -> None:
+        self._flows = flows
+
+
 KEY: Final = "coatcheck.session"
 """Where WSGI, and what is like it, has the session; ASGI has it under "session"."""
 
