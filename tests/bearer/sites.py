@@ -3,24 +3,38 @@
 POST /login?user=…&scope=…   a pair of tokens, as JSON; with &browser=1 in cookies
 GET  /orders   orders:read   POST /orders   orders:write   GET /email   a recent login
 /auth/…        the endpoints
+
+With URL in the environment, where clients find it, tokens are bound to the key of whoever logs in with a proof (DPoP).
 """
 
 import os
 from typing import Annotated, Any
 
 from coatcheck import AsyncSessionManager, SessionManager
-from coatcheck.bearer import TokenCookies, asgi, wsgi
-from coatcheck.tokens import AccessClaims, AsyncTokens, KeyRing, Tokens
+from coatcheck.bearer import LoginProof, Proven, TokenCookies, asgi, wsgi
+from coatcheck.tokens import AccessClaims, AsyncTokens, DPoP, KeyRing, Tokens
 
 COOKIES = TokenCookies(path="/auth", trusted_origins=["https://app.example"])
-CLIENTS: dict[str, Any] = {"public_clients": ["web"], "cookies": COOKIES}
+URL = os.environ.get("URL")
+CLIENTS: dict[str, Any] = {"public_clients": ["web"], "cookies": COOKIES, "url": URL and f"{URL}/auth"}
 FRAMEWORKS = ("fastapi", "starlette", "quart", "litestar", "aiohttp", "flask", "django_sync", "django_async")
 
 
 def about() -> dict[str, Any]:
     """What both faces are made with."""
     keys = KeyRing.from_env("JWT_KEYS")
-    return {"keys": keys, "issuer": "https://id.example", "audience": "api"}
+    dpop = DPoP(secret="VZ0Yt7a8mXq2Lr5uKc1pWn4sHe9dGj3b") if URL else None
+    return {"keys": keys, "issuer": "https://id.example", "audience": "api", "dpop": dpop}
+
+
+async def aproven(tokens: AsyncTokens, request: Any) -> Proven:
+    """What an async login proves."""
+    return await LoginProof(tokens, url=f"{URL}/login").acheck(request) if URL else Proven()
+
+
+def sproven(tokens: Tokens, request: Any) -> Proven:
+    """What a sync login proves."""
+    return LoginProof(tokens, url=f"{URL}/login").check(request) if URL else Proven()
 
 
 def async_tokens() -> AsyncTokens:
@@ -48,17 +62,23 @@ def __getattr__(name: str) -> Any:
 
 
 def _fastapi() -> Any:
-    from fastapi import FastAPI, Response, Security, WebSocket
+    from fastapi import FastAPI, Request, Response, Security, WebSocket
 
     from coatcheck.fastapi import Bearer
 
     tokens = async_tokens()
-    bearer = Bearer(tokens, cookies=COOKIES)
+    bearer = Bearer(tokens, cookies=COOKIES, url=URL)
     app = FastAPI(lifespan=asgi.listening(tokens))
 
     @app.post("/login")
-    async def login(response: Response, user: str, scope: str = "", browser: bool = False) -> Any:
-        body, cookies = given(await tokens.issue(user, scope=scope), browser)
+    async def login(
+        request: Request, response: Response, user: str, scope: str = "", browser: bool = False
+    ) -> Any:
+        proven = await aproven(tokens, request)
+        if proven.refusal is not None:
+            answer = proven.refusal
+            return Response(answer.body, answer.status, dict(answer.headers))
+        body, cookies = given(await tokens.issue(user, scope=scope, jkt=proven.jkt), browser)
         for cookie in cookies:
             response.headers.append("Set-Cookie", cookie)
         return body
@@ -94,11 +114,15 @@ def _starlette() -> Any:
     from coatcheck.starlette import Bearer
 
     tokens = async_tokens()
-    bearer = Bearer(tokens, cookies=COOKIES)
+    bearer = Bearer(tokens, cookies=COOKIES, url=URL)
 
     async def login(request: Request) -> Response:
         query = request.query_params
-        pair = await tokens.issue(query["user"], scope=query.get("scope", ""))
+        proven = await aproven(tokens, request)
+        if proven.refusal is not None:
+            answer = proven.refusal
+            return Response(answer.body, answer.status, dict(answer.headers))
+        pair = await tokens.issue(query["user"], scope=query.get("scope", ""), jkt=proven.jkt)
         body, cookies = given(pair, "browser" in query)
         response = JSONResponse(body)
         for cookie in cookies:
@@ -119,18 +143,23 @@ def _starlette() -> Any:
 
 
 def _quart() -> Any:
-    from quart import Quart, make_response, request
+    from quart import Quart, Response, make_response, request
 
     from coatcheck.quart import Bearer
 
     tokens = async_tokens()
-    bearer = Bearer(tokens, cookies=COOKIES)
+    bearer = Bearer(tokens, cookies=COOKIES, url=URL)
     app = Quart(__name__)
     app.while_serving(bearer.listening)
 
     @app.post("/login")
     async def login() -> Any:
-        pair = await tokens.issue(request.args["user"], scope=request.args.get("scope", ""))
+        proven = await aproven(tokens, request)
+        if proven.refusal is not None:
+            answer = proven.refusal
+            return Response(answer.body, answer.status, dict(answer.headers))
+        query = request.args
+        pair = await tokens.issue(query["user"], scope=query.get("scope", ""), jkt=proven.jkt)
         body, cookies = given(pair, "browser" in request.args)
         response: Any = await make_response(body)
         for cookie in cookies:
@@ -166,7 +195,7 @@ def _mounted(app: Any, endpoints: Any) -> Any:
 
 
 def _litestar() -> Any:
-    from litestar import Litestar, Response, get, post
+    from litestar import Litestar, Request, Response, get, post
     from litestar import asgi as mount
     from litestar.di import NamedDependency
     from litestar.params import Parameter
@@ -174,14 +203,21 @@ def _litestar() -> Any:
     from coatcheck.litestar import Bearer
 
     tokens = async_tokens()
-    bearer = Bearer(tokens, cookies=COOKIES)
+    bearer = Bearer(tokens, cookies=COOKIES, url=URL)
     endpoints = asgi.TokenEndpoints(tokens, **CLIENTS)
 
     @post("/login", status_code=200)
     async def login(
-        user: str, wanted: Annotated[str, Parameter(query="scope")] = "", browser: bool = False
+        request: Request[Any, Any, Any],
+        user: str,
+        wanted: Annotated[str, Parameter(query="scope")] = "",
+        browser: bool = False,
     ) -> Response[Any]:
-        body, cookies = given(await tokens.issue(user, scope=wanted), browser)
+        proven = await aproven(tokens, request)
+        if proven.refusal is not None:
+            answer = proven.refusal
+            return Response(answer.body, status_code=answer.status, headers=dict(answer.headers))
+        body, cookies = given(await tokens.issue(user, scope=wanted, jkt=proven.jkt), browser)
         response = Response(body)
         for cookie in cookies:
             name, _, rest = cookie.partition("=")
@@ -220,10 +256,15 @@ def _aiohttp() -> Any:
     from coatcheck.aiohttp import Bearer, token_endpoints
 
     tokens = async_tokens()
-    bearer = Bearer(tokens, cookies=COOKIES)
+    bearer = Bearer(tokens, cookies=COOKIES, url=URL)
 
     async def login(request: web.Request) -> web.Response:
-        pair = await tokens.issue(request.query["user"], scope=request.query.get("scope", ""))
+        proven = await aproven(tokens, request)
+        if proven.refusal is not None:
+            answer = proven.refusal
+            return web.Response(body=answer.body, status=answer.status, headers=dict(answer.headers))
+        query = request.query
+        pair = await tokens.issue(query["user"], scope=query.get("scope", ""), jkt=proven.jkt)
         body, cookies = given(pair, "browser" in request.query)
         response = web.json_response(body)
         for cookie in cookies:
@@ -244,13 +285,13 @@ def _aiohttp() -> Any:
 
 
 def _flask() -> Any:
-    from flask import Flask, jsonify, request
+    from flask import Flask, Response, jsonify, request
     from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
     from coatcheck.flask import Bearer
 
     tokens = sync_tokens()
-    bearer = Bearer(tokens, cookies=COOKIES, listen=True)
+    bearer = Bearer(tokens, cookies=COOKIES, url=URL, listen=True)
     app = Flask(__name__)
 
     @app.after_request
@@ -260,7 +301,12 @@ def _flask() -> Any:
 
     @app.post("/login")
     def login() -> Any:
-        pair = tokens.issue(request.args["user"], scope=request.args.get("scope", ""))
+        proven = sproven(tokens, request)
+        if proven.refusal is not None:
+            answer = proven.refusal
+            return Response(answer.body, answer.status, dict(answer.headers))
+        query = request.args
+        pair = tokens.issue(query["user"], scope=query.get("scope", ""), jkt=proven.jkt)
         body, cookies = given(pair, "browser" in request.args)
         response = jsonify(body)
         for cookie in cookies:
@@ -323,7 +369,12 @@ def _django(tokens: Any) -> None:
     from coatcheck.bearer.django import Bearer, set_cookies, token_endpoints
     from coatcheck.bearer.http import is_awaiting
 
-    bearer = Bearer(tokens, cookies=COOKIES, listen=not is_awaiting(tokens.authenticate))
+    bearer = Bearer(tokens, cookies=COOKIES, url=URL, listen=not is_awaiting(tokens.authenticate))
+
+    def refused(proven: Proven) -> HttpResponse:
+        assert proven.refusal is not None
+        status, headers, body = proven.refusal
+        return HttpResponse(body, status=status, headers=dict(headers))
 
     def answer(pair: Any, request: HttpRequest) -> HttpResponse:
         body, cookies = given(pair, "browser" in request.GET)
@@ -334,7 +385,10 @@ def _django(tokens: Any) -> None:
     if is_awaiting(tokens.authenticate):
 
         async def alogin(request: HttpRequest) -> HttpResponse:
-            pair = await tokens.issue(request.GET["user"], scope=request.GET.get("scope", ""))
+            proven, query = await aproven(tokens, request), request.GET
+            if proven.refusal is not None:
+                return refused(proven)
+            pair = await tokens.issue(query["user"], scope=query.get("scope", ""), jkt=proven.jkt)
             return answer(pair, request)
 
         async def awho(request: HttpRequest) -> HttpResponse:
@@ -344,7 +398,11 @@ def _django(tokens: Any) -> None:
     else:
 
         def slogin(request: HttpRequest) -> HttpResponse:
-            return answer(tokens.issue(request.GET["user"], scope=request.GET.get("scope", "")), request)
+            proven, query = sproven(tokens, request), request.GET
+            if proven.refusal is not None:
+                return refused(proven)
+            pair = tokens.issue(query["user"], scope=query.get("scope", ""), jkt=proven.jkt)
+            return answer(pair, request)
 
         def swho(request: HttpRequest) -> HttpResponse:
             return JsonResponse({"user": bearer.claims(request).sub})

@@ -254,7 +254,7 @@ def test_a_rate_limit_is_asked_before_anything_is_looked_up(world: World) -> Non
     got = desk.post("/token", fields)
     assert (got.status, got.header("retry-after"), got.json) == (429, "2", {"error": "slow_down"})
     assert world.store.told() == []
-    assert seen[0] == Attempt("token", "web", "192.0.2.7", "203.0.113.9")
+    assert seen[0] == Attempt("token", "web", "192.0.2.7", "203.0.113.9", "192.0.2.7")
     assert desk.post("/revoke", token="x").status == 429
     assert seen[-1].endpoint == "revoke"
 

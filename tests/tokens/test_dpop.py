@@ -449,6 +449,7 @@ def test_the_endpoints_know_bound_tokens(bench: Bench) -> None:
         awaits=False,
         client_auth=lambda _id, secret: secret == "s" * 40,
         resource_servers=["api"],
+        url="https://api.example/auth",
     )
     asked = Asked("POST", (("content-type", "application/x-www-form-urlencoded"),), "/introspect")
     form = f"client_id=api&client_secret={'s' * 40}&token={bench.pair.access_token}".encode()

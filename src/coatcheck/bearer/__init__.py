@@ -7,5 +7,6 @@ This package imports no framework, and nothing of `coatcheck.tokens`: it is give
 
 from coatcheck.bearer.clients import Attempt
 from coatcheck.bearer.cookies import TokenCookies
+from coatcheck.bearer.login import LoginProof, Proven
 
-__all__ = ["Attempt", "TokenCookies"]
+__all__ = ["Attempt", "LoginProof", "Proven", "TokenCookies"]

@@ -22,17 +22,21 @@ from coatcheck.bearer.cookies import TokenCookies
 from coatcheck.bearer.desk import Desk
 from coatcheck.bearer.forms import MAX_BODY
 from coatcheck.bearer.gate import C, Gate, Needs
-from coatcheck.bearer.http import Answer, Asked, Refused
+from coatcheck.bearer.http import Answer, Asked, Refused, from_aiohttp
 from coatcheck.errors import OutsideRequest
 
 if TYPE_CHECKING:
-    from coatcheck.tokens import AsyncTokens, TokenVerifier
+    from coatcheck.tokens import AsyncTokens, BoundTokenVerifier, TokenVerifier
 
 __all__ = ["Bearer", "token_endpoints"]
 
-_KEY: Final[Any] = (
-    web.RequestKey("coatcheck.claims", object) if hasattr(web, "RequestKey") else "coatcheck.claims"
-)  # since 3.14
+
+def _key(name: str) -> Any:
+    return web.RequestKey(name, object) if hasattr(web, "RequestKey") else name  # since 3.14
+
+
+_KEY: Final = _key("coatcheck.claims")
+_KEPT: Final = _key("coatcheck.bearer")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -42,19 +46,21 @@ class Bearer(Generic[C]):
     tokens   AsyncTokens; or a TokenVerifier in a service that has only the public keys
     cookies  TokenCookies, where browsers may bring the token in a cookie
     realm    what the challenge calls this part of the site; the tokens' audience, if it is left out
+    url      where clients find the application, "https://api.example", for tokens that are bound to keys (dpop=)
 
     Raises ConfigurationError or WrongFace.
     """
 
     def __init__(
         self,
-        tokens: "AsyncTokens[C] | TokenVerifier[C]",
+        tokens: "AsyncTokens[C] | TokenVerifier[C] | BoundTokenVerifier[C]",
         *,
         cookies: TokenCookies | None = None,
         realm: str | None = None,
+        url: str | None = None,
     ) -> None:
         self._tokens: Any = tokens
-        self.gate: Gate[C] = Gate(tokens, awaits=True, cookies=cookies, realm=realm)
+        self.gate: Gate[C] = Gate(tokens, awaits=True, cookies=cookies, realm=realm, url=url)
 
     def requires(self, *scopes: str, recent: str | timedelta | None = None) -> Callable[[Handler], Handler]:
         """Let nobody into a handler without a token that has all these scopes, and whose user logged in within `recent`.
@@ -72,9 +78,8 @@ class Bearer(Generic[C]):
                 except Refused as refused:
                     return _response(refused.answer)
                 response = await handler(request)
-                if self.gate.came_in_cookie(asked) and not response.prepared:
-                    response.headers.setdefault("Cache-Control", "private")
-                    response.headers.add("Vary", "Cookie")
+                if not response.prepared:
+                    self.gate.mark(asked, response.headers, lambda name: response.headers.add("Vary", name))
                 return response
 
             return passing
@@ -119,9 +124,10 @@ async def _body(request: web.Request) -> bytes | None:
 
 
 def _asked(request: web.Request) -> Asked:
-    headers = tuple((name.lower(), value) for name, value in request.headers.items())
-    is_socket = request.headers.get("Upgrade", "").lower() == "websocket"
-    return Asked(request.method, headers, request.path, request.remote or "", is_socket)
+    kept: dict[str, Any] | None = request.get(_KEPT)
+    if kept is None:
+        kept = request[_KEPT] = {}
+    return from_aiohttp(request, kept)
 
 
 def _response(answer: Answer) -> web.Response:

@@ -39,6 +39,8 @@ class Attempt(NamedTuple):
     """The address at the other end of the connection: of a proxy, if there is one."""
     forwarded_for: str
     """What the X-Forwarded-For header says: to be believed only if that proxy is yours."""
+    address: str = ""
+    """The client's, as far as those say who are believed: the proxies in `proxy=`."""
 
 
 class Clients:

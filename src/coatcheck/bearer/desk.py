@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from coatcheck.bearer import forms
-from coatcheck.bearer.clients import Attempt, Client, ClientAuth, Clients, claimed
+from coatcheck.bearer.clients import Client, ClientAuth, Clients, claimed
 from coatcheck.bearer.cookies import TokenCookies
 from coatcheck.bearer.forms import Form
 from coatcheck.bearer.http import (
@@ -22,16 +22,21 @@ from coatcheck.bearer.http import (
     is_awaiting,
     json_answer,
 )
+from coatcheck.bearer.limits import RateLimitHook, limiting
+from coatcheck.bearer.login import proven_key, unproven
+from coatcheck.bearer.proofs import proofs_of, public_url
 from coatcheck.core.events import Event, EventName
+from coatcheck.core.origin import Proxy
 from coatcheck.core.policy import duration
 from coatcheck.errors import ConfigurationError, InvalidToken, StoreUnavailable, WrongFace
+from coatcheck.throttling import RateLimit
 
 __all__ = ["Desk"]
 
-RateLimit = Callable[[Attempt], float | Awaitable[float | None] | None]
 Flow = Callable[[Asked, Form], Awaitable[Answer]]
 _KEYS: Final = "/jwks.json"
 _METADATA: Final = "/.well-known/oauth-authorization-server"
+_EXAMPLE: Final = "https://id.example/auth"
 _PUBLIC: Final = ("Access-Control-Allow-Origin", "*")
 
 
@@ -49,8 +54,10 @@ class Desk:
     client_auth       `client_auth(client_id, secret)`: whether that is the secret of a confidential client; sync or async
     resource_servers  ids of the confidential clients that may introspect; nobody, unless they are named
     cookies           the cookies in which a browser keeps its tokens; then a request may come without a refresh token in its form
-    rate_limit        `rate_limit(attempt)`: seconds to wait, or None to go on; asked before anything is looked up; sync or async
-    url               where these endpoints are, as others see it: "https://id.example/auth"
+    rate_limit        a `coatcheck.throttling.RateLimit`, which counts addresses; or `rate_limit(attempt)`: seconds to wait, or
+                      None to go on; sync or async. Asked before anything is looked up
+    proxy             the proxies in front, which say whose address it is, as for the sessions
+    url               where these endpoints are, as others see it: "https://id.example/auth". Required for tokens with `dpop=`
     keys_max_age      for how long others may keep the key set
     awaits            whether the shell is async
 
@@ -66,7 +73,8 @@ class Desk:
         client_auth: ClientAuth | None = None,
         resource_servers: Collection[str] = (),
         cookies: TokenCookies | None = None,
-        rate_limit: RateLimit | None = None,
+        rate_limit: RateLimit | RateLimitHook | None = None,
+        proxy: Proxy = None,
         url: str | None = None,
         keys_max_age: str | float = "5m",
     ) -> None:
@@ -75,14 +83,15 @@ class Desk:
             raise ConfigurationError("a TokenVerifier issues nothing: give Tokens or AsyncTokens")
         if cookies is not None and not isinstance(cookies, TokenCookies):
             raise ConfigurationError(f"cookies={cookies!r}: give coatcheck.bearer.TokenCookies(…)")
-        for name, hook in (("client_auth", client_auth), ("rate_limit", rate_limit)):
-            if not awaits and is_awaiting(hook):
-                raise WrongFace(
-                    f"{name} is async, and a WSGI application cannot wait for it: give a plain function"
-                )
+        if not awaits and is_awaiting(client_auth):
+            raise WrongFace(
+                "client_auth is async, and a WSGI application cannot wait for it: give a plain function"
+            )
         self._clients = Clients(public_clients, client_auth)
         self._resource_servers = _servers(resource_servers, client_auth)
-        self._cookies, self._rate_limit = cookies, rate_limit
+        self._cookies = cookies
+        self._limit = limiting(rate_limit, proxy, tokens.sessions.flows, awaits=awaits)
+        self._proofs = proofs_of(tokens, url, example=_EXAMPLE)
         self._keys_age = int(duration(keys_max_age, setting="keys_max_age"))
         self._flows: dict[str, Flow] = {"/token": self._token, "/revoke": self._revoke}
         if self._resource_servers:
@@ -98,6 +107,12 @@ class Desk:
         """The answer to a request; `body` is None if it was too large. Raises only what the application's own hooks raise, and a
         StoreError that is no outage.
         """
+        answer = await self._answer(asked, body)
+        if self._proofs is None or asked.endpoint != "/token":
+            return answer
+        return answer.plus(*self._proofs.nonce())
+
+    async def _answer(self, asked: Asked, body: bytes | None) -> Answer:
         try:
             if asked.endpoint in self._documents:
                 return self._document(asked)
@@ -116,11 +131,9 @@ class Desk:
             return UNAVAILABLE
 
     async def _wait_your_turn(self, asked: Asked, form: Form) -> None:
-        if self._rate_limit is None:
+        if self._limit is None:
             return
-        forwarded = ", ".join(asked.all("x-forwarded-for"))
-        attempt = Attempt(asked.endpoint[1:], claimed(asked, form)[0], asked.peer, forwarded)
-        seconds = await answered(self._rate_limit(attempt))
+        seconds = await self._limit(asked, claimed(asked, form)[0])
         if seconds is not None:
             raise forms.refusal(429, "slow_down", ("Retry-After", str(max(1, int(-(-seconds // 1))))))
 
@@ -133,18 +146,33 @@ class Desk:
         if form["grant_type"] != "refresh_token":
             raise forms.refusal(400, "unsupported_grant_type")
         token, cookies = self._presented(asked, form, "refresh_token")
+        jkt = await self._proven(asked)
         try:
-            pair = await answered(self._tokens.refresh(token, client_id=client.id, scope=form.get("scope")))
+            pair = await answered(
+                self._tokens.refresh(token, client_id=client.id, scope=form.get("scope"), jkt=jkt)
+            )
         except InvalidToken as error:
             return self._not_refreshed(error.reason, cookies)
         if cookies is None:
             return json_answer(200, pair)
         return json_answer(200, cookies.shown(pair), *_set(cookies.set(pair)))
 
+    async def _proven(self, asked: Asked) -> str | None:
+        """The key that the client proves to have; None if it proves nothing, which is for the refresh to judge."""
+        if self._proofs is None or not asked.all("dpop"):
+            return None
+        try:
+            return await proven_key(self._tokens, self._proofs, asked, asked.endpoint)
+        except InvalidToken as error:
+            self._tell("tokens.refused", f"refresh: {error.reason}")
+            raise Refused(unproven(error.reason)) from None
+
     def _not_refreshed(self, reason: str, cookies: TokenCookies | None) -> Answer:
         self._tell("tokens.refused", f"refresh: {reason}")
         if reason == "scope":
             return forms.oauth_error(400, "invalid_scope")
+        if reason == "dpop":
+            return unproven(reason)  # the token is good still, for whoever has its key
         gone = () if cookies is None else _set(cookies.clear())
         return forms.oauth_error(400, "invalid_grant", *gone)
 
@@ -214,16 +242,8 @@ class Desk:
             pass  # a shared secret is not to be published
         if url is None:
             return
-        given: object = url
-        if not isinstance(given, str) or not given.startswith(
-            ("https://", "http://localhost", "http://127.0.0.1")
-        ):
-            raise ConfigurationError(
-                f"url={url!r}: give the address of the endpoints, such as 'https://id.example/auth'"
-            )
-        metadata = _public(
-            msgspec.json.encode(self._metadata(url.rstrip("/"))), "application/json", self._keys_age
-        )
+        found = self._metadata(public_url(url, example=_EXAMPLE))
+        metadata = _public(msgspec.json.encode(found), "application/json", self._keys_age)
         self._documents[_METADATA] = lambda: metadata
 
     def _key_set(self) -> Answer:
@@ -243,6 +263,8 @@ class Desk:
         }
         if _KEYS in self._documents:
             found["jwks_uri"] = url + _KEYS
+        if self._proofs is not None:
+            found["dpop_signing_alg_values_supported"] = list(self._proofs.algorithms)
         if self._resource_servers:
             secret = [method for method in self._clients.methods if method != "none"]
             found["introspection_endpoint"] = f"{url}/introspect"

@@ -29,7 +29,7 @@ from coatcheck.core.stepping import run_now
 from coatcheck.errors import OutsideRequest
 
 if TYPE_CHECKING:
-    from coatcheck.tokens import AsyncTokens, Tokens, TokenVerifier
+    from coatcheck.tokens import AsyncTokens, BoundTokenVerifier, Tokens, TokenVerifier
 
 __all__ = ["Bearer", "set_cookies", "token_endpoints"]
 
@@ -44,6 +44,7 @@ class Bearer(Generic[C]):
     tokens   Tokens for sync views, AsyncTokens for async ones; a TokenVerifier, which has only the public keys, for both
     cookies  TokenCookies, where browsers may bring the token in a cookie
     realm    what the challenge calls this part of the site; the tokens' audience, if it is left out
+    url      where clients find the application, "https://api.example", for tokens that are bound to keys (dpop=)
     listen   for sync views: have the store tell this process of logins that end, from its first request on
 
     Raises ConfigurationError or WrongFace.
@@ -51,15 +52,16 @@ class Bearer(Generic[C]):
 
     def __init__(
         self,
-        tokens: "Tokens[C] | AsyncTokens[C] | TokenVerifier[C]",
+        tokens: "Tokens[C] | AsyncTokens[C] | TokenVerifier[C] | BoundTokenVerifier[C]",
         *,
         cookies: TokenCookies | None = None,
         realm: str | None = None,
+        url: str | None = None,
         listen: bool = False,
     ) -> None:
         awaits = is_awaiting(getattr(tokens, "authenticate", None))
         self._tokens = tokens
-        self.gate: Gate[C] = Gate(tokens, awaits=awaits, cookies=cookies, realm=realm, listen=listen)
+        self.gate: Gate[C] = Gate(tokens, awaits=awaits, cookies=cookies, realm=realm, url=url, listen=listen)
 
     def requires(self, *scopes: str, recent: str | timedelta | None = None) -> Callable[[F], F]:
         """Let nobody into a view without a token that has all these scopes, and whose user logged in within `recent`.
@@ -91,7 +93,7 @@ class Bearer(Generic[C]):
                 setattr(request, _KEY, run_now(self.gate.admit(asked, needs)))
             except Refused as refused:
                 return _response(refused.answer)
-            return self._private(asked, view(request, *args, **kwargs))
+            return self._marked(asked, view(request, *args, **kwargs))
 
         return passing
 
@@ -103,14 +105,12 @@ class Bearer(Generic[C]):
                 setattr(request, _KEY, await self.gate.admit(asked, needs))
             except Refused as refused:
                 return _response(refused.answer)
-            return self._private(asked, await view(request, *args, **kwargs))
+            return self._marked(asked, await view(request, *args, **kwargs))
 
         return passing
 
-    def _private(self, asked: Asked, response: HttpResponseBase) -> HttpResponseBase:
-        if self.gate.came_in_cookie(asked):
-            response.headers.setdefault("Cache-Control", "private")
-            patch_vary_headers(response, ["Cookie"])
+    def _marked(self, asked: Asked, response: HttpResponseBase) -> HttpResponseBase:
+        self.gate.mark(asked, response.headers, lambda name: patch_vary_headers(response, [name]))
         return response
 
 

@@ -21,7 +21,7 @@ from coatcheck.bearer.http import Answer, Refused, from_scope
 from coatcheck.bearer.sockets import POLICY_VIOLATION, can_answer, tell
 
 if TYPE_CHECKING:
-    from coatcheck.tokens import AsyncTokens, TokenVerifier
+    from coatcheck.tokens import AsyncTokens, BoundTokenVerifier, TokenVerifier
 
 __all__ = ["Bearer"]
 
@@ -32,6 +32,7 @@ class Bearer(SecurityBase, Generic[C]):
     tokens       AsyncTokens; or a TokenVerifier in a service that has only the public keys
     cookies      TokenCookies, where browsers may bring the token in a cookie
     realm        what the challenge calls this part of the site; the tokens' audience, if it is left out
+    url          where clients find the application, "https://api.example", for tokens that are bound to keys (dpop=)
     scheme_name  what OpenAPI calls it
 
     401 with RFC 6750's challenge without a good token, 403 without the scopes, 503 if the store must be asked and is away; the
@@ -40,13 +41,14 @@ class Bearer(SecurityBase, Generic[C]):
 
     def __init__(
         self,
-        tokens: "AsyncTokens[C] | TokenVerifier[C]",
+        tokens: "AsyncTokens[C] | TokenVerifier[C] | BoundTokenVerifier[C]",
         *,
         cookies: TokenCookies | None = None,
         realm: str | None = None,
+        url: str | None = None,
         scheme_name: str = "bearer",
     ) -> None:
-        self.gate: Gate[C] = Gate(tokens, awaits=True, cookies=cookies, realm=realm)
+        self.gate: Gate[C] = Gate(tokens, awaits=True, cookies=cookies, realm=realm, url=url)
         self.model = HTTPBearer(bearerFormat="JWT")
         self.scheme_name = scheme_name
         self._needs: dict[tuple[str, ...], Needs] = {}
@@ -69,8 +71,11 @@ class Bearer(SecurityBase, Generic[C]):
         """
         needs = Needs(recent=within)
 
-        async def recent(connection: HTTPConnection) -> C:
-            return await self._admit(connection, needs, None)
+        async def recent(
+            connection: HTTPConnection,
+            response: Response = None,  # type: ignore[assignment]  # a WebSocket has none
+        ) -> C:
+            return await self._admit(connection, needs, response)
 
         return Depends(recent)
 
@@ -81,9 +86,8 @@ class Bearer(SecurityBase, Generic[C]):
             tell(connection.scope, claims)
         except Refused as refused:
             raise _refusal(connection, refused) from None
-        if response is not None and self.gate.came_in_cookie(asked):
-            response.headers.setdefault("Cache-Control", "private")
-            response.headers.add_vary_header("Cookie")
+        if response is not None:
+            self.gate.mark(asked, response.headers, response.headers.add_vary_header)
         return claims
 
 

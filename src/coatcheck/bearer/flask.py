@@ -17,12 +17,12 @@ from flask import Response, current_app, g, has_request_context, make_response, 
 
 from coatcheck.bearer.cookies import TokenCookies
 from coatcheck.bearer.gate import C, Gate, Needs
-from coatcheck.bearer.http import Refused, from_wsgi
+from coatcheck.bearer.http import Asked, Refused, from_wsgi
 from coatcheck.core.stepping import run_now
 from coatcheck.errors import OutsideRequest
 
 if TYPE_CHECKING:
-    from coatcheck.tokens import Tokens, TokenVerifier
+    from coatcheck.tokens import BoundTokenVerifier, Tokens, TokenVerifier
 
 __all__ = ["Bearer"]
 
@@ -35,6 +35,7 @@ class Bearer(Generic[C]):
     tokens   Tokens; or a TokenVerifier in a service that has only the public keys
     cookies  TokenCookies, where browsers may bring the token in a cookie
     realm    what the challenge calls this part of the site; the tokens' audience, if it is left out
+    url      where clients find the application, "https://api.example", for tokens that are bound to keys (dpop=)
     listen   have the store tell this process of logins that end, from its first request on: their tokens are then refused without
              asking. Each worker has its own
 
@@ -43,13 +44,14 @@ class Bearer(Generic[C]):
 
     def __init__(
         self,
-        tokens: "Tokens[C] | TokenVerifier[C]",
+        tokens: "Tokens[C] | TokenVerifier[C] | BoundTokenVerifier[C]",
         *,
         cookies: TokenCookies | None = None,
         realm: str | None = None,
+        url: str | None = None,
         listen: bool = False,
     ) -> None:
-        self.gate: Gate[C] = Gate(tokens, awaits=False, cookies=cookies, realm=realm, listen=listen)
+        self.gate: Gate[C] = Gate(tokens, awaits=False, cookies=cookies, realm=realm, url=url, listen=listen)
 
     def requires(self, *scopes: str, recent: str | timedelta | None = None) -> Callable[[F], F]:
         """Let nobody into a view without a token that has all these scopes, and whose user logged in within `recent`.
@@ -68,16 +70,14 @@ class Bearer(Generic[C]):
                     answer = refused.answer
                     return Response(answer.body, answer.status, headers=list(answer.headers))
                 found = current_app.ensure_sync(view)(*args, **kwargs)
-                return self._private(make_response(found)) if self.gate.came_in_cookie(asked) else found
+                return self._marked(asked, make_response(found)) if self.gate.marks(asked) else found
 
             return cast(F, passing)
 
         return guarded
 
-    def _private(self, response: Response) -> Response:
-        if "Cache-Control" not in response.headers:
-            response.headers["Cache-Control"] = "private"
-        response.vary.add("Cookie")
+    def _marked(self, asked: Asked, response: Response) -> Response:
+        self.gate.mark(asked, response.headers, response.vary.add)
         return response
 
     def claims(self) -> C:

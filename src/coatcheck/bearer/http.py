@@ -1,12 +1,14 @@
 """A request as the rules see it, and the answer they give: what ASGI, WSGI and every framework translate from and into."""
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping, MutableMapping
 from inspect import isawaitable, iscoroutinefunction
 from typing import Any, Final, NamedTuple, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
-from coatcheck.errors import ConfigurationError, WrongFace
+from coatcheck.arrivals import target_of_environ, target_of_scope
+from coatcheck.errors import ConfigurationError, UsageError, WrongFace
 
 __all__ = [
     "NO_STORE",
@@ -15,7 +17,9 @@ __all__ = [
     "Asked",
     "Refused",
     "answered",
+    "asked_of",
     "fitting",
+    "from_aiohttp",
     "from_scope",
     "from_wsgi",
     "is_awaiting",
@@ -37,6 +41,10 @@ class Asked(NamedTuple):
     """The address at the other end of the connection."""
     is_socket: bool = False
     """The handshake of a WebSocket: it says GET, and may change what it likes."""
+    target: str = "/"
+    """The whole path as the client spelt it, which a proof of possession names (RFC 9449 section 4.3)."""
+    kept: MutableMapping[str, Any] | None = None
+    """What lives as long as the request: a route may ask twice, and a proof is good once."""
 
     def __repr__(self) -> str:
         """Without the headers, which hold tokens (checklist 201)."""
@@ -70,6 +78,10 @@ class Answer(NamedTuple):
     def header(self, name: str) -> str | None:
         """The first value of a header of this name."""
         return next((value for field, value in self.headers if field.lower() == name.lower()), None)
+
+    def plus(self, *headers: tuple[str, str]) -> "Answer":
+        """The same with further headers."""
+        return self._replace(headers=(*self.headers, *headers)) if headers else self
 
     def own_headers(self) -> dict[str, str]:
         """The headers of a refusal, for a framework that writes its body, and the headers about that, itself."""
@@ -146,6 +158,8 @@ def from_scope(scope: Any) -> Asked:
         path or "/",
         client[0] if client else "",
         scope["type"] == "websocket",
+        _path_of(target_of_scope(scope)),
+        scope,
     )
 
 
@@ -170,4 +184,43 @@ def from_wsgi(environ: Any) -> Asked:
         tuple(headers),
         environ.get("PATH_INFO") or "/",
         environ.get("REMOTE_ADDR", ""),
+        target=_target_of(environ),
+        kept=environ,
+    )
+
+
+def _target_of(environ: Any) -> str:
+    """Most servers keep the path as it was sent, under one of two names: PEP 3333 has it decoded, and "%2F" is lost."""
+    sent = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
+    return _path_of(sent.encode("latin-1", "replace") if sent.startswith("/") else target_of_environ(environ))
+
+
+def _path_of(target: bytes) -> str:
+    """A path without its query. What a URL may not hold is escaped, so that no "#" ends it early; what does not begin as a path
+    does is none, and must not become a part of the host's name.
+    """
+    path = quote(target.partition(b"?")[0], safe="%/:@!$&'()*+,;=~")
+    return path if path.startswith("/") else "/" + path
+
+
+def from_aiohttp(request: Any, kept: MutableMapping[str, Any] | None = None) -> Asked:
+    """A request of aiohttp's server."""
+    headers = tuple((name.lower(), value) for name, value in request.headers.items())
+    is_socket = request.headers.get("Upgrade", "").lower() == "websocket"
+    sent = request.raw_path if request.raw_path.startswith("/") else request.rel_url.raw_path
+    target = _path_of(sent.encode("utf-8", "surrogateescape"))
+    return Asked(request.method, headers, request.path, request.remote or "", is_socket, target, kept)
+
+
+def asked_of(request: Any) -> Asked:
+    """A request of any framework, an ASGI scope, or a WSGI environ. Raises UsageError for what is none."""
+    scope, environ = getattr(request, "scope", request), getattr(request, "environ", request)
+    if isinstance(scope, Mapping) and "headers" in scope:
+        return from_scope(scope)
+    if isinstance(environ, Mapping) and "REQUEST_METHOD" in environ:
+        return from_wsgi(environ)
+    if hasattr(request, "rel_url"):
+        return from_aiohttp(request)
+    raise UsageError(
+        f"{type(request).__name__} is no request: give the framework's own, an ASGI scope or a WSGI environ"
     )

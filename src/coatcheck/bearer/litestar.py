@@ -24,7 +24,7 @@ from coatcheck.bearer.sockets import POLICY_VIOLATION, tell
 from coatcheck.errors import OutsideRequest
 
 if TYPE_CHECKING:
-    from coatcheck.tokens import AsyncTokens, TokenVerifier
+    from coatcheck.tokens import AsyncTokens, BoundTokenVerifier, TokenVerifier
 
 __all__ = ["Bearer"]
 
@@ -38,18 +38,20 @@ class Bearer(Generic[C]):
     tokens   AsyncTokens; or a TokenVerifier in a service that has only the public keys
     cookies  TokenCookies, where browsers may bring the token in a cookie
     realm    what the challenge calls this part of the site; the tokens' audience, if it is left out
+    url      where clients find the application, "https://api.example", for tokens that are bound to keys (dpop=)
 
     Raises ConfigurationError or WrongFace.
     """
 
     def __init__(
         self,
-        tokens: "AsyncTokens[C] | TokenVerifier[C]",
+        tokens: "AsyncTokens[C] | TokenVerifier[C] | BoundTokenVerifier[C]",
         *,
         cookies: TokenCookies | None = None,
         realm: str | None = None,
+        url: str | None = None,
     ) -> None:
-        self.gate: Gate[C] = Gate(tokens, awaits=True, cookies=cookies, realm=realm)
+        self.gate: Gate[C] = Gate(tokens, awaits=True, cookies=cookies, realm=realm, url=url)
         self.dependency = Provide(self._yielded)
         """What yields the claims to a handler that a guard of ours let somebody into."""
 

@@ -31,7 +31,7 @@ from coatcheck.bearer.sockets import tell
 from coatcheck.errors import OutsideRequest
 
 if TYPE_CHECKING:
-    from coatcheck.tokens import AsyncTokens, TokenVerifier
+    from coatcheck.tokens import AsyncTokens, BoundTokenVerifier, TokenVerifier
 
 __all__ = ["Bearer"]
 
@@ -44,19 +44,21 @@ class Bearer(Generic[C]):
     tokens   AsyncTokens; or a TokenVerifier in a service that has only the public keys
     cookies  TokenCookies, where browsers may bring the token in a cookie
     realm    what the challenge calls this part of the site; the tokens' audience, if it is left out
+    url      where clients find the application, "https://api.example", for tokens that are bound to keys (dpop=)
 
     Raises ConfigurationError or WrongFace.
     """
 
     def __init__(
         self,
-        tokens: "AsyncTokens[C] | TokenVerifier[C]",
+        tokens: "AsyncTokens[C] | TokenVerifier[C] | BoundTokenVerifier[C]",
         *,
         cookies: TokenCookies | None = None,
         realm: str | None = None,
+        url: str | None = None,
     ) -> None:
         self._tokens: Any = tokens
-        self.gate: Gate[C] = Gate(tokens, awaits=True, cookies=cookies, realm=realm)
+        self.gate: Gate[C] = Gate(tokens, awaits=True, cookies=cookies, realm=realm, url=url)
 
     def requires(self, *scopes: str, recent: str | timedelta | None = None) -> Callable[[F], F]:
         """Let nobody into a view without a token that has all these scopes, and whose user logged in within `recent`.
@@ -78,9 +80,11 @@ class Bearer(Generic[C]):
                     answer = refused.answer
                     return Response(answer.body, answer.status, headers=dict(answer.headers))
                 found = await current_app.ensure_async(view)(*args, **kwargs)
-                if has_websocket_context() or not self.gate.came_in_cookie(asked):
+                if has_websocket_context() or not self.gate.marks(asked):
                     return found
-                return _private(cast(Response, await make_response(found)))
+                response = cast(Response, await make_response(found))
+                self.gate.mark(asked, response.headers, response.vary.add)
+                return response
 
             return cast(F, passing)
 
@@ -99,10 +103,3 @@ class Bearer(Generic[C]):
         if claims is None:
             raise OutsideRequest("no token was asked for here: put @bearer.requires() below the route")
         return claims
-
-
-def _private(response: Response) -> Response:
-    if "Cache-Control" not in response.headers:
-        response.headers["Cache-Control"] = "private"
-    response.vary.add("Cookie")
-    return response

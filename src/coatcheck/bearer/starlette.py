@@ -22,7 +22,7 @@ from coatcheck.bearer.http import Answer, Refused, from_scope, is_awaiting
 from coatcheck.errors import ConfigurationError, OutsideRequest
 
 if TYPE_CHECKING:
-    from coatcheck.tokens import AsyncTokens, TokenVerifier
+    from coatcheck.tokens import AsyncTokens, BoundTokenVerifier, TokenVerifier
 
 __all__ = ["Bearer", "BearerBackend", "BearerUser"]
 
@@ -36,18 +36,20 @@ class Bearer(Generic[C]):
     tokens   AsyncTokens; or a TokenVerifier in a service that has only the public keys
     cookies  TokenCookies, where browsers may bring the token in a cookie
     realm    what the challenge calls this part of the site; the tokens' audience, if it is left out
+    url      where clients find the application, "https://api.example", for tokens that are bound to keys (dpop=)
 
     Raises ConfigurationError or WrongFace.
     """
 
     def __init__(
         self,
-        tokens: "AsyncTokens[C] | TokenVerifier[C]",
+        tokens: "AsyncTokens[C] | TokenVerifier[C] | BoundTokenVerifier[C]",
         *,
         cookies: TokenCookies | None = None,
         realm: str | None = None,
+        url: str | None = None,
     ) -> None:
-        self.gate: Gate[C] = Gate(tokens, awaits=True, cookies=cookies, realm=realm)
+        self.gate: Gate[C] = Gate(tokens, awaits=True, cookies=cookies, realm=realm, url=url)
 
     def requires(self, *scopes: str, recent: str | timedelta | None = None) -> Callable[[View], View]:
         """Let nobody into a view without a token that has all these scopes, and whose user logged in within `recent`.
@@ -67,9 +69,7 @@ class Bearer(Generic[C]):
                 except Refused as refused:
                     return _response(refused.answer)
                 response = await view(request)
-                if self.gate.came_in_cookie(asked):
-                    response.headers.setdefault("Cache-Control", "private")
-                    response.headers.add_vary_header("Cookie")
+                self.gate.mark(asked, response.headers, response.headers.add_vary_header)
                 return response
 
             return passing
@@ -122,8 +122,15 @@ class BearerBackend(AuthenticationBackend):
     `requires` answers 403 where the token is missing or too little, without RFC 6750's challenge: `Bearer.requires` has it.
     """
 
-    def __init__(self, tokens: Any, *, cookies: TokenCookies | None = None, realm: str | None = None) -> None:
-        self.gate: Gate[Any] = Gate(tokens, awaits=True, cookies=cookies, realm=realm)
+    def __init__(
+        self,
+        tokens: Any,
+        *,
+        cookies: TokenCookies | None = None,
+        realm: str | None = None,
+        url: str | None = None,
+    ) -> None:
+        self.gate: Gate[Any] = Gate(tokens, awaits=True, cookies=cookies, realm=realm, url=url)
 
     async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, BaseUser] | None:
         """What Starlette asks. Raises its AuthenticationError."""

@@ -157,6 +157,9 @@ class DPoP:
         self._clock = clock
         self._nonces = None if secret is None else key_rings(secret)("dpop nonce")
 
+    algorithms: Final = ALGORITHMS
+    """What a proof may be signed with."""
+
     def now(self) -> float:
         """Seconds since the epoch, by this clock."""
         return self._clock()

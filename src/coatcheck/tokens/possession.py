@@ -85,6 +85,10 @@ class BoundTokenVerifier(Generic[C]):
         self.verifier, self.dpop = verifier, dpop
         self._possession = Possession(dpop, None)
 
+    def authenticate_bound(self, token: str, proofs: Sequence[str], *, method: str, url: str) -> C:
+        """`verify`, by the name that it has in Tokens."""
+        return self.verify(token, proofs, method=method, url=url)
+
     def verify(self, token: str, proofs: Sequence[str], *, method: str, url: str) -> C:
         """The claims of a token whose client has the key. Raises InvalidToken; its `reason` is "use_dpop_nonce" where the client
         is to come again with `dpop.nonce()`.

@@ -97,6 +97,8 @@ class _Service(Generic[C]):
         self.sessions: Any = sessions
         """The manager that the logins are kept by."""
         self._feed: RevocationFeed | None = None
+        self.dpop = dpop
+        """The rules for proofs of possession, if tokens may be bound to keys."""
         self._possession = None if dpop is None else Possession(dpop, flows.store)
         clock, options = flows.clock, flows.options
         keys.at(clock.time()).signer  # noqa: B018  # raises if none can sign
