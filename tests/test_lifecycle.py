@@ -157,10 +157,15 @@ def test_a_lazy_session_without_a_cookie_is_new(server: Server) -> None:
     assert (session.is_new, dict(session)) == (True, {})
 
 
-def test_an_expired_session_is_unknown(server: Server, visitor: Browser) -> None:
+def test_an_expired_session_is_told_as_expired_where_the_store_knows(
+    server: Server, visitor: Browser
+) -> None:
+    """Once: then the record is gone, and the store knows no more than of an id that was never ours."""
     server.now += DAY - 1
     assert visitor.data == {"n": 0}
     server.now += 1
+    assert visitor.data == {}
+    assert server.told == ["session.expired"]
     assert visitor.data == {}
     assert server.told == ["session.unknown"]
 

@@ -71,14 +71,16 @@ class Carrier:
     def read(self, header: bytes, now: float) -> tuple[Found | None, EventName | None]:
         """The session in a request's cookies, and the event to tell of, if any.
 
-        Of several first pieces the one that opens counts, as with any cookie of ours; a later piece that comes twice, and not
-        alike, spoils all.
+        Of several first pieces the one that opens counts, as with any cookie of ours, and one that is over only where no other
+        does; a later piece that comes twice, and not alike, spoils all.
         """
         values = cookies.find_in(header, self._names[0])
         if not values:
             return None, None
         texts = {self._text(value, header) for value in values}
         genuine = [found for text in texts if text and (found := self._open(text, now)) is not None]
+        if len(genuine) > 1:
+            genuine = [found for found in genuine if not _is_over(found, now)] or genuine
         if len(genuine) == 1:
             return genuine[0], None
         return None, "cookie.duplicate" if genuine else "cookie.forged"
@@ -101,7 +103,7 @@ class Carrier:
         return self._open(value[_MARK:], now)
 
     def _open(self, text: bytes, now: float) -> Found | None:
-        """Nothing is looked at before the seal has held (checklist 13)."""
+        """Nothing is looked at before the seal has held (checklist 13). Whether it is over is for the store to say."""
         try:
             envelope = binascii.a2b_base64(
                 text.translate(_FROM_URL) + b"=" * (-len(text) % 4), strict_mode=True
@@ -112,7 +114,7 @@ class Carrier:
         except (BadSignature, ValueError):
             return None
         record = unpacked(opened.plaintext)
-        if record is None or record.deadline <= now:
+        if record is None:
             return None
         return Ticket(Carried.of(record.key, record), _NOBODY, record.verifier), opened.older
 
@@ -163,6 +165,11 @@ def carrier_of(
     """The carrier of a cookie's name. Its keys are for that name: what is sealed for one opens as no other (checklist 17)."""
     at = envelopes(secret, purpose=f"session in cookie:{name}", insecure_dev=insecure_dev, on_error=on_error)
     return Carrier(settings, name, secure=secure, at=at, octets=octets)
+
+
+def _is_over(found: Found, now: float) -> bool:
+    key = found[0].locator
+    return type(key) is Carried and key.record is not None and key.record.deadline <= now
 
 
 def _encoded(envelope: bytes) -> bytes:

@@ -23,7 +23,7 @@ from coatcheck.core.ports import (
     Store,
     Terms,
 )
-from coatcheck.core.record import Ended, Record
+from coatcheck.core.record import Ended, Expired, Record
 from coatcheck.eras import Eras
 from coatcheck.errors import ConfigurationError, ReplyLost, Uncertain
 
@@ -55,7 +55,12 @@ class Commands:
         self.eras = Eras(store)
 
     async def load(self, key: str, now: float) -> Record | Ended | None:
-        """What is stored under a key now, whatever the store may remember of it."""
+        """What is stored under a key now, whatever the store may remember of it. What is past its deadline is nothing."""
+        found = await self.look(key, now)
+        return None if isinstance(found, Expired) else found
+
+    async def look(self, key: str, now: float) -> Record | Ended | Expired | None:
+        """The same, as the store says it."""
         remembers = self.remembers
         if remembers is not None:
             return await asked(lambda: remembers.load_anew(key, now=now))

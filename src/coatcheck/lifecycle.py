@@ -37,7 +37,7 @@ from coatcheck.core.ports import (
     Terms,
 )
 from coatcheck.core.rates import Rate
-from coatcheck.core.record import REMEMBERED, Ended, Record
+from coatcheck.core.record import REMEMBERED, Ended, Expired, Record
 from coatcheck.core.rules import Rules
 from coatcheck.core.session import BaseSession, CookieAction, Intent, Phase, Standing
 from coatcheck.eras import ERA_KEY
@@ -106,7 +106,7 @@ async def _nothing() -> Committed:
     return _NO_COOKIE
 
 
-def _fits(found: Record | Ended | None, ticket: ids.Ticket, now: float) -> bool:
+def _fits(found: Record | Ended | Expired | None, ticket: ids.Ticket, now: float) -> bool:
     """Whether what a store remembered can be what this ticket is about. Only a record is ever remembered."""
     if type(found) is not Record or (
         ticket.proof is not None and compare_digest(ticket.proof, found.verifier)
@@ -189,7 +189,7 @@ class Lifecycle:
             except ReplyLost:  # a question may be asked again
                 found = await load(locator, now=now)
             if self._remembers and not _fits(found, ticket, now):
-                found = await self._commands.load(locator, now)
+                found = await self._commands.look(locator, now)
         except CorruptRecord as error:
             session._standing = Standing.NEW
             self._tell("session.corrupt", locator, detail=str(error), now=now)
@@ -215,12 +215,15 @@ class Lifecycle:
                     await self._suspect(session, found, now)
             elif held.standing is Standing.NEW:
                 self._tell("session.superseded", found.key, found.user_id, now=now)
-        elif found is None:
-            session._standing = Standing.NEW
-            self._tell("session.unknown", locator, now=now)
-            session._strange(now)
-        else:
+        elif isinstance(found, Ended):
             session._standing = Standing.DETACHED
+        else:  # nothing, or what is over: told apart here, and nowhere that a client could see
+            session._standing = Standing.NEW
+            if isinstance(found, Expired):
+                self._tell("session.expired", locator, found.user_id, found.why, now=now)
+            else:
+                self._tell("session.unknown", locator, now=now)
+            session._strange(now)
 
     def _of_an_earlier_era(self, session: BaseSession, found: Record, now: float) -> None:
         """Everybody's sessions were ended: just now (then a request may be late, rule 4), or long ago."""

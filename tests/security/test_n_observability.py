@@ -89,6 +89,16 @@ def test_line_201_an_error_report_with_locals_holds_no_secret(site: Site, how: s
 # ------------------------------------------------------------------------------------------------------------ line 202
 
 
+def expired(site: Site, seconds: float = 2 * 86_400) -> Event:
+    """Somebody comes back too late."""
+    ada = visitor(site)
+    site.time += seconds
+    ada.get("/me")
+    (event,) = site.heard("session.expired")
+    assert (event.handle, event.user_id) == (ada.handle, "ada")
+    return event
+
+
 def conflict(site: Site) -> None:
     ada = visitor(site)
     one, gate = site.held("POST", "/set?v=one", ada.cookie)
@@ -236,6 +246,7 @@ EVENT_TRIGGERS: dict[str, Callable[[Site], object]] = {
     "session.renewed": renewed,
     "session.ended": lambda site: visitor(site).post("/logout"),
     "session.unknown": lambda site: site.get("/me", stranger()),
+    "session.expired": expired,
     "session.superseded": superseded,
     "session.corrupt": corrupt,
     "session.conflict": conflict,

@@ -279,6 +279,16 @@ def test_tries_of_a_second_factor_are_not_counted_in_a_cookie(site: Site) -> Non
         browser.do(lambda session: session.try_factor())
 
 
+def test_an_expired_session_is_told_as_expired_and_looks_like_none(browser: Browser) -> None:
+    browser.do(logs_in())
+    browser.site.names()
+    browser.site.now += 3_600
+    thief, stranger = browser.copy(), Browser(browser.site)
+    assert (thief.do(), thief.fields) == (stranger.do(), stranger.fields) == ({}, [])
+    (event,) = browser.site.events
+    assert (event.name, event.user_id, event.detail) == ("session.expired", "ada", "idle")
+
+
 def test_a_value_for_one_taker_needs_the_data_on_a_server(backed: Site) -> None:
     browser = Browser(backed)
     browser.do(puts(state="x"))

@@ -29,7 +29,7 @@ from coatcheck.core.ports import (
     Walks,
     Watches,
 )
-from coatcheck.core.record import Ended, Lifetime, Login, Record, Renewal
+from coatcheck.core.record import Ended, Expired, Lifetime, Login, PendingLogin, Record, Renewal
 from coatcheck.core.stepping import run_now
 from coatcheck.errors import CorruptRecord
 from coatcheck.stores.encrypted import Encrypted, EncryptedSessions
@@ -192,6 +192,35 @@ def test_it_has_the_abilities_of_the_store_below(
         Reseals,
     )
     assert {ability for ability in abilities if isinstance(sessions, ability)} == has
+
+
+def test_it_can_be_logged_in_again_once_everybody_was_logged_out() -> None:
+    """What a session began in is sealed with it: read as 0, every session would be of an earlier era for ever."""
+    time = [NOW]
+    with SessionManager(
+        Encrypted(MemoryStore(), secret=NEW), options=Options(clock=Clock(lambda: time[0], lambda: time[0]))
+    ) as manager:
+        before = manager.session()
+        before["a"] = 1
+        before.save()
+        time[0] += 10
+        manager.end_everyone()
+        assert manager.find(str(before.handle)) is None
+        time[0] += 10
+        after = manager.session()
+        after["a"] = 1
+        after.save()
+        assert manager.find(str(after.handle)) is not None
+
+
+def test_what_is_told_of_an_expired_record_is_what_the_row_says() -> None:
+    """It is not opened for that; and where the row and the seal differ, the seal has the last word."""
+    row = Row()
+    create(row.sessions, a_login("a"))
+    create(row.sessions, a_login("b"))
+    assert row.load("a", NOW + 1_000) == Expired("a", "ada", "idle")
+    row.put(changed(row.raw("b"), deadline=NOW + 99_000, ends_at=NOW + 99_000))
+    assert row.load("b", NOW + 9_000) == Expired("b", "ada", "absolute")
 
 
 # ------------------------------------------------------------------------------------------------- what is in the row

@@ -38,6 +38,7 @@ from tests.web.rig import Counted
 
 ABILITIES = (
     ports.ByUser, ports.Sweeps, ports.Counts, ports.Checks, ports.Watches, ports.SetsUp, ports.Remembers, ports.NeverWaits,
+    ports.Tallies, ports.Walks, ports.Reseals, ports.TellsTime,
 )  # fmt: skip
 
 

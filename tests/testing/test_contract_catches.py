@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace as changed
 
 from coatcheck.core.ports import FENCED, GONE, SAVED, Changed, EndedAll, Notice, Outcome, Page, Terms
-from coatcheck.core.record import Ended, Record
+from coatcheck.core.record import Ended, Expired, Record
 from coatcheck.errors import WrongFace
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.testing import ContractBroken, StoreContract
@@ -142,7 +142,7 @@ class ForgetsTombstones(MemoryStore):
 
 
 class KeepsTombstonesTooLong(MemoryStore):
-    async def load(self, key: str, *, now: float) -> Record | Ended | None:
+    async def load(self, key: str, *, now: float) -> Record | Ended | Expired | None:
         there = self._rows.get(key)
         return there if isinstance(there, Ended) else await super().load(key, now=now)
 
@@ -165,7 +165,7 @@ class DeleteForgetsItsToken(MemoryStore):
 
 
 class NeverExpires(MemoryStore):
-    async def load(self, key: str, *, now: float) -> Record | Ended | None:
+    async def load(self, key: str, *, now: float) -> Record | Ended | Expired | None:
         return self._rows.get(key)
 
 
@@ -176,8 +176,37 @@ class WritesToTheExpired(MemoryStore):
         return await super().replace(record, expected=expected, now=now - 2_000, may_shorten=may_shorten)
 
 
+class TakesTheLivingForExpired(MemoryStore):
+    async def load(self, key: str, *, now: float) -> Record | Ended | Expired | None:
+        found = await super().load(key, now=now)
+        return Expired(key) if isinstance(found, Record) and found.deadline <= now + 0.5 else found
+
+
+class TakesTheUnknownForExpired(MemoryStore):
+    async def load(self, key: str, *, now: float) -> Record | Ended | Expired | None:
+        return await super().load(key, now=now) or Expired(key)
+
+
+class TakesTheDeletedForExpired(MemoryStore):
+    async def load(self, key: str, *, now: float) -> Record | Ended | Expired | None:
+        known = key in self._rows
+        return await super().load(key, now=now) or (Expired(key) if known else None)
+
+
+class TellsOfAnotherDeadline(MemoryStore):
+    async def load(self, key: str, *, now: float) -> Record | Ended | Expired | None:
+        found = await super().load(key, now=now)
+        return changed(found, why="idle") if isinstance(found, Expired) else found
+
+
+class TellsOfAnotherUser(MemoryStore):
+    async def load(self, key: str, *, now: float) -> Record | Ended | Expired | None:
+        found = await super().load(key, now=now)
+        return changed(found, user_id="eve") if isinstance(found, Expired) else found
+
+
 class RevivesWhenTheClockStepsBack(MemoryStore):
-    async def load(self, key: str, *, now: float) -> Record | Ended | None:
+    async def load(self, key: str, *, now: float) -> Record | Ended | Expired | None:
         there = self._rows.get(key)
         return (
             None if isinstance(there, Record) and there.deadline <= now else await super().load(key, now=now)
@@ -185,7 +214,7 @@ class RevivesWhenTheClockStepsBack(MemoryStore):
 
 
 class ComparesWithTheServersClock(MemoryStore):
-    async def load(self, key: str, *, now: float) -> Record | Ended | None:
+    async def load(self, key: str, *, now: float) -> Record | Ended | Expired | None:
         return await super().load(key, now=now + 86_400 * 365)
 
 
@@ -202,7 +231,7 @@ class TakesDataForText(MemoryStore):
 
 
 class FoldsTheCaseOfKeys(MemoryStore):
-    async def load(self, key: str, *, now: float) -> Record | Ended | None:
+    async def load(self, key: str, *, now: float) -> Record | Ended | Expired | None:
         rows = {row.key.casefold(): row for row in self._rows.values()}
         return rows.get(key.casefold())
 
@@ -245,13 +274,13 @@ class ReplacesInTwoSteps(MemoryStore):
 
 
 class Suspends(MemoryStore):
-    async def load(self, key: str, *, now: float) -> Record | Ended | None:
+    async def load(self, key: str, *, now: float) -> Record | Ended | Expired | None:
         await asyncio.sleep(0)
         return await super().load(key, now=now)
 
 
 class RaisesForTheUnknown(MemoryStore):
-    async def load(self, key: str, *, now: float) -> Record | Ended | None:
+    async def load(self, key: str, *, now: float) -> Record | Ended | Expired | None:
         if key not in self._rows:
             raise KeyError(key)
         return await super().load(key, now=now)
@@ -370,10 +399,10 @@ class CountsTheDead(MemoryStore):
 
 
 class TellsOfTheExpired(MemoryStore):
-    async def load(self, key: str, *, now: float) -> Record | Ended | None:
+    async def load(self, key: str, *, now: float) -> Record | Ended | Expired | None:
         known = key in self._rows
         found = await super().load(key, now=now)
-        if found is None and known:
+        if not isinstance(found, Record | Ended) and known:
             self._tell_of(key)
         return found
 
@@ -484,6 +513,11 @@ CAUGHT: list[tuple[Callable[[], MemoryStore], str]] = [
     (DeleteForgetsItsToken, "delete_again_with_the_same_token_is_true"),
     (NeverExpires, "a_record_is_gone_at_its_deadline"),
     (WritesToTheExpired, "replace_over_an_expired_record_is_gone"),
+    (TakesTheLivingForExpired, "a_record_is_gone_at_its_deadline"),
+    (TakesTheUnknownForExpired, "load_of_an_unknown_key_is_none"),
+    (TakesTheDeletedForExpired, "delete_leaves_a_tombstone"),
+    (TellsOfAnotherDeadline, "load_may_tell_what_is_expired_from_what_is_not_there"),
+    (TellsOfAnotherUser, "load_may_tell_what_is_expired_from_what_is_not_there"),
     (RevivesWhenTheClockStepsBack, "load_of_an_expired_record_is_for_good"),
     (ComparesWithTheServersClock, "what_was_created_comes_back_equal"),
     (RoundsTimes, "what_was_created_comes_back_equal"),

@@ -5,6 +5,8 @@ The contract, sentence by sentence (`coatcheck.testing.StoreContract` has a test
 - Every method is atomic, and safe to call from several tasks, threads and processes at once.
 - Absence is a value: `load` answers None for a key that is unknown or past its deadline, `Ended` for one that was deleted
   less than `TOMBSTONE` seconds ago. `now` and the record's deadline decide; the server's own TTL only collects garbage.
+  For one past its deadline it may answer `Expired`, if it knows without another round trip: None is always right, `Expired`
+  never for a record that lives, that never was, or that was deleted.
   Once a store has answered that a record is past its deadline, a clock that steps back does not bring it back.
 - `create` writes only where nothing is: TAKEN over a live record or a tombstone, SAVED over nothing, over an expired
   record, and over its own version (a retry whose first reply was lost).
@@ -27,7 +29,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
-from coatcheck.core.record import Ended, Record
+from coatcheck.core.record import Ended, Expired, Record
 
 __all__ = [
     "CHANGED",
@@ -99,7 +101,7 @@ Outcome = Verdict | Changed
 class Store(Protocol):
     """The five verbs every store has. See the module for each sentence of the contract."""
 
-    async def load(self, key: str, *, now: float) -> Record | Ended | None: ...
+    async def load(self, key: str, *, now: float) -> Record | Ended | Expired | None: ...
 
     async def create(self, record: Record, *, now: float) -> Outcome: ...
 
@@ -327,7 +329,7 @@ class SetsUp(Protocol):
 class Remembers(Protocol):
     """Answers `load` from a memory of its own for a while: what it says may have been overtaken."""
 
-    async def load_anew(self, key: str, *, now: float) -> Record | Ended | None:
+    async def load_anew(self, key: str, *, now: float) -> Record | Ended | Expired | None:
         """What `load` answers when nothing is remembered.
 
         Asked for where a remembered record does not fit: a login elsewhere has just given the session a new verifier, and the

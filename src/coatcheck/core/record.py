@@ -7,11 +7,21 @@ Nothing here can be part of a cycle, so the garbage collector is told not to loo
 sessions would be walked through at every full collection.
 """
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
-__all__ = ["PENDING_FOR", "REMEMBERED", "Ended", "Lifetime", "Login", "PendingLogin", "Record", "Renewal"]
+__all__ = [
+    "PENDING_FOR",
+    "REMEMBERED",
+    "Ended",
+    "Expired",
+    "Lifetime",
+    "Login",
+    "PendingLogin",
+    "Record",
+    "Renewal",
+]
 
 REMEMBERED: Final = "remembered"
 """The method of a login that proves nothing: a cookie for "remember me" said who it is. Nobody typed a password."""
@@ -125,3 +135,20 @@ class Ended(msgspec.Struct, frozen=True, gc=False):
     token: str
     """The deleter's own token: a retried delete recognises itself (rule 8)."""
     at: float
+
+
+class Expired(msgspec.Struct, frozen=True, gc=False):
+    """What a store may say in place of nothing, while it still has what is over: for whoever is told of events. It opens nothing,
+    and is treated as nothing is.
+    """
+
+    key: str
+    user_id: str | None = None
+    why: Literal["idle", "absolute"] = "idle"
+    """Which deadline came first."""
+
+    @classmethod
+    def of(cls, key: str, user_id: object, deadline: object, ends_at: object) -> "Expired":
+        """From what a store has, of which nothing is relied upon: it may be anything that somebody wrote there."""
+        over = type(deadline) is float and type(ends_at) is float and deadline >= ends_at
+        return cls(key, user_id if type(user_id) is str else None, "absolute" if over else "idle")

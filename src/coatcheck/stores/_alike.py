@@ -4,18 +4,18 @@ from collections.abc import Sequence
 from math import isfinite
 
 from coatcheck.core.ports import GONE, SAVED, TAKEN, Changed, Outcome, Walked
-from coatcheck.core.record import Ended, Record
+from coatcheck.core.record import Ended, Expired, Record
 from coatcheck.errors import UsageError
 
 __all__ = ["cursor_at", "not_over", "place_of", "walked"]
 
 
-def not_over(there: Record | Ended | None, record: Record, expected: str | None) -> Outcome | None:
+def not_over(there: Record | Ended | Expired | None, record: Record, expected: str | None) -> Outcome | None:
     """Why `record` cannot be written over what is there: SAVED if it already was. None: it can."""
     if isinstance(there, Record) and record.versions[0] in there.versions:
         return SAVED
     if expected is None:
-        return None if there is None else TAKEN
+        return None if there is None or isinstance(there, Expired) else TAKEN
     if not isinstance(there, Record):
         return GONE
     return None if there.versions[0] == expected else Changed(there)

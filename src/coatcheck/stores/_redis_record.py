@@ -13,7 +13,7 @@ Times are big-endian doubles, lengths two octets; a user of length 65535 is none
 from struct import Struct, error
 from typing import Final
 
-from coatcheck.core.record import Ended, Record
+from coatcheck.core.record import Ended, Expired, Record
 from coatcheck.stores._rows import corrupt, judge, written
 
 __all__ = ["decoded", "encoded", "login_at"]
@@ -55,6 +55,16 @@ def decoded(key: str, raw: bytes, now: float) -> Record | Ended | None:
     except (error, UnicodeError) as problem:
         raise corrupt(key) from problem
     raise corrupt(key)
+
+
+def expired(key: str, raw: bytes) -> Expired | None:
+    """What to say of a value that `decoded` found to be over. None: it is an old tombstone's."""
+    if raw[:1] != b"R":
+        return None
+    _, deadline, _, ends_at, first, second = _unpack(raw)
+    middle = _SIZE + first
+    user_id = None if second == NOBODY else raw[middle : middle + second].decode()
+    return Expired.of(key, user_id, deadline, ends_at)
 
 
 def login_at(record: Record) -> float:

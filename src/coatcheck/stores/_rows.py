@@ -10,10 +10,10 @@ from typing import Any, Final
 import msgspec
 
 from coatcheck.core.ports import TOMBSTONE
-from coatcheck.core.record import Ended, Lifetime, Login, PendingLogin, Record, Renewal
+from coatcheck.core.record import Ended, Expired, Lifetime, Login, PendingLogin, Record, Renewal
 from coatcheck.errors import CorruptRecord
 
-__all__ = ["Row", "Written", "corrupt", "forward", "judge", "readable", "written"]
+__all__ = ["Row", "Written", "corrupt", "expired", "forward", "judge", "readable", "written"]
 
 Row = tuple[Any, ...]
 """(version, deadline, seen_at, ends_at, ended_at, user_id, packed), as found: nothing in it can be relied upon."""
@@ -91,6 +91,12 @@ def judge(key: str, row: Row, now: float) -> Record | Ended | None:
     if type(deadline) is not float:
         raise corrupt(key)
     return _record(key, row) if deadline > now else None
+
+
+def expired(key: str, row: Row) -> Expired | None:
+    """What to say of a row that `judge` found to be over. None: it is an old tombstone's."""
+    _, deadline, _, ends_at, ended_at, user_id, _ = row
+    return Expired.of(key, user_id, deadline, ends_at) if ended_at is None else None
 
 
 def _tombstone(key: str, row: Row, now: float) -> Ended | None:

@@ -50,7 +50,7 @@ from coatcheck.core.ports import (
     Terms,
     Watches,
 )
-from coatcheck.core.record import Ended, Lifetime, Login, PendingLogin, Record
+from coatcheck.core.record import Ended, Expired, Lifetime, Login, PendingLogin, Record
 from coatcheck.errors import ConfigurationError, CookieTooLarge, UsageError
 from coatcheck.stores import hide_password, open_store
 
@@ -218,9 +218,8 @@ class Alone:
             ' CookieStore(revocation="epoch", store="redis://…"), or a store'
         )
 
-    async def load(self, key: str, *, now: float) -> Record | Ended | None:
-        record = key.record if type(key) is Carried else None
-        return None if record is None or record.deadline <= now else record
+    async def load(self, key: str, *, now: float) -> Record | Ended | Expired | None:
+        return _over(key, now) or (key.record if type(key) is Carried else None)
 
     async def create(self, record: Record, *, now: float) -> Outcome:
         return _left(record, self.octets)
@@ -284,7 +283,9 @@ class Backed:
             f"sessions in cookies: this needs a store that {what}; use one in place of the cookie"
         )
 
-    async def load(self, key: str, *, now: float) -> Record | Ended | None:
+    async def load(self, key: str, *, now: float) -> Record | Ended | Expired | None:
+        if (over := _over(key, now)) is not None:
+            return over  # an old copy opens nothing, though the server's half was prolonged since
         found = await self._below.load(str(key), now=now)
         return found if type(key) is not Carried else _joined(key, found)
 
@@ -361,7 +362,15 @@ def _half(record: Record) -> Record:
     return changed(record, key=str(record.key), data=b"{}")
 
 
-def _joined(key: Carried, found: Record | Ended | None) -> Record | Ended | None:
+def _over(key: str, now: float) -> Expired | None:
+    """If what the request brought is past its deadline."""
+    mine = key.record if type(key) is Carried else None
+    if mine is None or mine.deadline > now:
+        return None
+    return Expired.of(str(key), mine.user_id, mine.deadline, mine.ends_at)
+
+
+def _joined(key: Carried, found: Record | Ended | Expired | None) -> Record | Ended | Expired | None:
     """The server's half with the data of the request's; alone, if the two are not of the same epoch: the verifier tells."""
     mine = key.record
     if type(found) is not Record:

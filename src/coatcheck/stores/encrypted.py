@@ -48,7 +48,16 @@ from coatcheck.core.ports import (
     Walks,
     Watches,
 )
-from coatcheck.core.record import VERSIONS_KEPT, Ended, Lifetime, Login, PendingLogin, Record, Renewal
+from coatcheck.core.record import (
+    VERSIONS_KEPT,
+    Ended,
+    Expired,
+    Lifetime,
+    Login,
+    PendingLogin,
+    Record,
+    Renewal,
+)
 from coatcheck.core.signing import Secret
 from coatcheck.errors import BadSignature, ConfigurationError, CorruptRecord
 from coatcheck.security.encryption import Envelopes, bind, envelopes
@@ -196,7 +205,7 @@ class EncryptedSessions:
             self.admit, self.of_user = users.admit, users.of_user
             self.end_user, self.end_one = below.end_user, below.end_one
 
-    async def load(self, key: str, *, now: float) -> Record | Ended | None:
+    async def load(self, key: str, *, now: float) -> Record | Ended | Expired | None:
         return self.opened(await self._below.load(key, now=now), now)
 
     async def create(self, record: Record, *, now: float) -> Outcome:
@@ -231,7 +240,7 @@ class EncryptedSessions:
             pending=None,
         )
 
-    def opened(self, found: Record | Ended | None, now: float) -> Record | Ended | None:
+    def opened(self, found: Record | Ended | Expired | None, now: float) -> Record | Ended | Expired | None:
         """What the store below had, opened. Raises CorruptRecord for what we never sealed, or not for this row."""
         if type(found) is not Record:
             return found
@@ -246,7 +255,8 @@ class EncryptedSessions:
         if not isfinite(ends_at):
             raise CorruptRecord(_why(found))
         if deadline <= now:
-            return None  # the row says otherwise of itself, and the seal has the last word
+            # The row says otherwise of itself, and the seal has the last word.
+            return Expired.of(found.key, found.user_id, deadline, ends_at)
         return Record(
             found.key, found.versions, inside.verifier, inside.data, inside.created_at, found.seen_at, deadline, ends_at,
             inside.epoch, inside.rotated_at, found.user_id, inside.authenticated_at, inside.login, inside.renewal,
@@ -292,7 +302,7 @@ class _Remembered:
     def __init__(self, sealing: EncryptedSessions, below: Remembers) -> None:
         self._sealing, self._below = sealing, below
 
-    async def load_anew(self, key: str, *, now: float) -> Record | Ended | None:
+    async def load_anew(self, key: str, *, now: float) -> Record | Ended | Expired | None:
         """What `load` answers when nothing is remembered."""
         return self._sealing.opened(await self._below.load_anew(key, now=now), now)
 

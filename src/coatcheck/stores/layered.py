@@ -43,11 +43,12 @@ from coatcheck.core.ports import (
     Store,
     Sweeps,
     Tallies,
+    TellsTime,
     Terms,
     Walks,
     Watches,
 )
-from coatcheck.core.record import Ended, Record
+from coatcheck.core.record import Ended, Expired, Record
 from coatcheck.errors import ConfigurationError
 from coatcheck.stores import open_store
 
@@ -173,6 +174,8 @@ class LayeredSessions:
             self.check = below.check
         if isinstance(below, Walks):
             self.walk = below.walk
+        if isinstance(below, TellsTime):
+            self.time = below.time
         if isinstance(below, SetsUp):
             self.setup = below.setup
         if isinstance(below, Tallies):
@@ -184,16 +187,16 @@ class LayeredSessions:
 
     # -------------------------------------------------------------------------------------------- the five verbs
 
-    async def load(self, key: str, *, now: float) -> Record | Ended | None:
+    async def load(self, key: str, *, now: float) -> Record | Ended | Expired | None:
         cache = self._caches.get(self._where()) or self._here()
         record = cache.get(key, now)
         return record if record is not None else await self._fetch(cache, key, now)
 
-    async def load_anew(self, key: str, *, now: float) -> Record | Ended | None:
+    async def load_anew(self, key: str, *, now: float) -> Record | Ended | Expired | None:
         """What is stored, whatever is remembered."""
         return await self._fetch(self._here(), key, now)
 
-    async def _fetch(self, cache: "_Cache", key: str, now: float) -> Record | Ended | None:
+    async def _fetch(self, cache: "_Cache", key: str, now: float) -> Record | Ended | Expired | None:
         question = cache.ask(key)
         try:
             found = await self._below.load(key, now=now)

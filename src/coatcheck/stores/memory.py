@@ -35,7 +35,7 @@ from coatcheck.core.ports import (
     Terms,
     Walked,
 )
-from coatcheck.core.record import Ended, Record
+from coatcheck.core.record import Ended, Expired, Record
 from coatcheck.eras import ERA_KEY
 from coatcheck.errors import ConfigurationError
 from coatcheck.stores._alike import cursor_at, not_over, place_of
@@ -118,14 +118,17 @@ class MemoryStore:
 
     # -------------------------------------------------------------------------------------------- the five verbs
 
-    async def load(self, key: str, *, now: float) -> Record | Ended | None:
+    async def load(self, key: str, *, now: float) -> Record | Ended | Expired | None:
         row = self._rows.get(key)
         if row is None:
             return None
         if type(row) is Record and row.deadline > now:
             return row
         with self._lock:
-            return self._live(key, now)
+            there = self._live(key, now)
+        if there is None and type(row) is Record:
+            return Expired.of(key, row.user_id, row.deadline, row.ends_at)
+        return there
 
     async def create(self, record: Record, *, now: float) -> Outcome:
         with self._lock:

@@ -68,7 +68,7 @@ from coatcheck.core.ports import (
     Terms,
     Walked,
 )
-from coatcheck.core.record import Ended, Record
+from coatcheck.core.record import Ended, Expired, Record
 from coatcheck.errors import (
     ConfigurationError,
     ReplyLost,
@@ -81,7 +81,7 @@ from coatcheck.stores._alike import cursor_at, not_over, place_of, walked
 from coatcheck.stores._health import ConnectionEvent, Health
 from coatcheck.stores._mongo_client import DUPLICATE, Awaiting, Blocking, Client, Place
 from coatcheck.stores._mongo_commands import Document, Phrases, changed, found, many, row_of
-from coatcheck.stores._rows import Written, judge, readable, written
+from coatcheck.stores._rows import Written, expired, judge, readable, written
 
 __all__ = ["MongoSessions", "MongoStore"]
 
@@ -258,12 +258,13 @@ class MongoSessions:
 
     # -------------------------------------------------------------------------------------------- the five verbs
 
-    async def load(self, key: str, *, now: float) -> Record | Ended | None:
+    async def load(self, key: str, *, now: float) -> Record | Ended | Expired | None:
         batch = (await self._client.run(self._say.find(key), True))["cursor"]["firstBatch"]
         if not batch:
             return None
-        there = judge(key, row_of(batch[0]), now)
-        return await self._present(key, now) if there is None else there
+        row = row_of(batch[0])
+        there = judge(key, row, now)
+        return (await self._present(key, now) or expired(key, row)) if there is None else there
 
     async def create(self, record: Record, *, now: float) -> Outcome:
         command = self._say.insert

@@ -31,7 +31,7 @@ from coatcheck.core.ports import (
     Terms,
     Walked,
 )
-from coatcheck.core.record import Ended, Record
+from coatcheck.core.record import Ended, Expired, Record
 from coatcheck.errors import ConfigurationError, StoreUnavailable, WrongFace
 from coatcheck.stores._alike import cursor_at, not_over, place_of, walked
 from coatcheck.stores._health import ConnectionEvent, Health
@@ -47,7 +47,7 @@ from coatcheck.stores._postgres_connect import (
 from coatcheck.stores._postgres_pool import ThreadPool
 from coatcheck.stores._postgres_sql import Names, Statements
 from coatcheck.stores._postgres_watch import watch_in_task, watch_in_thread
-from coatcheck.stores._rows import judge, readable, written
+from coatcheck.stores._rows import expired, judge, readable, written
 
 __all__ = ["PostgresSessions", "PostgresStore"]
 
@@ -216,17 +216,20 @@ class PostgresSessions:
 
     # -------------------------------------------------------------------------------------------- the five verbs
 
-    async def load(self, key: str, *, now: float) -> Record | Ended | None:
+    async def load(self, key: str, *, now: float) -> Record | Ended | Expired | None:
         rows = await self._client.fetch(self._sql.find, key)
         if not rows:
             return None
         there = judge(key, rows[0], now)
-        if there is None and not await self._client.fetch(self._sql.purge, key, now):
-            # To be deleted, so that a clock that steps back does not bring back what was answered to be over. It was not: so
-            # somebody was quicker, and it lives on, or went.
-            rows = await self._client.fetch(self._sql.find, key)
-            return judge(key, rows[0], now) if rows else None
-        return there
+        if there is not None:
+            return there
+        over = expired(key, rows[0])
+        if await self._client.fetch(self._sql.purge, key, now):
+            return over
+        # To be deleted, so that a clock that steps back does not bring back what was answered to be over. It was not: so
+        # somebody was quicker, and it lives on, or went.
+        rows = await self._client.fetch(self._sql.find, key)
+        return (judge(key, rows[0], now) or over) if rows else over
 
     async def create(self, record: Record, *, now: float) -> Outcome:
         self._tend(now)

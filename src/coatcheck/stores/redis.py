@@ -31,7 +31,7 @@ from coatcheck.core.ports import (
     Terms,
     Walked,
 )
-from coatcheck.core.record import Ended, Record
+from coatcheck.core.record import Ended, Expired, Record
 from coatcheck.errors import ConfigurationError, CorruptRecord, ReplyLost, StoreUnavailable
 from coatcheck.stores import _redis_scripts as scripts
 from coatcheck.stores._alike import cursor_at, place_of
@@ -49,7 +49,7 @@ from coatcheck.stores._redis_index import (
     user_keys,
 )
 from coatcheck.stores._redis_link import Link
-from coatcheck.stores._redis_record import decoded, encoded, login_at
+from coatcheck.stores._redis_record import decoded, encoded, expired, login_at
 from coatcheck.stores._redis_scripts import Script
 from coatcheck.stores._redis_url import Source, given, parsed
 from coatcheck.stores._redis_version import warn_of_eviction
@@ -200,18 +200,20 @@ class RedisSessions:
 
     # -------------------------------------------------------------------------------------------- the five verbs
 
-    async def load(self, key: str, *, now: float) -> Record | Ended | None:
+    async def load(self, key: str, *, now: float) -> Record | Ended | Expired | None:
         raw = await self._run(scripts.LOAD, (self._records + key,))
         if raw is None:
             return None
         there = decoded(key, raw, now)
         if there is None:
+            over = expired(key, raw)
             # To be deleted, so that a clock that steps back does not bring back what was answered to be over. It was not: so
             # somebody was quicker, and it lives on, or went.
             purge = scripts.PURGE if raw[:1] == b"R" else scripts.FORGET
             if await self._run(purge, (self._records + key,), (repr(now),)) != 1:
                 raw = await self._run(scripts.LOAD, (self._records + key,))
-                return None if raw is None else decoded(key, raw, now)
+                return over if raw is None else decoded(key, raw, now) or over
+            return over
         return there
 
     async def create(self, record: Record, *, now: float) -> Outcome:

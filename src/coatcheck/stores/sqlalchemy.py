@@ -13,11 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from coatcheck.core.outage import Outage
 from coatcheck.core.ports import EndedAll, Outcome, Page, Tally, Terms, Walked
-from coatcheck.core.record import Ended, Record
+from coatcheck.core.record import Ended, Expired, Record
 from coatcheck.errors import ConfigurationError, StoreUnavailable, WrongFace
 from coatcheck.stores._alike import cursor_at, place_of, walked
 from coatcheck.stores._health import ConnectionEvent, Health
-from coatcheck.stores._rows import judge, readable, written
+from coatcheck.stores._rows import expired, judge, readable, written
 from coatcheck.stores._sqlalchemy_client import Awaiting, Blocking, Client, Engines
 from coatcheck.stores._sqlalchemy_engines import AwaitingEngines, BlockingEngines, GivenEngine
 from coatcheck.stores._sqlalchemy_jobs import FIRST, Jobs, clock_of
@@ -218,14 +218,14 @@ class SQLAlchemySessions:
 
     # -------------------------------------------------------------------------------------------- the five verbs
 
-    async def load(self, key: str, *, now: float) -> Record | Ended | None:
+    async def load(self, key: str, *, now: float) -> Record | Ended | Expired | None:
         row = await self._client.run(READ, self._jobs.find, key)
         if row is None:
             return None
         there = judge(key, row, now)
         if there is None:
             # Deleted, so that a clock that steps back does not bring back what was answered to be over.
-            return await self._client.run(WRITE, self._jobs.present, key, now)
+            return await self._client.run(WRITE, self._jobs.present, key, now) or expired(key, row)
         return there
 
     async def create(self, record: Record, *, now: float) -> Outcome:

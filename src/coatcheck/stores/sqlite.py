@@ -15,12 +15,12 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from coatcheck.core.ports import EndedAll, Outcome, Page, Tally, Terms, Walked
-from coatcheck.core.record import Ended, Record
+from coatcheck.core.record import Ended, Expired, Record
 from coatcheck.errors import ConfigurationError
 from coatcheck.stores import _sqlite_jobs as jobs
 from coatcheck.stores import _sqlite_tallies as tallies
 from coatcheck.stores._alike import cursor_at, place_of, walked
-from coatcheck.stores._rows import judge, readable, written
+from coatcheck.stores._rows import expired, judge, readable, written
 from coatcheck.stores._sqlite_client import Awaiting, Blocking, Client
 from coatcheck.stores._sqlite_file import Synchronous, location, prepare
 from coatcheck.stores._sqlite_pool import Pool, atomically
@@ -142,14 +142,14 @@ class SQLiteSessions:
 
     # -------------------------------------------------------------------------------------------- the five verbs
 
-    async def load(self, key: str, *, now: float) -> Record | Ended | None:
+    async def load(self, key: str, *, now: float) -> Record | Ended | Expired | None:
         row = await self._client.read(jobs.find, key)
         if row is None:
             return None
         there = judge(key, row, now)
         if there is None:
             # Deleted, so that a clock that steps back does not bring back what was answered to be over.
-            return await self._client.write(jobs.present, key, now)
+            return await self._client.write(jobs.present, key, now) or expired(key, row)
         return there
 
     async def create(self, record: Record, *, now: float) -> Outcome:

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, cast
 
 from coatcheck.core.outage import Outage
 from coatcheck.core.ports import Backend, Changed, Store, Verdict
-from coatcheck.core.record import Ended, Record
+from coatcheck.core.record import Ended, Expired, Record
 from coatcheck.errors import ConfigurationError, CorruptRecord, StoreError, StoreUnavailable
 from coatcheck.stores import open_store
 
@@ -20,10 +20,11 @@ __all__ = ["COMMANDS", "OUTCOMES", "Observed", "Observer"]
 COMMANDS: Final = (
     "load", "create", "replace", "touch", "delete", "load_anew",
     "admit", "of_user", "end_user", "end_one", "sweep", "count", "check", "setup", "tally", "tallied", "end_tally",
+    "walk", "reseal", "time",
 )  # fmt: skip
 """What a store can be asked (`coatcheck.core.ports`), and so every value of the label `command`."""
 OUTCOMES: Final = (
-    "ok", "absent", "ended", "refused", "changed", *(verdict.value for verdict in Verdict),
+    "ok", "absent", "expired", "ended", "refused", "changed", *(verdict.value for verdict in Verdict),
     "unavailable", "corrupt", "error", "cancelled",
 )  # fmt: skip
 """Every value of the label `outcome`: how the store answered, or why it did not."""
@@ -137,6 +138,9 @@ def _command(name: str, command: Command, watch: "_Watch") -> Command:
     return observed
 
 
+_NAMED: Final[dict[type, str]] = {Changed: "changed", Ended: "ended", Expired: "expired"}
+
+
 def _outcome(answer: object) -> str:
     kind = type(answer)
     if kind is Record:
@@ -145,7 +149,7 @@ def _outcome(answer: object) -> str:
         return cast(Verdict, answer).value
     if answer is None or answer is False:
         return "absent" if answer is None else "refused"
-    return "changed" if kind is Changed else "ended" if kind is Ended else "ok"
+    return _NAMED.get(kind, "ok")
 
 
 def _reason(error: BaseException) -> str:

@@ -31,7 +31,7 @@ from coatcheck.core.ports import (
     Terms,
     Watches,
 )
-from coatcheck.core.record import VERSIONS_KEPT, Ended, Login, Record
+from coatcheck.core.record import VERSIONS_KEPT, Ended, Expired, Login, Record
 from coatcheck.core.stepping import run_now
 
 __all__ = ["SENTENCES", "Ability", "ContractBroken", "Mode", "Rig", "Sentence", "sentence"]
@@ -90,7 +90,7 @@ class Rig:
 
     # -- the store's verbs
 
-    async def load(self, key: str) -> Record | Ended | None:
+    async def load(self, key: str) -> Record | Ended | Expired | None:
         return await self.store.load(key, now=self.now)
 
     async def create(self, record: Record) -> Outcome:
@@ -229,6 +229,13 @@ class Rig:
         """Nothing is there, not even a tombstone."""
         same(await self.load(key), None, "load")
 
+    async def expired(self, record: Record) -> None:
+        """It was there, and is past its deadline: nothing, or `Expired` that says what is true of it."""
+        found = await self.load(record.key)
+        if found is not None:
+            truth = Expired.of(record.key, record.user_id, record.deadline, record.ends_at)
+            same(found, truth, "load of an expired record (None would do)")
+
     async def ended(self, key: str) -> Ended:
         """A tombstone is there."""
         found = await self.load(key)
@@ -287,7 +294,7 @@ def difference(actual: Record, expected: Record) -> str:
 
 def show(value: object) -> str:
     """A short repr: a megabyte of data must not fill the terminal."""
-    return repr(value) if isinstance(value, (Record, Ended, float)) else reprlib.repr(value)
+    return repr(value) if isinstance(value, (Record, Ended, Expired, float)) else reprlib.repr(value)
 
 
 def fail(message: str) -> NoReturn:

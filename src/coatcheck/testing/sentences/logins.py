@@ -87,7 +87,7 @@ async def admit_may_shorten_the_life(rig: Rig) -> None:
     record = _logged_in(rig, anonymous, rig.user(), deadline=rig.now + 10)
     await rig.holds(await rig.admitted(record, over=anonymous))
     rig.now += 10
-    await rig.unknown(record.key)
+    await rig.expired(record)
 
 
 # ------------------------------------------------------------------------------------------------------- lists
@@ -252,7 +252,7 @@ async def end_one_of_an_expired_session_is_false(rig: Rig) -> None:
     record = await rig.admitted(rig.login(user))
     rig.now = record.deadline
     same(await rig.end_one(user, record.key), False, "end_one of an expired session")
-    await rig.unknown(record.key)
+    await rig.expired(record)
 
 
 # ------------------------------------------------------------------------------------------------------- fence

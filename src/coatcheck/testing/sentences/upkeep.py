@@ -15,7 +15,7 @@ async def sweep_deletes_the_expired_only(rig: Rig) -> None:
     same(await _swept(rig), 5, "how many were swept")
     same(await _swept(rig), 0, "how many were swept, a second time")
     for record in late:
-        await rig.unknown(record.key)
+        await rig.expired(record)
     await rig.holds(alive)
     await rig.ended(over.key)
 
@@ -49,7 +49,7 @@ async def what_was_swept_is_for_good(rig: Rig) -> None:
     rig.now = record.deadline
     await _swept(rig)
     rig.now -= 30
-    await rig.unknown(record.key)
+    await rig.expired(record)
 
 
 @sentence(needs=Counts)

@@ -181,7 +181,7 @@ async def replace_over_an_expired_record_is_gone(rig: Rig) -> None:
     rig.now = record.deadline
     late = rig.after(record, seen_at=rig.now, deadline=rig.now + 1_000)
     same(await rig.replace(late, over=record), GONE, "replace over an expired record")
-    await rig.unknown(record.key)
+    await rig.expired(record)
 
 
 @sentence()
@@ -215,7 +215,7 @@ async def replace_extends_the_life(rig: Rig) -> None:
     rig.now = first.deadline + 499
     await rig.holds(second)
     rig.now = second.deadline
-    await rig.unknown(first.key)
+    await rig.expired(second)
 
 
 @sentence()
@@ -239,7 +239,7 @@ async def replace_never_keeps_a_deadline_past_the_absolute_one(rig: Rig) -> None
     same(await rig.replace(sooner, over=first), SAVED, "replace")
     await rig.holds(msgspec.structs.replace(sooner, deadline=rig.now + 200))
     rig.now += 200
-    await rig.unknown(first.key)
+    await rig.expired(msgspec.structs.replace(sooner, deadline=sooner.ends_at))
 
 
 @sentence()
@@ -250,7 +250,7 @@ async def replace_may_shorten_when_told_so(rig: Rig) -> None:
     same(await rig.replace(short, over=first, may_shorten=True), SAVED, "replace with may_shorten")
     await rig.holds(short)
     rig.now += 10
-    await rig.unknown(first.key)
+    await rig.expired(short)
 
 
 def _changed(outcome: Outcome, there: Record) -> None:
@@ -273,7 +273,7 @@ async def touch_moves_times_and_no_version(rig: Rig) -> None:
     rig.now = deadline - 0.5
     await rig.lives(record.key)
     rig.now = deadline
-    await rig.unknown(record.key)
+    await rig.expired(msgspec.structs.replace(record, deadline=deadline))
 
 
 @sentence()
@@ -292,7 +292,7 @@ async def touch_never_passes_the_absolute_deadline(rig: Rig) -> None:
     record = await rig.saved(rig.record(ends_at=rig.now + 1_500))
     await rig.touch(record, deadline=rig.now + 9_999, seen_at=rig.now)
     rig.now = record.ends_at
-    await rig.unknown(record.key)
+    await rig.expired(msgspec.structs.replace(record, deadline=record.ends_at))
 
 
 @sentence()
@@ -320,7 +320,7 @@ async def touch_over_nothing_is_refused(rig: Rig) -> None:
         same(touched, False, "touch of what is not there")
     await rig.unknown(never.key)
     await rig.ended(over.key)
-    await rig.unknown(late.key)
+    await rig.expired(late)
 
 
 # ------------------------------------------------------------------------------------------------------- delete
@@ -355,7 +355,7 @@ async def delete_of_nothing_is_false(rig: Rig) -> None:
     await rig.unknown(unknown)
     rig.now = late.deadline
     same(await rig.delete(late.key), False, "delete of an expired record")
-    await rig.unknown(late.key)
+    await rig.expired(late)
 
 
 @sentence()
@@ -392,7 +392,25 @@ async def a_record_is_gone_at_its_deadline(rig: Rig) -> None:
     rig.now = record.deadline - 0.001
     await rig.holds(record)
     rig.now = record.deadline
-    await rig.unknown(record.key)
+    await rig.expired(record)
+
+
+@sentence()
+async def load_may_tell_what_is_expired_from_what_is_not_there(rig: Rig) -> None:
+    """None always does. `Expired` says whose it was and which deadline came first, and is said of nothing else."""
+    idle, absolute = (
+        rig.record(user_id=rig.user()),
+        rig.record(deadline=rig.now + 1_200, ends_at=rig.now + 1_200),
+    )
+    for record in (idle, absolute):
+        await rig.saved(record)
+    deleted, never = await rig.saved(rig.record()), rig.record()
+    await rig.delete(deleted.key)
+    rig.now = max(idle.deadline, absolute.deadline)
+    await rig.expired(idle)
+    await rig.expired(absolute)
+    await rig.unknown(deleted.key)
+    await rig.unknown(never.key)
 
 
 @sentence()
@@ -400,9 +418,9 @@ async def load_of_an_expired_record_is_for_good(rig: Rig) -> None:
     """Once answered that it is past its deadline, a clock that steps back does not bring it back."""
     record = await rig.saved(rig.record())
     rig.now = record.deadline + 5
-    await rig.unknown(record.key)
+    await rig.expired(record)
     rig.now -= 30
-    await rig.unknown(record.key)
+    await rig.expired(record)
     same(await rig.replace(rig.after(record), over=record), GONE, "replace, the clock having stepped back")
 
 
@@ -413,7 +431,7 @@ async def replace_of_an_expired_record_is_for_good(rig: Rig) -> None:
     rig.now = record.deadline + 5
     same(await rig.replace(rig.after(record), over=record), GONE, "replace over an expired record")
     rig.now -= 30
-    await rig.unknown(record.key)
+    await rig.expired(record)
 
 
 @sentence()

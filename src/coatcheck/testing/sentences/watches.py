@@ -142,7 +142,7 @@ async def a_watch_does_not_tell_of_what_expires(rig: Rig) -> None:
         await ear.watches()
         first, second = [await rig.saved(rig.record(deadline=rig.now + 1)) for _ in range(2)]
         rig.now += 2
-        await rig.unknown(first.key)
+        await rig.expired(first)
         await rig.saved(rig.record(key=second.key))
         same(await rig.delete(first.key), False, "delete of an expired record")
         await ear.hears(others=[first.key, second.key])
