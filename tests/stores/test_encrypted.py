@@ -67,6 +67,8 @@ def a_login(key: str = "a", user_id: str = "ada", **fields: Any) -> Record:
         login=Login("otp", True, "marker-of-a-browser", "192.0.2.0/24"),
         lifetime=Lifetime(60.0, True, NOW + 60),
         renewal=Renewal(bytes(32), "nonce-marker", NOW, NOW),
+        era=7,
+        pending=PendingLogin("pending-marker", ("pwd",), False, NOW, 2),
         **fields,
     )
 
@@ -231,8 +233,8 @@ def test_what_is_in_clear_and_what_is_not() -> None:
     record = a_login()
     create(row.sessions, record)
     raw = row.raw()
-    assert (raw.verifier, raw.login, raw.lifetime, raw.renewal, raw.epoch, raw.rotated_at) == (
-        b"", None, None, None, 0, None,
+    assert (raw.verifier, raw.login, raw.lifetime, raw.renewal, raw.epoch, raw.rotated_at, raw.era, raw.pending) == (
+        b"", None, None, None, 0, None, 0, None,
     )  # fmt: skip
     clear = ("key", "versions", "user_id", "created_at", "seen_at", "deadline", "ends_at", "authenticated_at")
     assert {name: getattr(raw, name) for name in clear} == {name: getattr(record, name) for name in clear}
