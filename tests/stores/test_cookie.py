@@ -21,7 +21,7 @@ from coatcheck import (
     UsageError,
 )
 from coatcheck.core.ports import ByUser, Carries, Checks, Counts, SetsUp, Sweeps, Tallies, Watches
-from coatcheck.core.record import Ended, Record
+from coatcheck.core.record import Ended, Expired, Record
 from coatcheck.eras import ERA_KEY
 from coatcheck.security.encryption import OVERHEAD
 from coatcheck.stores import carried, has_server, open_store
@@ -612,7 +612,7 @@ def test_an_outage_is_503_and_lets_nobody_in(face: str) -> None:
     class Down(MemoryStore):
         down = False
 
-        async def load(self, key: str, *, now: float) -> Record | Ended | None:
+        async def load(self, key: str, *, now: float) -> Record | Ended | Expired | None:
             if self.down:
                 raise StoreUnavailable("no route")
             return await super().load(key, now=now)

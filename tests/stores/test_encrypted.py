@@ -200,7 +200,7 @@ def test_it_can_be_logged_in_again_once_everybody_was_logged_out() -> None:
     """What a session began in is sealed with it: read as 0, every session would be of an earlier era for ever."""
     time = [NOW]
     with SessionManager(
-        Encrypted(MemoryStore(), secret=NEW), options=Options(clock=Clock(lambda: time[0], lambda: time[0]))
+        Encrypted(MemoryStore(), secret=NEW), clock=Clock(lambda: time[0], lambda: time[0])
     ) as manager:
         before = manager.session()
         before["a"] = 1
@@ -263,7 +263,7 @@ def test_a_write_is_one_command_and_so_is_a_read() -> None:
     asked: list[str] = []
 
     class Told(MemoryStore):
-        async def load(self, key: str, *, now: float) -> Record | Ended | None:
+        async def load(self, key: str, *, now: float) -> Record | Ended | Expired | None:
             asked.append("load")
             return await super().load(key, now=now)
 
@@ -343,7 +343,7 @@ def test_nobody_prolongs_a_session_beyond_its_sealed_end() -> None:
     create(row.sessions, a_record())
     row.put(changed(row.raw(), deadline=NOW + 1e6, ends_at=NOW + 1e6))
     assert row.load(now=NOW + 8_999).ends_at == NOW + 9_000
-    assert row.load(now=NOW + 9_000) is None
+    assert row.load(now=NOW + 9_000) == Expired("a", None, "absolute")
 
 
 def test_a_login_survives_no_forged_login_time() -> None:

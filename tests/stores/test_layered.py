@@ -30,7 +30,7 @@ from coatcheck.core.ports import (
     Walks,
     Watches,
 )
-from coatcheck.core.record import Ended, Record
+from coatcheck.core.record import Ended, Expired, Record
 from coatcheck.core.session import Standing
 from coatcheck.core.stepping import run_now
 from coatcheck.stores.layered import LayeredSessions, LayeredStore
@@ -71,7 +71,7 @@ class Server(MemoryStore):
         """What happens between a load's question and its reply, once."""
         self.is_quiet = False
 
-    async def load(self, key: str, *, now: float) -> Record | Ended | None:
+    async def load(self, key: str, *, now: float) -> Record | Ended | Expired | None:
         self.loads += 1
         found = await super().load(key, now=now)
         if self.meanwhile is not None:
@@ -201,7 +201,7 @@ def test_absence_is_never_remembered(stage: Stage) -> None:
 def test_a_session_past_its_deadline_is_the_stores_to_judge(stage: Stage) -> None:
     stage.put(deadline=NOW + 0.5)
     assert stage.load() is not None
-    assert run_now(stage.here.load("a", now=NOW + 0.5)) is None
+    assert isinstance(run_now(stage.here.load("a", now=NOW + 0.5)), Expired)
     assert stage.load() is None  # for good, though the clock steps back
 
 

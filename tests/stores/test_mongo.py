@@ -32,7 +32,7 @@ from coatcheck.core.ports import (
     Terms,
     Watches,
 )
-from coatcheck.core.record import Ended, Login, Record
+from coatcheck.core.record import Ended, Expired, Login, Record
 from coatcheck.core.stepping import run_now
 from coatcheck.errors import ConfigurationError, CorruptRecord, StoreError, UsageError
 from coatcheck.stores import open_store
@@ -472,7 +472,7 @@ def test_a_watch_tells_of_what_is_ended_and_of_nothing_else(
     for there in (anonymous, one, two, expired):
         run_now(store.create(there, now=NOW))
     run_now(store.touch(one.key, deadline=NOW + 4_000, seen_at=NOW, expected=one.version, now=NOW))
-    assert run_now(store.load(expired.key, now=NOW + 1)) is None
+    assert run_now(store.load(expired.key, now=NOW + 1)) == Expired(expired.key)
     run_now(store.delete(anonymous.key, now=NOW, token="t"))
     run_now(store.end_one("ada", one.key, now=NOW, token="t"))
     run_now(store.admit(three, expected=None, terms=Terms(limit=1), now=NOW))

@@ -15,7 +15,7 @@ import pytest
 
 from coatcheck.core.ids import RandomIds
 from coatcheck.core.ports import FENCED, FULL, GONE, SAVED, Changed, Notice, Outcome, Terms
-from coatcheck.core.record import Ended, Login, Record
+from coatcheck.core.record import Ended, Expired, Login, Record
 from coatcheck.core.stepping import run_now
 from coatcheck.stores._mongo_client import Client
 from coatcheck.stores._mongo_commands import Document
@@ -146,7 +146,7 @@ def ending(user: str, keep: str | None = None) -> Job:
     return end
 
 
-def load(store: MongoSessions, key: str) -> Record | Ended | None:
+def load(store: MongoSessions, key: str) -> Record | Ended | Expired | None:
     return run_now(store.load(key, now=NOW))
 
 
@@ -251,7 +251,7 @@ def test_others_see_the_session_as_it_was_until_it_is_the_logins(store: MongoSes
         new = logged_in(old, IDS.version())
         state.update(old=old, new=new)
 
-        async def look(store: MongoSessions) -> list[Record | Ended | None]:
+        async def look(store: MongoSessions) -> list[Record | Ended | Expired | None]:
             return [await store.load(old.key, now=NOW) for _ in range(3)]
 
         return admission(new, old), look

@@ -28,7 +28,7 @@ from coatcheck.core.ports import (
     Terms,
     Watches,
 )
-from coatcheck.core.record import Ended, Record
+from coatcheck.core.record import Ended, Expired, Record
 from coatcheck.core.session import CookieAction
 from coatcheck.core.stepping import run_now
 from coatcheck.errors import CorruptRecord, StoreError, StoreUnavailable, UsageError
@@ -234,9 +234,9 @@ def test_what_was_found_to_be_over_is_deleted(store: RedisSessions, client: Any,
     for there in (one, two):
         run_now(store.create(there, now=NOW))
     run_now(store.delete(two.key, now=NOW, token="t"))
-    for there, over in ((one, one.deadline), (two, NOW + TOMBSTONE)):
+    for there, over, said in ((one, one.deadline, Expired(one.key)), (two, NOW + TOMBSTONE, None)):
         assert client.exists(f"{prefix}s:{there.key}")
-        assert run_now(store.load(there.key, now=over)) is None
+        assert run_now(store.load(there.key, now=over)) == said
         assert not client.exists(f"{prefix}s:{there.key}")
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from coatcheck.core.outage import Outage
 from coatcheck.core.ports import SAVED, Notice, Terms
-from coatcheck.core.record import Record
+from coatcheck.core.record import Expired, Record
 from coatcheck.errors import ReplyLost, StoreError, StoreUnavailable
 from coatcheck.stores._health import ConnectionEvent
 from coatcheck.stores.redis import RedisSessions, RedisStore
@@ -474,7 +474,7 @@ def test_watching_tells_of_every_end_and_of_nothing_else(redis_server: Server, f
             await store.create(there, now=NOW)
         for there in (mine, evicted, last):
             await store.admit(there, expected=None, terms=Terms(limit=1), now=NOW)
-        assert await store.load(expired.key, now=expired.deadline) is None
+        assert await store.load(expired.key, now=expired.deadline) == Expired(expired.key)
         await store.delete(gone.key, now=NOW, token="t")
         await store.delete(gone.key, now=NOW, token="t")
         await store.end_user("ada", keep=None, now=NOW, token="t")

@@ -14,7 +14,7 @@ import pytest
 
 from coatcheck.core.ids import RandomIds
 from coatcheck.core.ports import FENCED, SAVED, ByUser, Checks, Counts, Sweeps, Terms, Watches
-from coatcheck.core.record import Ended, Login, Record
+from coatcheck.core.record import Ended, Expired, Login, Record
 from coatcheck.core.stepping import run_now
 from coatcheck.errors import CorruptRecord, StoreError, UsageError
 from coatcheck.stores import _sqlite_jobs as jobs
@@ -303,7 +303,7 @@ def test_68_the_row_that_hostile_ones_are_made_from_is_sound(backend: SQLiteStor
 def test_68_a_time_long_past_has_expired(backend: SQLiteStore, path: Path, value: object) -> None:
     key = hostile(backend, path)
     sql(path, "UPDATE session SET deadline = ?", value)
-    assert run_now(backend.blocking().load(key, now=NOW)) is None
+    assert isinstance(run_now(backend.blocking().load(key, now=NOW)), Expired | None)
 
 
 @pytest.mark.parametrize("column", ["version", "user_id", "packed", "deadline", "ended_at"])

@@ -14,6 +14,7 @@ from struct import Struct, error
 from typing import Final
 
 from coatcheck.core.record import Ended, Expired, Record
+from coatcheck.stores import _rows
 from coatcheck.stores._rows import corrupt, judge, written
 
 __all__ = ["decoded", "encoded", "login_at"]
@@ -64,7 +65,7 @@ def expired(key: str, raw: bytes) -> Expired | None:
     _, deadline, _, ends_at, first, second = _unpack(raw)
     middle = _SIZE + first
     user_id = None if second == NOBODY else raw[middle : middle + second].decode()
-    return Expired.of(key, user_id, deadline, ends_at)
+    return _rows.expired(key, ("", deadline, 0.0, ends_at, None, user_id, b""))
 
 
 def login_at(record: Record) -> float:

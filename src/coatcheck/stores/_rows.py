@@ -94,9 +94,9 @@ def judge(key: str, row: Row, now: float) -> Record | Ended | None:
 
 
 def expired(key: str, row: Row) -> Expired | None:
-    """What to say of a row that `judge` found to be over. None: it is an old tombstone's."""
+    """What to say of a row that `judge` found to be over. None: it never was a session (0, or no number), or was ended."""
     _, deadline, _, ends_at, ended_at, user_id, _ = row
-    return Expired.of(key, user_id, deadline, ends_at) if ended_at is None else None
+    return Expired.of(key, user_id, deadline, ends_at) if ended_at is None and deadline > 0 else None
 
 
 def _tombstone(key: str, row: Row, now: float) -> Ended | None:
