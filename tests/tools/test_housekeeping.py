@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from coatcheck import Clock, ReplyLost, SessionManager, StoreError, StoreUnavailable
+from coatcheck.core.ports import Resealed
+from coatcheck.stores.encrypted import Encrypted
 from coatcheck.stores.sqlite import SQLiteStore
 from coatcheck.tools import housekeeping
 from coatcheck.tools.cli import main
@@ -313,3 +316,86 @@ def test_as_cron_runs_it(url: str, command: list[str], file: Path) -> None:
     assert (failed.returncode, failed.stdout) == (1, "")
     assert failed.stderr.startswith("Error: ")
     assert failed.stderr.count("\n") == 1
+
+
+# ------------------------------------------------------------------------------------------------------------ resealing
+
+NEW, OLD = "xW4m9qTbR7vKz2LhYc6NfJ8sPd3GgU5aEoXi1tVnCy0", "bQ8rJ2kZs6VfT1pMxH9wDy4LcN7gEo5UaKi3XtRvWn0"
+SECRETS = {"NEW": NEW, "OLD": OLD}
+BOTH = ("--secret-env", "NEW", "--secret-env", "OLD")
+
+
+@pytest.fixture
+def sealed(file: Path) -> str:
+    """A file with five sessions under OLD."""
+    with SQLiteStore(file) as store:
+        sessions = SessionManager(Encrypted(store, secret=OLD))
+        for _ in range(5):
+            session = sessions.session()
+            session["a"] = 1
+            session.save()
+    return f"sqlite:///{file}"
+
+
+def opens(url: str, secret: str) -> Resealed:
+    """What is left to be sealed with one secret."""
+    with SQLiteStore(url.partition(":///")[2]) as store:
+        return SessionManager(Encrypted(store, secret=secret)).reseal()
+
+
+def test_reseal_seals_all_with_the_newest_secret(sealed: str) -> None:
+    assert (
+        run("reseal", "--store", sealed, *BOTH, env=SECRETS).output == "5 sessions looked at, 5 sealed anew\n"
+    )
+    assert opens(sealed, NEW) == Resealed(5, 0, 0, None)
+    assert (
+        run("reseal", "--store", sealed, *BOTH, env=SECRETS).output == "5 sessions looked at, 0 sealed anew\n"
+    )
+
+
+def test_reseal_says_what_it_could_not_read(sealed: str, url: str) -> None:
+    assert sealed == url  # four of the nine were never sealed
+    output = run("reseal", "--store", url, *BOTH, env=SECRETS, code=1).output
+    assert "9 sessions looked at, 5 sealed anew\nError: 4 could not be read" in output
+    assert "--allow-plaintext" in output
+    output = run("reseal", "--store", url, *BOTH, "--allow-plaintext", env=SECRETS).output
+    assert output == "9 sessions looked at, 4 sealed anew\n"
+    wrong = run("reseal", "--store", url, "--secret-env", "OLD", env=SECRETS, code=1).output
+    assert "9 could not be read: they were sealed with none of these secrets" in wrong
+
+
+def test_an_interrupted_reseal_says_where_to_go_on(sealed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    reseal, steps = SessionManager.reseal, iter([True, True, False])
+
+    def sometimes(self: SessionManager, cursor: object = None, *, limit: int = 1000) -> Resealed:
+        if not next(steps):
+            raise StoreUnavailable("away")
+        return reseal(self, cursor, limit=limit)
+
+    monkeypatch.setattr(housekeeping, "BATCH", 2)
+    monkeypatch.setattr(SessionManager, "reseal", sometimes)
+    said = run("reseal", "--store", sealed, *BOTH, env=SECRETS, code=3).output
+    assert "stopped after 4; to go on: --after " in said
+    assert said.endswith("Error: away\n")
+    (after,) = shlex.split(said.partition("--after ")[2].splitlines()[0])
+    monkeypatch.setattr(SessionManager, "reseal", reseal)
+    rest = run("reseal", "--store", sealed, *BOTH, "--after", after, env=SECRETS).output
+    assert rest == "1 sessions looked at, 1 sealed anew\n"
+    assert opens(sealed, NEW) == Resealed(5, 0, 0, None)
+
+
+def test_a_long_reseal_says_how_far_it_is(sealed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(housekeeping, "BATCH", 2)
+    monkeypatch.setattr(housekeeping, "REPORT_EVERY", 0.0)
+    output = run("reseal", "--store", sealed, *BOTH, env=SECRETS).output
+    assert output.splitlines()[:2] == ["2 sessions looked at so far", "4 sessions looked at so far"]
+
+
+def test_reseal_without_its_secrets_says_what_to_give(sealed: str) -> None:
+    assert "--secret-env" in run("reseal", "--store", sealed, code=2).output
+    assert "no such variable" in run("reseal", "--store", sealed, "--secret-env", "NEWER", code=2).output
+    weak = run("reseal", "--store", sealed, "--secret-env", "NEW", env={"NEW": "weak-secret"}, code=1).output
+    assert weak.startswith("Error: ")
+    assert "weak-secret" not in weak
+    wrong = run("reseal", "--store", sealed, *BOTH, "--after", "{", env=SECRETS, code=2).output
+    assert "give what the interrupted one printed" in wrong

@@ -120,7 +120,8 @@ class CookieStore:
             )
         if outage is not None and not isinstance(store, str):
             raise ConfigurationError("CookieStore(outage=…) is for a store that is given as a URL")
-        self.octets, self._store, self._outage = octets, store, outage
+        self.revocation, self.octets = revocation, octets
+        self._store, self._outage = store, outage
         self._opened: Any = None if isinstance(store, str) else store
         self._faces: dict[str, Alone | Backed] = {}
 

@@ -1,4 +1,4 @@
-"""The commands about what a store holds: `sweep`, `setup`, `stats`, `list`, `show`, `end`.
+"""The commands about what a store holds: `sweep`, `reseal`, `setup`, `stats`, `list`, `show`, `end`.
 
 Each opens the store, does one thing through a `SessionManager`, and closes it. What goes wrong is one line, without a password,
 and an exit code: 1 if it could not be done or is not there, 2 for a command that was not understood, 3 if the store cannot be
@@ -7,12 +7,14 @@ reached.
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -70,12 +72,20 @@ _as_json: Final = click.option("--json", "as_json", is_flag=True, help="For prog
 
 
 @contextmanager
-def _opened(url: str, *, make: bool = False) -> Iterator[SessionManager]:
-    """The sessions of a store; what goes wrong with it is said in one line, and not in the log too."""
+def _opened(
+    url: str, *, make: bool = False, around: Callable[[str], Any] | None = None
+) -> Iterator[SessionManager]:
+    """The sessions of a store; what goes wrong with it is said in one line, and not in the log too.
+
+    `around` opens the store of that URL with something around it.
+    """
     logging.getLogger("coatcheck").addHandler(_WARNINGS)
     try:
         _exists(url, make=make)
-        with SessionManager(url) as sessions:
+        with (
+            closing(around(url)) if around is not None else nullcontext(url) as store,
+            SessionManager(store) as sessions,
+        ):
             yield sessions
     except StoreUnavailable as error:
         raise Failed(_without_password(str(error), url), exit_code=3) from error
@@ -144,6 +154,76 @@ def _sweep(sessions: SessionManager, limit: int | None) -> tuple[int, bool]:
         progress.at(swept)
     progress.end()
     return swept, True
+
+
+@click.command()
+@_store_option
+@click.option(
+    "--secret-env",
+    "names",
+    metavar="NAME",
+    required=True,
+    multiple=True,
+    help="The environment variable that holds the newest secret of Encrypted(…); once more for each older one.",
+)
+@click.option("--allow-plaintext", is_flag=True, help="Seal records that were never sealed, too.")
+@click.option("--after", metavar="CURSOR", help="Go on where an interrupted one says that it stopped.")
+def reseal(url: str, names: tuple[str, ...], after: str | None, *, allow_plaintext: bool) -> None:
+    """Encrypt every session anew with the newest secret, so that the older ones can go. The application may run meanwhile.
+
+    Interrupted, it has done what it has said; begun again, it looks at all and seals the rest.
+    """
+    secrets = [_secret(name) for name in names]
+    with _opened(url, around=lambda inside: _encrypted(inside, secrets, allow_plaintext)) as sessions:
+        seen, sealed, unreadable = _reseal(sessions, _cursor(after))
+    click.echo(f"{seen} sessions looked at, {sealed} sealed anew")
+    if unreadable:
+        raise Failed(
+            f"{unreadable} could not be read: they were sealed with none of these secrets"
+            + ("" if allow_plaintext else ", or never (--allow-plaintext)")
+            + "; do not take a secret away yet"
+        )
+
+
+def _secret(name: str) -> str:
+    value = os.environ.get(name)
+    if not value:
+        raise click.UsageError(f"--secret-env {name}: there is no such variable, or it is empty")
+    return value
+
+
+def _encrypted(url: str, secrets: list[str], allow_plaintext: bool) -> Any:
+    from coatcheck.stores.encrypted import Encrypted  # who encrypts nothing need not have `cryptography`
+
+    return Encrypted(url, secret=secrets, allow_plaintext=allow_plaintext)
+
+
+def _cursor(after: str | None) -> object:
+    try:
+        return None if after is None else json.loads(after)
+    except ValueError as error:
+        raise click.UsageError(f"--after {after}: give what the interrupted one printed") from error
+
+
+def _reseal(sessions: SessionManager, cursor: object) -> tuple[int, int, int]:
+    """How many were looked at, sealed anew, and could not be read."""
+    seen = sealed = unreadable = 0
+    progress = _Progress("sessions looked at")
+    try:
+        while True:
+            step = sessions.reseal(cursor, limit=BATCH)
+            seen, sealed = seen + step.seen, sealed + step.resealed
+            unreadable, cursor = unreadable + step.unreadable, step.cursor
+            if cursor is None:
+                return seen, sealed, unreadable
+            progress.at(seen)
+    except BaseException:
+        progress.end()
+        if isinstance(cursor, str | int):
+            click.echo(f"stopped after {seen}; to go on: --after {quote(json.dumps(cursor))}", err=True)
+        raise
+    finally:
+        progress.end()
 
 
 class _Progress:
@@ -287,4 +367,4 @@ def _shown(text: str) -> str:
     return text if text.isprintable() else repr(text)
 
 
-COMMANDS: Final = (sweep, setup, stats, list_, show, end)
+COMMANDS: Final = (sweep, reseal, setup, stats, list_, show, end)

@@ -23,8 +23,10 @@ from starlette.routing import Mount
 from coatcheck import CookieSettings, Outage, SessionManager, Timeouts
 from coatcheck.core.ports import TellsTime
 from coatcheck.core.stepping import run_now
+from coatcheck.stores.cookie import CookieStore
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.stores.sqlite import SQLiteStore
+from coatcheck.telemetry import Observed
 from coatcheck.tools.cli import main
 from coatcheck.tools.doctor import inspection, packages, storage
 from coatcheck.tools.doctor.inspection import Inspected, inspect
@@ -71,6 +73,17 @@ def good(folder: Path, **options: Any) -> Any:
     return Guards(SessionMiddleware(nothing, **{**given, **options}))
 
 
+HALF_A_DAY = Timeouts(idle=3_600, absolute=43_200, remember=3_600)
+
+
+class Deaf:
+    """An observer that listens to nothing."""
+
+    def began(self, command: str) -> None: ...
+
+    def ended(self, began: Any, command: str, outcome: str, seconds: float) -> None: ...
+
+
 def examined(app: object, *, workers: int = 1) -> Report:
     (found,) = inspect(app, workers=workers)
     return examine("app", (*SETTINGS, *STORAGE, *PACKAGES), found)
@@ -102,8 +115,19 @@ WRONG: dict[str, tuple[dict[str, Any], int]] = {
     "robots": ({"save_uninitialized": True}, 123),
     "memory": ({"store": "memory:"}, 61),
     "memory of its own": ({"store": MemoryStore()}, 61),
+    "cookies alone": ({"store": "cookie:?revocation=none", "timeouts": HALF_A_DAY}, 27),
+    "cookies alone, observed": (
+        {"store": Observed(CookieStore(revocation="none"), Deaf()), "timeouts": HALF_A_DAY},
+        27,
+    ),
     "away": ({"store": "redis://127.0.0.1:1", "outage": Outage(connect_timeout=0.2)}, 117),
 }
+
+
+def test_a_cookie_that_a_server_knows_can_be_ended(tmp_path: Path) -> None:
+    store = CookieStore(revocation="epoch", store=_file(tmp_path))
+    assert 27 not in lines(examined(good(tmp_path, store=store)))
+    store.close()
 
 
 @pytest.mark.parametrize(("options", "line"), WRONG.values(), ids=WRONG)

@@ -14,6 +14,7 @@ from coatcheck.core.stepping import run_now
 from coatcheck.errors import SessionError, WrongFace
 from coatcheck.manager import AsyncSessionManager, SessionManager
 from coatcheck.stores import hide_password
+from coatcheck.stores.cookie import CookieStore
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.stores.sqlite import SQLiteStore
 from coatcheck.tools.doctor.inspection import Inspected
@@ -43,6 +44,19 @@ def every_worker_sees_every_session(app: Inspected) -> Iterator[Finding]:
     )
 
 
+def a_logout_reaches_copied_cookies(app: Inspected) -> Iterator[Finding]:
+    """A session can be ended, whoever has its cookie"""
+    if _is_known_to_nobody(app):
+        hours = app.options.timeouts.in_seconds().absolute / 3600
+        yield Finding(
+            27,
+            "medium",
+            "a copied cookie works on after the logout",
+            f'CookieStore(revocation="none"): for up to {hours:g} h, and nobody can end it',
+            'CookieStore(revocation="epoch", store=…), or --ignore 27 if no session is worth a theft',
+        )
+
+
 def the_store_answers(app: Inspected) -> Iterator[Finding]:
     """The store answers, and can be written to"""
     try:
@@ -61,7 +75,7 @@ def the_store_answers(app: Inspected) -> Iterator[Finding]:
 
 def the_store_keeps_time(app: Inspected) -> Iterator[Finding]:
     """The store's clock agrees with ours"""
-    if isinstance(app.backend, MemoryStore | SQLiteStore):
+    if isinstance(app.backend, MemoryStore | SQLiteStore) or _is_known_to_nobody(app):
         return  # the clock is ours
     began = time.time()
     try:
@@ -117,11 +131,20 @@ def the_file_is_its_owners(app: Inspected) -> Iterator[Finding]:
 
 STORAGE: Final[tuple[Check, ...]] = (
     every_worker_sees_every_session,
+    a_logout_reaches_copied_cookies,
     the_store_answers,
     the_store_keeps_time,
     the_way_to_the_store_is_closed,
     the_file_is_its_owners,
 )
+
+
+def _is_known_to_nobody(app: Inspected) -> bool:
+    """Whether the sessions are in cookies, and nowhere else."""
+    backend: Any = app.backend
+    while (inside := getattr(backend, "_inside", None)) is not None:  # of what observes a store
+        backend = inside
+    return isinstance(backend, CookieStore) and backend.revocation == "none"
 
 
 def _with_store(app: Inspected, verb: str) -> Any:
@@ -137,10 +160,10 @@ def _with_store(app: Inspected, verb: str) -> Any:
                 f"a store that can be asked from here: {name} raised {type(error).__name__}"
             ) from error
     try:
-        with SessionManager(app.url, outage=app.sessions._outage) as sessions:
+        with SessionManager(app.url, options=app.options, outage=app.sessions._outage) as sessions:
             return _ask(sessions, verb)
     except WrongFace:
-        return _ask(AsyncSessionManager(app.url, outage=app.sessions._outage), verb)
+        return _ask(AsyncSessionManager(app.url, options=app.options, outage=app.sessions._outage), verb)
 
 
 def _ask(sessions: SessionManager | AsyncSessionManager, verb: str) -> Any:
