@@ -212,6 +212,7 @@ def test_opentelemetry_hears_of_events_commands_and_outages() -> None:
         (p.attributes["command"], p.attributes["outcome"], p.count)
         for p in metrics["coatcheck.store.duration"]
     } == {
+        ("load", "absent", 1),  # the era
         ("admit", "saved", 1),
         ("load", "unavailable", 1),
     }
