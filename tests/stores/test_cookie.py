@@ -289,6 +289,11 @@ def test_an_expired_session_is_told_as_expired_and_looks_like_none(browser: Brow
     assert (event.name, event.user_id, event.detail) == ("session.expired", "ada", "idle")
 
 
+def test_all_methods_of_a_login_are_in_the_cookie(browser: Browser) -> None:
+    browser.do(lambda session: session.login("ada", method=("pwd", "otp")))
+    assert browser.do(lambda session: session.amr) == ("pwd", "otp")
+
+
 def test_a_value_for_one_taker_needs_the_data_on_a_server(backed: Site) -> None:
     browser = Browser(backed)
     browser.do(puts(state="x"))

@@ -461,7 +461,7 @@ def packed(record: Record) -> bytes:
     return _encode((
         record.format, str(record.key), record.versions[0], record.verifier, record.data, float(record.created_at),
         float(record.seen_at), float(record.deadline), float(record.ends_at), record.epoch, record.rotated_at, record.user_id,
-        record.authenticated_at, None if login is None else Login(login.method, login.remember), record.lifetime,
+        record.authenticated_at, None if login is None else changed(login, user_agent="", address=""), record.lifetime,
         record.era, record.pending,
     ))  # fmt: skip
 
