@@ -59,6 +59,8 @@ class Device(msgspec.Struct, frozen=True):
     """By which methods the user has proved who they are, all of them (RFC 8176)."""
     browser: str = ""
     """What the user agent says it is, for people: "Firefox on Windows"; "" if it says nothing we know."""
+    provider_session: str = ""
+    """The session of a provider that it was logged in from (`sid` of OpenID Connect); "" if there is none."""
 
 
 def _device(record: Record, *, is_forgotten: bool) -> Device:
@@ -76,6 +78,7 @@ def _device(record: Record, *, is_forgotten: bool) -> Device:
         address=client.address if client else "",
         amr=login.methods if login else (),
         browser=described(client.user_agent) if client else "",
+        provider_session=login.provider_session if login else "",
     )
 
 

@@ -33,7 +33,7 @@ VERSIONS_KEPT = 16
 """How many writers' tokens a record remembers, so that a retry after a lost reply recognises its own write (rule 7)."""
 
 
-class Login(msgspec.Struct, frozen=True, gc=False):
+class Login(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """How the user of this session was authenticated, and from where (shown in device lists)."""
 
     method: str = "pwd"
@@ -42,6 +42,12 @@ class Login(msgspec.Struct, frozen=True, gc=False):
     address: str = ""
     amr: tuple[str, ...] = ()
     """Every method, where there were several (RFC 8176): `method` is the first."""
+    auth_time: float | None = None
+    """When the user proved who they are, where that was elsewhere and earlier: at a provider. None: at this login."""
+    provider_session: str = ""
+    """The session of the provider that this login came from: `sid` of OpenID Connect."""
+    ends_by: float | None = None
+    """When that ends: no later does this one, also after a step-up."""
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -122,7 +128,14 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     @property
     def proved_at(self) -> float | None:
         """When the user last proved who they are; None also for a login that was only remembered."""
-        return None if self.login is not None and self.login.method == REMEMBERED else self.authenticated_at
+        login = self.login
+        if login is None or self.authenticated_at is None:
+            return self.authenticated_at
+        if login.method == REMEMBERED:
+            return None
+        return (
+            self.authenticated_at if login.auth_time is None else min(login.auth_time, self.authenticated_at)
+        )
 
     def __repr__(self) -> str:
         return f"<Record {self.key} of {self.user_id!r}, {len(self.data)} bytes>"

@@ -149,9 +149,10 @@ class Rules:
                 lifetime = Lifetime(idle=self._times.remember, persistent=True)
             elif record.login is not None and record.login.remember:
                 lifetime = None
+        ends_at, ends_by = self.ends_at(now), intent.login.ends_by
         return drafts.logged_in(
-            record, intent.user_id, intent.login, now,
-            idle=self.idle_of(lifetime, now), ends_at=self.ends_at(now), lifetime=lifetime,
+            record, intent.user_id, intent.login, now, idle=self.idle_of(lifetime, now),
+            ends_at=ends_at if ends_by is None else min(ends_at, ends_by), lifetime=lifetime,
         )  # fmt: skip
 
     def ends_at(self, now: float) -> float:

@@ -34,6 +34,10 @@ __all__ = [
 
 UserId = str | int | UUID
 """What names a user; kept as text."""
+HERE: Final = Login()
+"""A login that came from no provider."""
+LATEST: Final = 253_402_300_800.0
+"""The year 10000, in seconds since the epoch: from there on there are no datetimes."""
 OF_LOGIN: Final = "_login:"
 """How keys begin that say something of one login: the next login leaves them behind, whichever framework it is made in."""
 
@@ -311,15 +315,32 @@ class BaseSession(Tracked):
         self._announce("regenerate()")
         self._regenerate = self._meant = True
 
-    def login(self, user_id: UserId, *, method: str | Sequence[str] = "pwd", remember: bool = False) -> None:
+    def login(
+        self,
+        user_id: UserId,
+        *,
+        method: str | Sequence[str] = "pwd",
+        remember: bool = False,
+        auth_time: float | datetime | None = None,
+        provider_session: str = "",
+        ends_by: float | datetime | None = None,
+    ) -> None:
         """Make this the session of `user_id`: a new id at commit, the old one opens nothing any more (ASVS 7.2.4).
 
         `user_id` is kept as text. `method` is recorded, one or several (RFC 8176 has names: "pwd", "otp", "hwk"…), and read as
         `amr`; "remembered" is a login that proves nothing, such as by a cookie of your own: it leaves `authenticated_at` at None.
         With `remember` the cookie outlives the browser. If another user was logged in here, this begins a session of its own from
         this request's changes (rule 5).
+
+        Of a login by a provider (OpenID Connect), which `coatcheck.federation` fills in: `auth_time` is when they proved there
+        who they are, and becomes `authenticated_at`; `provider_session` is its `sid`; `ends_by` is when it ends, so no later does
+        this session. Both times are datetimes with a zone, or seconds since the epoch. Raises LoginRefused if `ends_by` is past.
         """
-        self._log_in(user_text(user_id), _methods(method), remember)
+        user, methods = user_text(user_id), _methods(method)
+        abroad = _abroad(auth_time, provider_session, ends_by)
+        if abroad.ends_by is not None and abroad.ends_by <= self._moment():
+            raise LoginRefused("the provider's session that this login comes from has ended", "ended")
+        self._log_in(user, methods, remember, abroad=abroad)
 
     def _log_in(
         self,
@@ -329,18 +350,22 @@ class BaseSession(Tracked):
         *,
         goes_on: bool = False,
         since: float | None = None,
+        abroad: Login = HERE,
     ) -> None:
         self._announce("login()")
         for key in [key for key in Tracked._keys(self) if key.startswith(OF_LOGIN)]:
             del self[key]
-        self._login = Intent(user_id, self._login_by(methods, remember), goes_on, since)
+        self._login = Intent(user_id, self._login_by(methods, remember, abroad), goes_on, since)
         self._begun, self._meant = None, True
 
-    def _login_by(self, methods: tuple[str, ...], remember: bool) -> Login:
+    def _login_by(self, methods: tuple[str, ...], remember: bool, abroad: Login) -> Login:
+        """`abroad`: what is known of the provider's session that it came from."""
         self._doubted = False
         address, user_agent = self._client()
         amr = methods if len(methods) > 1 else ()
-        return Login(method=methods[0], remember=remember, user_agent=user_agent, address=address, amr=amr)
+        return replace(
+            abroad, method=methods[0], remember=remember, user_agent=user_agent, address=address, amr=amr
+        )
 
     def begin_login(
         self, user_id: UserId, *, method: str | Sequence[str] = "pwd", remember: bool = False
@@ -396,7 +421,10 @@ class BaseSession(Tracked):
             self._login.login if self._login is not None else record.login if record is not None else None
         )
         amr = methods if before is None else _together(before.methods, methods)
-        login = self._login_by(amr, before is not None and before.remember)
+        abroad = (
+            HERE if before is None else replace(before, auth_time=None)
+        )  # the proof is new, what it ends with is not
+        login = self._login_by(amr, before is not None and before.remember, abroad)
         goes_on = self._login is None or self._login.goes_on
         self._login, self._meant = Intent(user_id, login, goes_on), True
 
@@ -630,6 +658,26 @@ def _methods(method: str | Sequence[str]) -> tuple[str, ...]:
     if not given or not all(type(one) is str and 0 < len(one) <= 64 for one in given):
         raise UsageError(f'method={method!r}: give a name such as "pwd", or several: ("pwd", "otp")')
     return given
+
+
+def _abroad(
+    auth_time: float | datetime | None, provider_session: str, ends_by: float | datetime | None
+) -> Login:
+    """What a login says of the provider's session that it came from. Raises UsageError."""
+    given: object = provider_session
+    if not isinstance(given, str) or len(given) > 255:
+        raise UsageError("provider_session=…: give the provider's sid, a text of at most 255 characters")
+    times = [_epoch(auth_time, "auth_time"), _epoch(ends_by, "ends_by")]
+    return replace(HERE, auth_time=times[0], provider_session=provider_session, ends_by=times[1])
+
+
+def _epoch(value: float | datetime | None, name: str) -> float | None:
+    """Seconds since the epoch."""
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return value.timestamp()
+    if value is None or (type(value) in (int, float) and 0 <= value < LATEST):  # type: ignore[operator]  # a number by then
+        return None if value is None else float(value)  # type: ignore[arg-type]
+    raise UsageError(f"{name}={value!r}: give a datetime with a time zone, or seconds since the epoch")
 
 
 def _together(before: tuple[str, ...], now: tuple[str, ...]) -> tuple[str, ...]:

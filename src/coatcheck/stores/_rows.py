@@ -118,6 +118,10 @@ def _record(key: str, row: Row) -> Record:
             )
             and (user_id is None or type(user_id) is str)
             and ((rest.renewal is None and rest.lifetime is None) or _finite(rest.renewal, rest.lifetime))
+            and (
+                rest.login is None
+                or (0 <= (rest.login.auth_time or 0) < LATEST and isfinite(rest.login.ends_by or 0))
+            )
             and (rest.pending is None or isfinite(rest.pending.at))
         )
     except (msgspec.MsgspecError, TypeError, ValueError, LookupError, RecursionError) as error:

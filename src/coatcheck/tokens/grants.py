@@ -249,8 +249,8 @@ class Grants:
         }  # fmt: skip
         if family.scope:
             claims["scope"] = family.scope
-        if record.authenticated_at is not None:
-            claims["auth_time"] = int(record.authenticated_at)
+        if record.proved_at is not None:
+            claims["auth_time"] = int(record.proved_at)
         if family.amr:
             claims["amr"] = family.amr
         if family.jkt:
