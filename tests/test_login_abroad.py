@@ -99,7 +99,7 @@ def test_what_has_ended_already_begins_nothing(place: Place) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"auth_time": datetime(2026, 1, 1)},  # noqa: DTZ001
+        {"auth_time": datetime(2026, 1, 1)},
         {"auth_time": True},
         {"auth_time": "1700000000"},
         {"auth_time": float("nan")},

@@ -33,6 +33,7 @@ from coatcheck.tokens import KeyRing as TokenKeys
 from tests.canaries import CANARIES
 from tests.security import timing
 from tests.security.conftest import Make
+from tests.security.federated import federated, notify
 from tests.security.forms import protected
 from tests.security.pages import REPORTS
 from tests.security.rig import NAME, SECRET, Browser, Sent, Site, stranger, verifier_of
@@ -258,6 +259,7 @@ EVENT_TRIGGERS: dict[str, Callable[[Site], object]] = {
     "login.throttled": lambda site: [site.post("/signin?user=ada&password=guess") for _ in range(11)],
     "request.throttled": lambda site: [site.get("/limited") for _ in range(3)],
     "limiter.down": limiter_down,
+    "logout.refused": lambda site: notify(site, "no.logout.token"),
     "device.new": lambda site: site.post("/login?user=ada"),
     "client.changed": moved,
     "tokens.issued": lambda site: tokens(site).issue("ada"),
@@ -301,6 +303,8 @@ def test_line_202_an_event_is_told_once_in_a_fixed_shape(
         options = {"adopt": Old()}
     if name == "csrf.refused":
         options = {"within": protected()}
+    if name == "logout.refused":
+        options = {"within": federated()}
     if name == "device.new":
         options = {"on_new_device": print}
     if name == "secret.kept":

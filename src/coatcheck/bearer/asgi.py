@@ -11,7 +11,7 @@ from coatcheck.bearer.desk import Desk
 from coatcheck.bearer.forms import MAX_BODY
 from coatcheck.bearer.http import Answer, from_scope
 
-__all__ = ["TokenEndpoints", "listening"]
+__all__ = ["TokenEndpoints", "listening", "read_body", "send_answer"]
 
 
 class TokenEndpoints:
@@ -31,11 +31,11 @@ class TokenEndpoints:
             await send({"type": "websocket.close", "code": 1008})
             return
         asked = from_scope(scope)
-        body = await _body(receive) if self.desk.wants_body(asked) else b""
+        body = await read_body(receive) if self.desk.wants_body(asked) else b""
         await send_answer(await self.desk.answer(asked, body), asked.method, send)
 
 
-async def _body(receive: Any) -> bytes | None:
+async def read_body(receive: Any) -> bytes | None:
     """The body, as far as anybody needs it; None if it is longer, or the client left before its end."""
     body, more = b"", True
     while more:

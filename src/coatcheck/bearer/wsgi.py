@@ -12,7 +12,7 @@ from coatcheck.bearer.forms import MAX_BODY
 from coatcheck.bearer.http import from_wsgi
 from coatcheck.core.stepping import run_now
 
-__all__ = ["TokenEndpoints"]
+__all__ = ["TokenEndpoints", "read_body"]
 
 
 class TokenEndpoints:
@@ -26,7 +26,7 @@ class TokenEndpoints:
 
     def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
         asked = from_wsgi(environ)
-        body = _body(environ) if self.desk.wants_body(asked) else b""
+        body = read_body(environ) if self.desk.wants_body(asked) else b""
         answer = run_now(self.desk.answer(asked, body))
         headers = list(answer.headers)
         if answer.status != 304:
@@ -35,7 +35,7 @@ class TokenEndpoints:
         return [b"" if asked.method == "HEAD" else answer.body]
 
 
-def _body(environ: Any) -> bytes | None:
+def read_body(environ: Any) -> bytes | None:
     """The body, as far as anybody needs it; None if it is longer, or the client left before its end. Without a length only some
     servers say where it ends.
     """
