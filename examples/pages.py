@@ -35,7 +35,8 @@ def home(user: str | None, count: int, *, hidden: str = "") -> str:
 def devices(found: Sequence[Device], here: str, *, hidden: str = "") -> str:
     """Where a user is logged in; `here` is the handle of this session."""
     rows = "".join(f"<li>{_device(device, here, hidden)}</li>" for device in found)
-    return _page(f'<h1>Your devices</h1><ul>{rows}</ul><p><a href="/">Home</a></p>')
+    out = _form("/logout", "Log out", hidden)  # on every page of somebody who is logged in (ASVS 7.4.4)
+    return _page(f'<h1>Your devices</h1><ul>{rows}</ul><p><a href="/">Home</a></p>{out}')
 
 
 def _device(device: Device, here: str, hidden: str) -> str:
