@@ -252,6 +252,44 @@ def a_detached_request_stores(patch: Patch) -> None:
     patch.setattr("coatcheck.lifecycle.decide", fault)
 
 
+def a_second_factor_begins_when_it_comes(patch: Patch) -> None:
+    terms = Lifecycle._terms
+
+    def fault(self: Lifecycle, session: BaseSession, now: float) -> Terms | None:
+        if session._login is not None:
+            session._login = session._login._replace(since=None)
+        return terms(self, session, now)
+
+    patch.setattr(Lifecycle, "_terms", fault)
+
+
+def a_second_factor_begins_anew(patch: Patch) -> None:
+    gone = Lifecycle._gone
+
+    async def fault(self: Lifecycle, session: BaseSession, now: float) -> Committed:
+        if session._login is not None:
+            session._login = session._login._replace(goes_on=False)
+        return await gone(self, session, now)
+
+    patch.setattr(Lifecycle, "_gone", fault)
+
+
+def a_first_factor_keeps_the_id(patch: Patch) -> None:
+    decide = deciding.decide
+
+    def fault(situation: Any) -> Any:
+        decision = decide(situation)
+        if decision.action is deciding.Action.ROTATE and situation.regenerate and not situation.login:
+            return decide(situation._replace(regenerate=False, changed=True))
+        return decision
+
+    patch.setattr("coatcheck.lifecycle.decide", fault)
+
+
+def a_pending_login_waits_for_ever(patch: Patch) -> None:
+    patch.setattr("coatcheck.core.session.PENDING_FOR", inf)
+
+
 # ------------------------------------------------------------------------------------------------- faults of the store
 
 
@@ -612,6 +650,20 @@ FAULTS: dict[str, Planted] = {
     ),
     "23 the limit leaves one too many": Planted(
         "23", at("anonymous", "login_limited", "login_limited"), store=CountsItselfOut
+    ),
+    "56 a second factor begins when it comes": Planted(
+        "20", at("factor pending", "complete_login", "end_all"), a_second_factor_begins_when_it_comes
+    ),
+    "56 a second factor begins anew": Planted(
+        "56", at("factor pending", "complete_login", "logout"), a_second_factor_begins_anew
+    ),
+    "56 a first factor keeps the id": Planted(
+        "56", at("planted", "begin_login", "attacker's complete_login"), a_first_factor_keeps_the_id
+    ),
+    "56 a pending login waits for ever": Planted(
+        "56",
+        at("factor pending", "complete_login", "read", happening=(Pass(3_600),)),
+        a_pending_login_waits_for_ever,
     ),
     "rotation as delete and create": Planted(
         "2/10/22", at("anonymous", "regenerate", "increment"), store=Resurrects, database=RotatesInTwo

@@ -8,7 +8,7 @@ from typing import Final
 
 from coatcheck.testing.explorer.requests import Handler, Operation
 
-__all__ = ["BY_USER", "CORE", "OPERATIONS", "OTHER_DEVICE", "REST"]
+__all__ = ["BY_USER", "CORE", "FACTORS", "OPERATIONS", "OTHER_DEVICE", "REST"]
 
 OTHER_DEVICE: Final = "s2.l1"
 """The handle of another session of the victim, on another device."""
@@ -79,6 +79,14 @@ async def _login_other(h: Handler) -> None:
 
 async def _login_limited(h: Handler) -> None:
     h.login()
+
+
+async def _begin_login(h: Handler) -> None:
+    h.begin_login()
+
+
+async def _complete_login(h: Handler) -> None:
+    h.complete_login()
 
 
 async def _logout(h: Handler) -> None:
@@ -196,6 +204,8 @@ REST: Final = _table(
     _of(_set_and_take),
     _of(_login_twice, "other"),
     _of(_login_other, "other"),
+    _of(_begin_login),
+    _of(_complete_login, "other"),
     _of(_login_limited, "other", "oldest", limit=3),
     _of(_logout_and_set, "own"),
     _of(_logout_and_fail, "own", fails=True),
@@ -214,6 +224,9 @@ REST: Final = _table(
 
 OPERATIONS: Final = CORE | REST
 """All of them, by name; the rows of PROTOCOL rule 30 and what a handler can do beside. `renew` is a start state."""
+
+FACTORS: Final = frozenset(("begin_login", "complete_login"))
+"""Those that have to do with a login that is pending."""
 
 BY_USER: Final = frozenset(
     ("login_limited", "list", "end_one", "end_all", "end_others", "change_password"),

@@ -33,6 +33,7 @@ __all__ = ["applied", "at_the_end", "of_step", "standing"]
 
 OVERLAP: Final = 10.0
 DETACHED: Final = 60.0
+PENDING: Final = 600.0
 
 
 # ---------------------------------------------------------------------------------- the data, after a change (rules 13-17)
@@ -218,7 +219,9 @@ def _created(step: Step, now: Record, was: Row | None) -> Iterator[str]:
     twins = [key for key in step.before.ever if trace.drew(key) and step.before.live(key) is not None]
     if twins:
         yield f"8: {_who(step)} stored its new session twice, as {twins[0]} and {now.key}"
-    if trace.standing is Standing.DETACHED and trace.login is None:
+    if trace.goes_on:
+        yield f"56: a second factor began session {now.key}; it may only go on with the first one's"
+    if trace.standing is Standing.DETACHED and trace.login is None and not trace.begun:
         yield f"4: a detached request stored session {now.key}"
     if trace.standing is Standing.LIVE and trace.login is None and not trace.logout:
         yield f"9: {_who(step)} stored changes to a session that is gone as session {now.key}"
@@ -258,9 +261,35 @@ def _changed(scenario: Scenario, step: Step, was: Record, now: Record) -> Iterat
     if any(map(trace.drew_for_this_write, was.versions)):
         yield f"7: {_who(step)} applied its changes to {now.key} twice"
     yield from _verifiers(was, now)
+    yield from _factors(scenario, step, was, now, trace)
     yield from _wrote(step, was, now, trace)
     if now.authenticated_at != was.authenticated_at:
         yield from _fenced(step, now)
+
+
+def _factors(scenario: Scenario, step: Step, was: Record, now: Record, trace: Trace) -> Iterator[str]:
+    """A pending login is of who proved the first factor: for ten minutes, until it is one or all its user's sessions ended."""
+    if trace.begun:
+        if now.pending is None or now.epoch == was.epoch:
+            yield f"56: {_who(step)} proved a first factor, and session {now.key} has no pending login, or its old id"
+    elif trace.login is None:
+        if now.pending != was.pending:
+            yield f"56: {_who(step)} proved nothing, and changed the pending login of {now.key}"
+    elif now.pending is not None:
+        yield f"56: {_who(step)} logged in, and the login of {now.key} is still pending"
+    if not trace.goes_on:
+        return
+    pending = was.pending
+    if pending is None or pending.user_id != now.user_id or trace.now - pending.at >= PENDING:
+        yield f"56: {_who(step)} completed a login of {now.user_id}; pending was {pending}"
+        return
+    undecided = now.key in step.after.database.provisional() or (
+        step.command is not None and step.command.undecided
+    )
+    stepped = any(isinstance(happening, Skew) for happening in scenario.happenings)
+    ended = any(user == now.user_id and at >= pending.at for user, at in step.before.raised)
+    if ended and not undecided and not stepped:
+        yield f"20: {_who(step)} completed a login of {now.user_id} that began before all their sessions were ended"
 
 
 def _touched(was: Record, now: Record) -> Iterator[str]:
@@ -457,7 +486,8 @@ def _cookies(step: Step, trace: Trace) -> Iterator[str]:
                 yield f"9: {_who(step)} sends a cookie for session {trace.sent.locator}, which is gone"
         elif standing(trace.sent, record, trace.now) is not Standing.LIVE:
             yield f"2: {_who(step)} sends a cookie that does not open session {record.key}"
-    if trace.action is not CookieAction.NONE and trace.standing is Standing.DETACHED and trace.login is None:
+    detached = trace.standing is Standing.DETACHED and trace.login is None and not trace.begun
+    if trace.action is not CookieAction.NONE and detached:
         yield f"4: {_who(step)} is detached and {trace.action.value}s a cookie"
     if trace.action is CookieAction.CLEAR and (
         trace.ticket is None or step.after.live(trace.ticket.locator, trace.now) is not None
@@ -470,7 +500,10 @@ def _logged_in(step: Step, trace: Trace, index: int) -> Iterator[str]:
     if trace.sent is None and not revoked and _was_written(step, trace):
         return  # it was, and somebody ended it before the store could answer
     if revoked or trace.sent is None:
-        if not (revoked and step.after.is_fenced(index, trace.login)):
+        if trace.goes_on and trace.was_told("session.gone"):
+            return  # what it was to go on with has ended, or was completed by another
+        ended = trace.goes_on and any(user == trace.login for user, _ in step.after.raised)
+        if not (revoked and (ended or step.after.is_fenced(index, trace.login))):
             yield f"27: the login of {trace.login} in request {index + 1} ended in no session"
         return
     record = step.after.live(trace.sent.locator, trace.now)
@@ -626,7 +659,12 @@ def _jar(scenario: Scenario, node: Node, traces: list[Trace]) -> Iterator[str]:
         # `save()` decided is older than it looks (rule 25).
         known_before = last.ticket is not None and last.standing is not Standing.NEW
         known_before = (
-            known_before and not last.logout and not last.owed and not _rotated_first(last, traces[i])
+            known_before
+            and not last.logout
+            and not last.owed
+            and not _rotated_first(last, traces[i])
+            # Who typed a password just then wants to be somebody else.
+            and not last.begun
         )
         # Nor can a login that came without a session know of one made meanwhile.
         known_before = known_before and traces[i].standing is not Standing.NEW

@@ -78,6 +78,10 @@ class Trace(msgspec.Struct):
     """What the handler read, where it read everything."""
     listed: frozenset[str] | None = None
     login: str | None = None
+    goes_on: bool = False
+    """The login is the second factor of one that was pending."""
+    begun: bool = False
+    """It proved a first factor."""
     logout: bool = False
     may_shorten: bool = False
     fence: float | None = None
@@ -157,6 +161,7 @@ class Handler:
         trace.base = {} if record is None else msgspec.json.decode(record.data)
         trace.epoch = None if record is None else record.epoch
         trace.loaded, trace.login, trace.logout, trace.may_shorten = record, None, False, False
+        trace.goes_on = trace.begun = False
 
     def did(self, *change: Any) -> None:
         self.trace.changes += (change,)
@@ -195,6 +200,18 @@ class Handler:
         self.session.login(user)
         self.trace.login = user
         self.set("who", f"{user}'s own")
+
+    def begin_login(self) -> None:
+        if self.session.user_id is None:
+            self.session.begin_login(self.user)
+            self.trace.begun = True
+
+    def complete_login(self) -> None:
+        pending = self.session.pending_login
+        if pending is not None:
+            self.session.complete_login()
+            self.trace.login, self.trace.goes_on = pending.user_id, True
+            self.set("who", f"{pending.user_id}'s own")
 
     def logout(self) -> None:
         self.session.logout()

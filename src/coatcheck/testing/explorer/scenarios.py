@@ -11,7 +11,7 @@ from typing import Any, Final
 from coatcheck.core.ids import Ticket
 from coatcheck.core.session import CookieAction
 from coatcheck.testing.explorer.database import Database, settle
-from coatcheck.testing.explorer.operations import CORE, OPERATIONS
+from coatcheck.testing.explorer.operations import CORE, FACTORS, OPERATIONS
 from coatcheck.testing.explorer.requests import Fault, Trace
 from coatcheck.testing.explorer.world import (
     ATTACKER,
@@ -38,9 +38,17 @@ DATA: Final[dict[str, Any]] = {
     "once": "token",
     "log": [],
 }
-STARTS: Final = ("no cookie", "anonymous", "logged in", "renewal due", "planted", "planted login")
+STARTS: Final = (
+    "no cookie",
+    "anonymous",
+    "logged in",
+    "renewal due",
+    "planted",
+    "planted login",
+    "factor pending",
+)
 """`planted`: the attacker holds the anonymous cookie that the victim's browser carries. `planted login`: it opens the attacker's
-own session."""
+own session. `factor pending`: the victim's password was right, and a second factor is asked for."""
 
 # Of the two days one is past the deadlines that stood at the start, and not past those that requests at work are about to write.
 HAPPENINGS: Final[tuple[tuple[Happening, ...], ...]] = (
@@ -68,25 +76,32 @@ def _start(world: World, name: str) -> Node:
     _session(world, database, "s2", "alice")
     planted = name == "planted login"
     users = {"logged in": "alice", "renewal due": "alice", "planted login": "mallory"}
-    ticket = None if name == "no cookie" else _session(world, database, "s3", users.get(name))
+    factor = "alice" if name == "factor pending" else None
+    ticket = None if name == "no cookie" else _session(world, database, "s3", users.get(name), factor)
     later = 3700.0 if name == "renewal due" else 5.0
     jars = ((VICTIM, ticket), (ATTACKER, ticket if planted or name == "planted" else None))
     return Node(database, (), jars, DAWN + later, 1000.0 + later, (), frozenset(database.rows()), ())
 
 
-def _session(world: World, database: Database, me: str, user: str | None) -> Ticket:
+def _session(
+    world: World, database: Database, me: str, user: str | None, factor: str | None = None
+) -> Ticket:
     """A session with something in it: stored as an anonymous one and, for a user, logged in by a second request."""
     world.moment.trace = Trace(me)
-    ticket = _request(world, database, None, None)
+    ticket = _request(world, database, None, None, factor)
     return ticket if user is None else _request(world, database, ticket, user)
 
 
-def _request(world: World, database: Database, ticket: Ticket | None, user: str | None) -> Ticket:
+def _request(
+    world: World, database: Database, ticket: Ticket | None, user: str | None, factor: str | None = None
+) -> Ticket:
     manager = world.manager()
     session = manager.session(ticket)
     if ticket is not None:
         settle(session.load(), database)
     session.update(DATA if user is None else {})
+    if factor is not None:
+        session.begin_login(factor)
     if user is not None:
         session.login(user)
         session["who"] = f"{user}'s own"
@@ -124,4 +139,6 @@ def _meetings(names: list[str], start: str, number: int) -> Iterator[tuple[tuple
                 yield (*((name, VICTIM) for name in mine), (theirs, ATTACKER))
     else:
         for meeting in combinations_with_replacement(names, number):
-            yield tuple((name, VICTIM) for name in meeting)
+            # To every other operation a session with a pending login is an anonymous one.
+            if start != "factor pending" or not FACTORS.isdisjoint(meeting):
+                yield tuple((name, VICTIM) for name in meeting)

@@ -118,6 +118,8 @@ class Node(NamedTuple):
     arrived: tuple[int, ...] = ()
     """Those of `told` whose response has arrived, or was lost, in that order."""
     dropped: frozenset[int] = frozenset()
+    raised: tuple[tuple[str, float], ...] = ()
+    """Whose sessions were all ended, and when: where a login is about that began in an earlier request."""
     watched: tuple[tuple[frozenset[str], frozenset[str]] | None, ...] = ()
     """For each request that lists alice's sessions: which have lived ever since it left, and which at any moment."""
 
@@ -258,6 +260,9 @@ class World:
                 after = self._arrive(node, choice, actor)
             else:
                 after = self._run(node, choice.request, command, choice.fault)
+        carried_out = choice.fault in (None, Fault.REPLY_LOST)
+        if command is not None and command.fences is not None and carried_out and _completes(scenario):
+            after = after._replace(raised=(*after.raised, (command.fences, node.wall)))
         after = self._tick(node, command, after)
         if any(OPERATIONS[name].lists for name, _ in scenario.requests):
             after = after._replace(watched=_watched(scenario, after))
@@ -332,6 +337,10 @@ class World:
         if state.pending is DELIVER:
             return node._replace(requests=requests, told=(*node.told, index))
         return node._replace(requests=requests)
+
+
+def _completes(scenario: Scenario) -> bool:
+    return any(name == "complete_login" for name, _ in scenario.requests)
 
 
 def _watched(scenario: Scenario, node: Node) -> tuple[tuple[frozenset[str], frozenset[str]] | None, ...]:
