@@ -129,7 +129,9 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("reason", "how"), REFUSED, ids=lambda case: str(case)[:60])
+@pytest.mark.parametrize(
+    ("reason", "how"), REFUSED, ids=[f"{reason} {number}" for number, (reason, _) in enumerate(REFUSED)]
+)
 def test_line_83_what_is_no_logout_token_of_the_provider_for_us_ends_nothing(
     shop: Site, reason: str, how: dict[str, Any]
 ) -> None:
