@@ -10,7 +10,7 @@ SPREAD := -n $(WORKERS) --dist worksteal
 COVER := --cov --cov-config=pyproject.toml --cov-report=term
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-django6 check format docs bench scale fuzz explore pins clean
+.PHONY: help setup demo test test-all test-django6 check format docs bench scale fuzz explore sbom pins clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ explore: ## every order of two and three concurrent requests, with the number of
 	@$(PY) -m coatcheck.testing.explorer
 	@$(PY) -m coatcheck.testing.explorer --store sqlite --only pairs
 	@$(PY) -m coatcheck.testing.explorer --store redis-model --only pairs
+
+sbom: ## what an installation is made of (CycloneDX)
+	@$(PY) scripts/sbom
 
 pins: ## constraints.txt anew, from a fresh install of the newest versions
 	@bash scripts/pins

@@ -7,12 +7,12 @@ pages and examples of ours. duty: the application's own; the page says what help
 __all__ = ["AXES", "EVERYWHERE", "REASONS"]
 
 AXES = {
-    "core": "1 2 7-9 11-26 29-33 35 40 42-44 46 48 51 54-56 59 67 73 75-79 83 95-98 107-109 112 123 124 129-153 155 158-160 163"
+    "core": "1 2 7-9 11-26 29-33 35 40 42-44 46 48 51 54-56 59 67 73 75-79 82 83 95-98 107-109 112 123 124 129-153 155 158-160 163"
     " 164 166-170 172 173 176-184 188-190 192 193 195-209 211 212",
     "store": "3 10 27 60-66 68 69 71 72 111 113-115 117 119-121 125-128 165 171 175 191",
     "adapter": "4-6 28 34 36-39 41 45 47 49 50 52 53 57 58 74 81 85-94 99-106 118 122 161 162 174 194 210",
     "page": "70 187",
-    "duty": "80 82 84 110",
+    "duty": "80 84 110",
     "none": "116 154 156 157 185 186",
 }
 
@@ -115,7 +115,6 @@ EVERYWHERE = {
 
 REASONS = {
     80: "a page of yours shows the way out; `session.logout()` is it, and every example application has the button on each page",
-    82: "set `Timeouts` no longer than the provider's session, and ask it with `max_age`; `session.authenticated_at` says when",
     84: "an OAuth callback without the state it began with logs nobody in: `take()` keeps that state for one use",
     110: "guards belong to routes, as `CurrentUser`, `login_required` and `require_login` are; do not compare paths as text",
     116: "no store writes a file for each session, and none makes a path of an id",
