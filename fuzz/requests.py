@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from coatcheck.asgi import SessionMiddleware
-from coatcheck.core.record import Ended, Record
+from coatcheck.core.record import Ended, Expired, Record
 from coatcheck.stores.memory import MemoryStore
 from fuzz.cookies import ATOMS, NAMES
 
@@ -23,7 +23,7 @@ class Counting(MemoryStore):
 
     looks = 0
 
-    async def load(self, key: str, *, now: float) -> Record | Ended | None:
+    async def load(self, key: str, *, now: float) -> Record | Ended | Expired | None:
         """Count, and load."""
         Counting.looks += 1
         return await super().load(key, now=now)

@@ -14,6 +14,7 @@ from coatcheck.asgi import SessionMiddleware as AsgiSessions
 from coatcheck.core.session import BaseSession
 from coatcheck.wsgi import SessionMiddleware as WsgiSessions
 from coatcheck.wsgi import get_session
+from tests.patience import PATIENT
 from tests.web.rig import Talk, http_scope
 from tests.web.servers import Seen
 from tests.web.visitors import WsgiVisitor
@@ -85,6 +86,7 @@ class Site:
             "clock": self.time.clock,
             "on_event": self.ears,
             "startup_check": False,
+            "outage": PATIENT if isinstance(store, str) else None,
             **options,
         }
         kind: Any = partial(AsgiSessions, asgi_app) if face == "asgi" else partial(WsgiSessions, wsgi_app)
