@@ -29,9 +29,9 @@ class StreamOver(OSError):
 def is_event_stream(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     """Whether a response says that it is one."""
     for name, value in headers:
-        if name == b"content-type" or name.lower() == b"content-type":
+        if name == b"content-type":  # as servers and frameworks write it: no look at the others
             return value[:17].lower() == _KIND
-    return False
+    return any(name.lower() == b"content-type" and value[:17].lower() == _KIND for name, value in headers)
 
 
 class EventStream:
