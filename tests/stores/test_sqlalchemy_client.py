@@ -386,7 +386,7 @@ def test_a_server_that_falls_silent_is_given_up_in_time(driver: str, request: py
 def test_a_server_that_takes_no_writes_is_left(sqlalchemy_postgres: Place, face: str) -> None:
     """As after a failover: the connection is of no use any more, and the next may lead elsewhere."""
     place = sqlalchemy_postgres
-    place.sql("ALTER DATABASE coatcheck SET default_transaction_read_only = on")
+    place.sql("ALTER DATABASE alchemy SET default_transaction_read_only = on")
     store = place.store()
     run = running(store, face)
     try:
@@ -401,7 +401,7 @@ def test_a_server_that_takes_no_writes_is_left(sqlalchemy_postgres: Place, face:
     finally:
         with closing(place.connect()) as other:
             other.execute("SET default_transaction_read_only = off")
-            other.execute("ALTER DATABASE coatcheck RESET default_transaction_read_only")
+            other.execute("ALTER DATABASE alchemy RESET default_transaction_read_only")
     assert run(lambda s: s.create(record(), now=NOW)) is SAVED
     ended(store)
 
