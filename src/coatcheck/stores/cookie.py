@@ -36,23 +36,17 @@ from coatcheck.core.ports import (
     ByUser,
     Carries,
     Changed,
-    Checks,
-    Counts,
     EndedAll,
-    NeverWaits,
     Outcome,
     Remembers,
-    SetsUp,
     Store,
-    Sweeps,
-    Tallies,
-    TellsTime,
     Terms,
-    Watches,
+    Walks,
 )
 from coatcheck.core.record import Ended, Expired, Lifetime, Login, PendingLogin, Record
 from coatcheck.errors import ConfigurationError, CookieTooLarge, UsageError
 from coatcheck.stores import hide_password, open_store
+from coatcheck.stores._through import pass_through
 
 __all__ = ["LONGEST", "MOST_OCTETS", "Carried", "CookieStore", "packed", "unpacked"]
 
@@ -248,23 +242,7 @@ class Backed:
 
     def __init__(self, octets: int, below: Store) -> None:
         self.octets, self._below = octets, below
-        # Attributes of the object and not of its class, so that whoever asks for an ability is told the truth.
-        if isinstance(below, Sweeps):
-            self.sweep = below.sweep
-        if isinstance(below, Counts):
-            self.count = below.count
-        if isinstance(below, Checks):
-            self.check = below.check
-        if isinstance(below, SetsUp):
-            self.setup = below.setup
-        if isinstance(below, Tallies):
-            self.tally, self.tallied, self.end_tally = below.tally, below.tallied, below.end_tally
-        if isinstance(below, TellsTime):
-            self.time = below.time
-        if isinstance(below, Watches):
-            self.watch = below.watch
-        if isinstance(below, NeverWaits):
-            self.never_waits: Literal[True] = True
+        pass_through(self, below, but=(Walks,))  # the data is not here: there is nothing to go through
         if isinstance(below, ByUser):
             users = _Users(octets, below)
             self.admit, self.end_user, self.end_one = users.admit, users.end_user, users.end_one

@@ -20,7 +20,7 @@ What does not open is `CorruptRecord`, as any row that is none of ours: event `s
 import logging
 from collections.abc import Callable, Sequence
 from math import isfinite
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 import msgspec
 from msgspec.structs import replace as changed
@@ -32,21 +32,13 @@ from coatcheck.core.ports import (
     ByUser,
     Carries,
     Changed,
-    Checks,
-    Counts,
-    NeverWaits,
     Outcome,
     Page,
     Remembers,
     Resealed,
-    SetsUp,
     Store,
-    Sweeps,
-    Tallies,
-    TellsTime,
     Terms,
     Walks,
-    Watches,
 )
 from coatcheck.core.record import (
     VERSIONS_KEPT,
@@ -62,6 +54,7 @@ from coatcheck.core.signing import Secret
 from coatcheck.errors import BadSignature, ConfigurationError, CorruptRecord
 from coatcheck.security.encryption import Envelopes, bind, envelopes
 from coatcheck.stores import hide_password, open_store
+from coatcheck.stores._through import pass_through
 
 __all__ = ["PURPOSE", "Encrypted", "EncryptedSessions"]
 
@@ -177,29 +170,12 @@ class EncryptedSessions:
 
     def __init__(self, below: Store, at: Callable[[float], Envelopes], *, allow_plaintext: bool) -> None:
         self._below, self._at, self._allow_plaintext = below, at, allow_plaintext
-        # What carries no record goes straight through. These are attributes of the object and not of its class, so that whoever
-        # asks for an ability is told the truth.
         self.touch, self.delete = below.touch, below.delete
-        if isinstance(below, Sweeps):
-            self.sweep = below.sweep
-        if isinstance(below, Counts):
-            self.count = below.count
-        if isinstance(below, Checks):
-            self.check = below.check
-        if isinstance(below, SetsUp):
-            self.setup = below.setup
-        if isinstance(below, Tallies):
-            self.tally, self.tallied, self.end_tally = below.tally, below.tallied, below.end_tally
-        if isinstance(below, TellsTime):
-            self.time = below.time
-        if isinstance(below, Watches):
-            self.watch = below.watch
-        if isinstance(below, NeverWaits):
-            self.never_waits: Literal[True] = True
+        pass_through(self, below)
         if isinstance(below, Remembers):
             self.load_anew = _Remembered(self, below).load_anew
         if isinstance(below, Walks):
-            self.walk, self.reseal = below.walk, _Resealing(self, below, below).reseal
+            self.reseal = _Resealing(self, below, below).reseal
         if isinstance(below, ByUser):
             users = _Users(self, below)
             self.admit, self.of_user = users.admit, users.of_user

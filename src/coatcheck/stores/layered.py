@@ -34,23 +34,18 @@ from coatcheck.core.ports import (
     Backend,
     ByUser,
     Carries,
-    Checks,
-    Counts,
     EndedAll,
+    NeverWaits,
     Notice,
     Outcome,
-    SetsUp,
     Store,
-    Sweeps,
-    Tallies,
-    TellsTime,
     Terms,
-    Walks,
     Watches,
 )
 from coatcheck.core.record import Ended, Expired, Record
 from coatcheck.errors import ConfigurationError
 from coatcheck.stores import open_store
+from coatcheck.stores._through import pass_through
 
 __all__ = ["LayeredSessions", "LayeredStore"]
 
@@ -164,22 +159,7 @@ class LayeredSessions:
         self._stops: dict[Hashable, Callable[[], None]] = {}
         self._stopped = False
         self.watch = watches.watch
-        # What changes nothing that is remembered goes straight through. These are attributes of the object and not of its class,
-        # so that whoever asks for an ability is told the truth.
-        if isinstance(below, Sweeps):
-            self.sweep = below.sweep
-        if isinstance(below, Counts):
-            self.count = below.count
-        if isinstance(below, Checks):
-            self.check = below.check
-        if isinstance(below, Walks):
-            self.walk = below.walk
-        if isinstance(below, TellsTime):
-            self.time = below.time
-        if isinstance(below, SetsUp):
-            self.setup = below.setup
-        if isinstance(below, Tallies):
-            self.tally, self.tallied, self.end_tally = below.tally, below.tallied, below.end_tally
+        pass_through(self, below, but=(NeverWaits, Watches))
         if isinstance(below, ByUser):
             users = _Users(below, self._here)
             self.of_user = below.of_user
