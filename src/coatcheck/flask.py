@@ -7,7 +7,6 @@ What Flask documents goes on as documented: `session.permanent`, `new`, `modifie
 """
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from functools import partial, wraps
 from typing import Any, TypeVar, cast
 
@@ -252,23 +251,6 @@ def _replace(response: Response, other: Response) -> None:
 # -------------------------------------------------------------------------------------------------- sensitive acts
 
 
-def recent_login(within: str | timedelta) -> Callable[[V], V]:
-    """A decorator for sensitive acts (ASVS 7.5.3): who the user is must have been proved within this time, "10m", say.
-
-    Otherwise the view is not called: 401 without a login, 403 with `{"error": "reauth_required"}` as JSON if it was longer ago,
-    or only remembered. Raises ConfigurationError at start-up for a time it cannot read.
-    """
-    return _needing(stepup.recent(within))
-
-
-def require_method(*methods: str) -> Callable[[V], V]:
-    """A decorator: the login was made, or made stronger since, by one of these methods, such as "otp" or "hwk".
-
-    Otherwise the view is not called: 401 without a login, 403 with `{"error": "step_up_required"}` as JSON.
-    """
-    return _needing(stepup.by_method(*methods))
-
-
 def _needing(needs: stepup.Needs) -> Callable[[V], V]:
     def decorate(view: V) -> V:
         @wraps(view)
@@ -281,3 +263,6 @@ def _needing(needs: stepup.Needs) -> Callable[[V], V]:
         return cast(V, guarded)
 
     return decorate
+
+
+recent_login, require_method = stepup.decorators(_needing)

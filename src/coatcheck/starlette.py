@@ -7,7 +7,6 @@ Its argument names keep their meaning, only that the data now stays on the serve
 """
 
 from collections.abc import Callable
-from datetime import timedelta
 from functools import wraps
 from inspect import iscoroutinefunction
 from typing import Any, Literal, TypeVar, cast
@@ -99,23 +98,6 @@ class SessionMiddleware(AsgiSessionMiddleware):
 # -------------------------------------------------------------------------------------------------- sensitive acts
 
 
-def recent_login(within: str | timedelta) -> Callable[[V], V]:
-    """A decorator for sensitive acts (ASVS 7.5.3): who the user is must have been proved within this time, "10m", say.
-
-    Otherwise the view is not called: 401 without a login, 403 with `{"error": "reauth_required"}` as JSON if it was longer ago,
-    or only remembered. Raises ConfigurationError at start-up for a time it cannot read.
-    """
-    return _needing(stepup.recent(within))
-
-
-def require_method(*methods: str) -> Callable[[V], V]:
-    """A decorator: the login was made, or made stronger since, by one of these methods, such as "otp" or "hwk".
-
-    Otherwise the view is not called: 401 without a login, 403 with `{"error": "step_up_required"}` as JSON.
-    """
-    return _needing(stepup.by_method(*methods))
-
-
 def _needing(needs: stepup.Needs) -> Callable[[V], V]:
     def decorate(view: V) -> V:
         if not iscoroutinefunction(view):
@@ -133,3 +115,6 @@ def _needing(needs: stepup.Needs) -> Callable[[V], V]:
         return cast(V, guarded)
 
     return decorate
+
+
+recent_login, require_method = stepup.decorators(_needing)

@@ -4,17 +4,45 @@ A framework's own file turns the `Refused` into its own kind of answer; what is 
 (ASVS 7.5.3, checklist 74 and 81).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from coatcheck.core import policy
 from coatcheck.errors import ConfigurationError
 from coatcheck.faces import AsyncSession, Session
 
-__all__ = ["NOT_LOGGED_IN", "Needs", "Refused", "by_method", "duration", "proved_within", "recent"]
+__all__ = [
+    "NOT_LOGGED_IN",
+    "Needs",
+    "Refused",
+    "by_method",
+    "decorators",
+    "duration",
+    "proved_within",
+    "recent",
+]
 
 Served = Session[Any] | AsyncSession[Any]
+V = TypeVar("V", bound=Callable[..., Any])
+
+
+class Decorator(Protocol):
+    """What puts a guard before a view, and leaves its type as it is."""
+
+    def __call__(self, view: V, /) -> V: ...
+
+
+class RecentLogin(Protocol):
+    """`recent_login` of a framework."""
+
+    def __call__(self, within: str | timedelta) -> Decorator: ...
+
+
+class RequireMethod(Protocol):
+    """`require_method` of a framework."""
+
+    def __call__(self, *methods: str) -> Decorator: ...
 
 
 class Refused(NamedTuple):
@@ -72,3 +100,24 @@ def proved_within(session: Served, limit: timedelta) -> bool:
     """Whether the user has proved within this time who they are, and nothing has cast doubt on it since."""
     proved = session.authenticated_at
     return proved is not None and datetime.fromtimestamp(session._flows.clock.time(), UTC) - proved <= limit
+
+
+def decorators(needing: Callable[[Needs], Decorator]) -> tuple[RecentLogin, RequireMethod]:
+    """`recent_login` and `require_method` of a framework, whose `needing` puts what is asked before a view."""
+
+    def recent_login(within: str | timedelta) -> Decorator:
+        """A decorator for sensitive acts (ASVS 7.5.3): who the user is must have been proved within this time, "10m", say.
+
+        Otherwise the view is not called: 401 without a login, 403 with `{"error": "reauth_required"}` as JSON if it was longer
+        ago, or only remembered. Raises ConfigurationError at start-up for a time it cannot read.
+        """
+        return needing(recent(within))
+
+    def require_method(*methods: str) -> Decorator:
+        """A decorator: the login was made, or made stronger since, by one of these methods, such as "otp" or "hwk".
+
+        Otherwise the view is not called: 401 without a login, 403 with `{"error": "step_up_required"}` as JSON.
+        """
+        return needing(by_method(*methods))
+
+    return recent_login, require_method
