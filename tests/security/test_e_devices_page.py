@@ -8,9 +8,11 @@ import httpx
 import pytest
 
 from coatcheck import ConfigurationError
+from coatcheck.asgi import CsrfMiddleware as AsgiCsrf
 from coatcheck.asgi import SessionMiddleware as AsgiSessions
 from coatcheck.devices import TEXTS, DevicesApp, DevicesPage, DevicesWsgiApp
 from coatcheck.testing.frozen import FrozenClock
+from coatcheck.wsgi import CsrfMiddleware as WsgiCsrf
 from coatcheck.wsgi import SessionMiddleware as WsgiSessions
 
 SECRET = "vQ0m6nTzKxw3Jr8LdYbPfE5sGh1UaC9oXiR2tWqNyZk"
@@ -23,7 +25,7 @@ JSON = {"accept": "application/json"}
 class AsgiSite:
     """A login, and the page mounted."""
 
-    def __init__(self, clock: FrozenClock, **options: Any) -> None:
+    def __init__(self, clock: FrozenClock, *, guarded: bool = False, **options: Any) -> None:
         page = DevicesApp(**options)
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -35,7 +37,8 @@ class AsgiSite:
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b""})
 
-        self.app = AsgiSessions(app, secret=SECRET, clock=clock, startup_check=False)
+        inner: Any = AsgiCsrf(app, exempt=["/login/*"]) if guarded else app
+        self.app = AsgiSessions(inner, secret=SECRET, clock=clock, startup_check=False)
 
     def send(self, request: httpx.Request) -> httpx.Response:
         async def go() -> httpx.Response:
@@ -50,7 +53,7 @@ class AsgiSite:
 class WsgiSite:
     """The same for WSGI."""
 
-    def __init__(self, clock: FrozenClock, **options: Any) -> None:
+    def __init__(self, clock: FrozenClock, *, guarded: bool = False, **options: Any) -> None:
         page = DevicesWsgiApp(**options)
 
         def app(environ: Any, start_response: Any) -> Any:
@@ -62,7 +65,8 @@ class WsgiSite:
             start_response("200 OK", [])
             return [b""]
 
-        self.app = WsgiSessions(app, secret=SECRET, clock=clock, startup_check=False)
+        inner: Any = WsgiCsrf(app, exempt=["/login/*"]) if guarded else app
+        self.app = WsgiSessions(inner, secret=SECRET, clock=clock, startup_check=False)
 
     def send(self, request: httpx.Request) -> httpx.Response:
         transport = httpx.WSGITransport(app=self.app, remote_addr="203.0.113.9")
@@ -220,6 +224,17 @@ def test_line_95_a_form_carries_a_token_of_this_session(site: Any, token: str) -
         ada.ask("POST", "/login/ada")
     assert ada.form("end-others", csrf_token=token).status_code == 403
     assert ada.form("end-others").status_code == 303
+
+
+@pytest.mark.parametrize("kind", [AsgiSite, WsgiSite], ids=["asgi", "wsgi"])
+def test_line_95_an_old_browsers_form_passes_the_middleware_too(kind: Any, clock: FrozenClock) -> None:
+    """It says nothing of where the form is from: both ask for the token, and it is one token."""
+    site = kind(clock, guarded=True, login_url="/sign-in")
+    Visitor(site, agent=IPHONE)
+    ada = Visitor(site)
+    assert ada.form("end-others", {}).status_code == 303
+    assert len(ada.listed()["devices"]) == 1
+    assert ada.form("end-others", {}, csrf_token="x" * 64).status_code == 403
 
 
 def test_line_99_a_token_in_the_address_is_none(site: Any) -> None:

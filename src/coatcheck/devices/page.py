@@ -12,19 +12,20 @@ from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
 from inspect import isawaitable
 from typing import Any, Final, NamedTuple
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import msgspec
 
 from coatcheck import stepup
-from coatcheck.core.signing import MAC_CHARS, KeyRing
+from coatcheck._csrf.guard import Guard, Protection
 from coatcheck.core.stepping import run_now
 from coatcheck.devices.html import POLICY, listing, notice
 from coatcheck.devices.texts import TEXTS
-from coatcheck.errors import BadSignature, ConfigurationError
+from coatcheck.errors import ConfigurationError
 from coatcheck.exchange import Channel
 from coatcheck.faces import AsyncSession, Session
 from coatcheck.flows import Device
+from coatcheck.security.csrf import Verdict
 
 __all__ = ["LONGEST", "Answer", "Ask", "DevicesPage"]
 
@@ -106,7 +107,7 @@ class DevicesPage:
             return act
         refused = stepup.NOT_LOGGED_IN if session.user_id is None else None
         if refused is None and ask.method == "POST":
-            if not (comes_from_us(session, ask) and has_token(session, _field(ask, "csrf_token"))):
+            if not _is_believed(session, ask):
                 return self._say(
                     ask, 403, {"error": "csrf"}, "refused", (f"{ask.mount}/", self._texts["back"])
                 )
@@ -132,7 +133,7 @@ class DevicesPage:
         return act
 
     async def _list(self, session: Served, ask: Ask) -> Answer:
-        devices, token = await _settled(session.devices()), token_of(session)
+        devices, token = await _settled(session.devices()), _guard(session, ask).token()
         if ask.wants_json:
             rows = [_row(device, session.handle) for device in devices]
             return _json(200, {"devices": rows, "csrf_token": token})
@@ -170,49 +171,46 @@ class DevicesPage:
 # ------------------------------------------------------------------------------------------------- whose form it is
 
 
-def comes_from_us(session: Served, ask: Ask) -> bool:
-    """Whether a browser says that one of our own pages sent this: Fetch Metadata, or Origin where it has none (checklist 92-94).
-
-    A program that sends neither has its token to show; a browser sends one of them with every POST.
-    """
-    site = ask.headers.get("sec-fetch-site")
-    if site is not None:
-        return site == "same-origin"
-    origin = ask.headers.get("origin")
-    if origin is None:
-        return True
-    scheme = "https" if session._channel is Channel.HTTPS else "http"
-    parts = urlsplit(origin)
-    return (parts.scheme, parts.netloc) == (scheme, ask.headers.get("host", ""))
+_PROTECTION: Final = Protection()
 
 
-def token_of(session: Served) -> str:
-    """What a form of this page carries: bound to the session and its epoch, so a login makes another."""
-    return _ring(session).sign(_bound_to(session))
+def _is_believed(session: Served, ask: Ask) -> bool:
+    """Whether a page of ours sent this form: it carries a token of this session, and no browser says otherwise."""
+    guard = _guard(session, ask)
+    finding = guard.judge()
+    believed = (
+        finding.verdict is not Verdict.REFUSED
+        and _comes_from_here(session, ask)
+        and guard.accepts(_field(ask, "csrf_token"))
+    )
+    if not believed:
+        guard.refuse(finding)
+    return believed
 
 
-def has_token(session: Served, token: str) -> bool:
-    """Whether this is that token."""
-    try:
-        if len(token) == MAC_CHARS:
-            _ring(session).verify(_bound_to(session), token)
-            return True
-    except BadSignature:
-        pass
-    return False
-
-
-def _bound_to(session: Served) -> str:
-    record = session._record
-    return f"{session.handle}.{record.epoch if record is not None else 0}"
-
-
-def _ring(session: Served) -> KeyRing:
+def _guard(session: Served, ask: Ask) -> Guard:
+    """The rules and tokens that `CsrfMiddleware` has too, so that a form of this page passes there as well."""
     if session._exchange is None:
         raise ConfigurationError(
             "the devices page needs the session of a request, as a middleware of coatcheck's makes it"
         )
-    return session._exchange.keys("devices").at(session._at)
+    return _PROTECTION.guard(session, ask.method, ask.query, lambda name: _fields(ask, name))
+
+
+def _fields(ask: Ask, name: str) -> list[str]:
+    value = ask.headers.get(name.lower())
+    return [] if value is None else [value]
+
+
+def _comes_from_here(session: Served, ask: Ask) -> bool:
+    """Stricter than elsewhere, since this page knows where its forms are: same origin, and no other. It can only refuse: `Host`,
+    which is the sender's word, proves nothing (checklist 94).
+    """
+    site, origin = ask.headers.get("sec-fetch-site"), ask.headers.get("origin")
+    if site is not None:
+        return site == "same-origin"
+    scheme = "https" if session._channel is Channel.HTTPS else "http"
+    return origin is None or origin == f"{scheme}://{ask.headers.get('host', '')}"
 
 
 # ------------------------------------------------------------------------------------------------------- in and out
