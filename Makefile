@@ -78,6 +78,7 @@ explore: ## every order of two and three concurrent requests, with the number of
 	@$(PY) -m coatcheck.testing.explorer --store redis-model --only pairs
 
 sbom: ## what an installation is made of (CycloneDX)
+	@bash scripts/setup dev >&2
 	@$(PY) scripts/sbom
 
 pins: ## constraints.txt anew, from a fresh install of the newest versions

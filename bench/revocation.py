@@ -50,7 +50,9 @@ async def work(url: str) -> None:
             await asyncio.sleep(0)
         until = time.monotonic() + 60
         while len(heard) < len(order["all"]) and time.monotonic() < until:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(
+                0.01
+            )  # when it was heard is written down by `hear`: this only waits for the last
         refused = sum(refuses(tokens, token) for token in order["all"])
         await told({"heard": heard, "began": began, "refused": refused})
 

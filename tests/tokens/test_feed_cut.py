@@ -45,7 +45,9 @@ class Place:
         began = time.monotonic()
         while not condition():
             assert time.monotonic() - began < SECONDS
-            time.sleep(0.01)
+            time.sleep(
+                0.01
+            )  # that thread is the driver's: it offers nothing to wait on, and no clock to move
 
     def a_sure_token(self) -> Any:
         """One from after the feed began, whose session the feed knows to live."""

@@ -50,7 +50,7 @@ class Case:
             self._backing.tell(self._session, "login.throttled", detail)
             raise
 
-    async def end(self, attempt: "Attempt | AsyncAttempt | None", *, awaits: bool) -> None:
+    async def end(self, attempt: "_Verdict | None", *, awaits: bool) -> None:
         """Settle what was counted. `attempt` is None where it ended in an exception: a failure."""
         if attempt is None:
             return
@@ -113,13 +113,13 @@ class Entry:
     ) -> None:
         await shielded(self._case.end(self._ended(error), awaits=True))
 
-    def _ended(self, error: BaseException | None) -> "Attempt | AsyncAttempt | None":
+    def _ended(self, error: BaseException | None) -> "_Verdict | None":
         return self._attempt if error is None else None
 
 
-class Attempt:
-    """An attempt that may be verified. Say `attempt.succeeded = True` if it was right: whatever else, and an exception, counts as
-    a failure.
+class _Verdict:
+    """An attempt that may be verified, and what came of it: `succeeded = True` if it was right. Whatever else, and an exception,
+    counts as a failure.
     """
 
     def __init__(self, case: Case) -> None:
@@ -132,6 +132,10 @@ class Attempt:
     def account(self) -> str:
         """The account's name as it is counted: look the account up by this one (checklist 196)."""
         return self._case.account
+
+
+class Attempt(_Verdict):
+    """What `with throttle.attempt(…)` gives: say `attempt.succeeded = True` if it was right."""
 
     def once(self, code: str, *, lasts: str | float | timedelta = "10m") -> bool:
         """Whether this code of a second factor is used for the first time: ask once it was found right, and refuse it if not.
@@ -141,25 +145,9 @@ class Attempt:
         return run_now(self._case.once(code, duration(lasts, setting="lasts"), awaits=False))
 
 
-class AsyncAttempt:
-    """An attempt that may be verified. Say `attempt.succeeded = True` if it was right: whatever else, and an exception, counts as
-    a failure.
-    """
-
-    def __init__(self, case: Case) -> None:
-        self._case = case
-        self.succeeded: bool = False
-        self.continues: bool = False
-        """The password was right, and a second factor is due, in a request to come: counted as neither failure nor success."""
-
-    @property
-    def account(self) -> str:
-        """The account's name as it is counted: look the account up by this one (checklist 196)."""
-        return self._case.account
+class AsyncAttempt(_Verdict):
+    """What `async with throttle.attempt(…)` gives: say `attempt.succeeded = True` if it was right."""
 
     async def once(self, code: str, *, lasts: str | float | timedelta = "10m") -> bool:
-        """Whether this code of a second factor is used for the first time: ask once it was found right, and refuse it if not.
-
-        `lasts`: at least as long as the code is good.
-        """
+        """`Attempt.once`, awaited."""
         return await shielded(self._case.once(code, duration(lasts, setting="lasts"), awaits=True))
