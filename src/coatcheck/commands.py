@@ -48,11 +48,12 @@ async def asked(question: Callable[[], Awaitable[T]]) -> T:
 class Commands:
     """The commands of one store."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, eras: Eras | None = None) -> None:
+        """`eras`: what is known already of when everybody's sessions were ended, to be known once in a process."""
         self.store = store
         self.by_user = store if isinstance(store, ByUser) else None
         self.remembers = store if isinstance(store, Remembers) else None
-        self.eras = Eras(store)
+        self.eras = eras or Eras(store)
 
     async def load(self, key: str, now: float) -> Record | Ended | None:
         """What is stored under a key now, whatever the store may remember of it. What is past its deadline is nothing."""

@@ -59,6 +59,10 @@ class Eras:
             found = await self._asked(now)
             self._learn(found, now)
 
+    def doubt(self) -> None:
+        """Ask anew at the next look: the store told that everybody's sessions were ended."""
+        self.read_at = -inf
+
     def is_over(self, record: Record) -> bool:
         """Whether this session is of an earlier era."""
         return record.era < self.number

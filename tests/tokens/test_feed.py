@@ -367,6 +367,15 @@ def test_when_everyones_sessions_end_the_store_is_asked_of_every_earlier_token()
     assert place.tokens.verify(place.tokens.issue("eve").access_token).sub == "eve"
 
 
+def test_the_end_of_everyones_sessions_is_known_at_once_to_whom_it_was_said() -> None:
+    """The process that ends them knows it of its tokens too, and not five seconds later."""
+    place = Place()
+    before = place.tokens.issue("ada").access_token
+    assert place.tokens.authenticate(before).sub == "ada"
+    place.sessions.end_everyone()
+    assert place.why(before, "authenticate") == "revoked"
+
+
 @pytest.mark.parametrize(
     ("terms", "said"), [({"max_lag": 5}, "more than 5 seconds"), ({"when_unsure": "hope"}, "check_store")]
 )

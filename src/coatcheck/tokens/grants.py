@@ -17,6 +17,7 @@ from coatcheck.core.events import Event, EventName, Listener
 from coatcheck.core.ids import IdSource
 from coatcheck.core.ports import FENCED, FULL, SAVED, TAKEN, Changed, Terms
 from coatcheck.core.record import Lifetime, Login, Record
+from coatcheck.eras import Eras
 from coatcheck.errors import InvalidToken, LoginRefused, StoreUnavailable
 from coatcheck.tokens import family as families
 from coatcheck.tokens import jws
@@ -68,6 +69,7 @@ class Grants:
     def __init__(
         self,
         store: Any,
+        eras: Eras,
         *,
         keys: Keys,
         issuer: str,
@@ -80,7 +82,7 @@ class Grants:
         evict: bool = True,
         on_event: Listener,
     ) -> None:
-        self._store, self._commands = store, Commands(store)
+        self._commands = Commands(store, eras)
         self._keys, self._issuer, self._audience, self.times = keys, issuer, audience, times
         self._clock, self._monotonic, self._ids, self._on_event = clock, monotonic, source, on_event
         self._limit, self._evict = limit, evict
@@ -152,8 +154,8 @@ class Grants:
         raise StoreUnavailable(f"another writer was first {ATTEMPTS} times in a row; try again later")
 
     def ask_anew(self) -> None:
-        """Rely on nothing that is known of the store: everyone's sessions were ended just now."""
-        self._commands = Commands(self._store)
+        """Everyone's sessions were ended just now."""
+        self._commands.eras.doubt()
 
     async def lives(self, handle: str, user_id: str, jti: str) -> bool:
         """Whether the session of an access token is still its user's, and the token was not revoked by itself."""

@@ -113,6 +113,7 @@ class _Service(Generic[C]):
         )
         self._grants = Grants(
             flows.store,
+            flows.lifecycle.eras,
             keys=keys,
             issuer=issuer,
             audience=audience,
