@@ -1,0 +1,10 @@
+// A store of each package, from what JSON can say of it.
+const kinds = {
+  memory: (_, session) => new session.MemoryStore(),
+}
+
+export async function openStore(wanted, session) {
+  const open = kinds[wanted.kind]
+  if (!open) throw new Error(`no store ${wanted.kind}`)
+  return open(wanted, session)
+}
