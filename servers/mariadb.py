@@ -30,7 +30,12 @@ def mariadb(folder: Path, *options: str) -> Iterator[Server]:
         capture_output=True,
     )
     command = [binary("mariadbd"), "--no-defaults", f"--datadir={data}", f"--port={port}", f"--socket={sock}"]
+    temporary = (
+        folder / "tmp"
+    )  # of its own: as it starts, a server deletes every `#sql…` there, another one's too
+    temporary.mkdir(exist_ok=True)
     command += [
+        f"--tmpdir={temporary}",
         "--bind-address=127.0.0.1",
         "--innodb-buffer-pool-size=64M",
         "--innodb-flush-log-at-trx-commit=2",

@@ -10,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any, TypeVar
 
+import pymysql  # type: ignore[import-untyped]  # there are no types for it
 import pytest
 from sqlalchemy import MetaData, create_engine, inspect
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from coatcheck.core.outage import Outage
@@ -28,6 +30,7 @@ from coatcheck.errors import (
 )
 from coatcheck.stores import open_store
 from coatcheck.stores._health import ConnectionEvent
+from coatcheck.stores._sqlalchemy_errors import translated
 from coatcheck.stores._sqlalchemy_url import parsed
 from coatcheck.stores.sqlalchemy import SQLAlchemySessions, SQLAlchemyStore, tables
 from servers.running import free_port
@@ -698,3 +701,10 @@ def test_upkeep_that_fails_is_logged_and_hurts_nobody(
         running(store, face)(later)
         ended(store)
     assert "upkeep" in caplog.text
+
+
+def test_what_fails_mysqls_disk_is_no_file_of_sqlites() -> None:
+    """MySQL numbers what its disk does to it from 1, as SQLite does its results: 6 is a file that it could not delete."""
+    theirs = pymysql.err.InternalError(6, "Error on delete of '/tmp/#sql-temptable.MAI' (Errcode: 2)")
+    told = str(translated(DBAPIError("DESCRIBE t", None, theirs), "mysql://h/d"))
+    assert told.startswith("mysql://h/d: the server cannot serve now (InternalError: (6, ")

@@ -26,17 +26,25 @@ class Trouble(Enum):
     OTHER = "anything else"
 
 
-# SQLite's are the primary result codes, MySQL's the error numbers from 1000 on, PostgreSQL's are texts: no two meet.
+# MySQL's are its error numbers, PostgreSQL's are texts.
 _CODES: Final[dict[object, Trouble]] = {
     **dict.fromkeys(("40001", "40P01", 1213, 1020), Trouble.CONFLICT),
     **dict.fromkeys(("55P03", 1205), Trouble.WAITED),
-    **dict.fromkeys((5, 6), Trouble.BUSY),
     **dict.fromkeys(("42P01", "42703", "3F000", 1146, 1054), Trouble.MISSING),
-    **dict.fromkeys(("25006", 1290, 1792, 1836, 8), Trouble.READ_ONLY),
+    **dict.fromkeys(("25006", 1290, 1792, 1836), Trouble.READ_ONLY),
     **dict.fromkeys(("57014", "57P01", "57P02", "57P03", "57P05"), Trouble.DOWN),
     **dict.fromkeys((1021, 1040, 1041, 1053, 1114, 1203, 1226, 1317, 1969, 3024), Trouble.DOWN),
+    **dict.fromkeys(
+        range(1, 200), Trouble.DOWN
+    ),  # its disk (EE_…) or its storage engine (HA_ERR_…) failed it
+}
+_SQLITE: Final = {
+    5: Trouble.BUSY,
+    6: Trouble.BUSY,
+    8: Trouble.READ_ONLY,
     **dict.fromkeys((3, 7, 10, 13, 14, 15), Trouble.DOWN),
 }
+"""By primary result code."""
 _SHORTAGE: Final = "53"
 """The class of SQLSTATEs that say that the server lacks something: disk, memory, connections."""
 
@@ -46,7 +54,8 @@ def trouble(error: BaseException) -> Trouble:
     if isinstance(error, PoolTimeout):
         return Trouble.CROWDED
     cause = original(error)
-    kind = _CODES.get(code := _code(cause))
+    code = _code(cause)
+    kind = _of_sqlite(cause) or _CODES.get(code)
     if kind is Trouble.READ_ONLY:
         return kind
     if isinstance(error, DBAPIError) and error.connection_invalidated:
@@ -65,9 +74,13 @@ def original(error: BaseException) -> BaseException:
     return error.orig or error if isinstance(error, StatementError) else error
 
 
+def _of_sqlite(cause: Any) -> Trouble | None:
+    """By its number, which means something else where MySQL says it."""
+    code = getattr(cause, "sqlite_errorcode", None)
+    return None if code is None else _SQLITE.get(code & 0xFF)
+
+
 def _code(cause: Any) -> object:
-    if (sqlite := getattr(cause, "sqlite_errorcode", None)) is not None:
-        return sqlite & 0xFF
     if cause.args and isinstance(
         cause.args[0], int
     ):  # before MySQL's SQLSTATEs, which are coarse and not PostgreSQL's
