@@ -82,7 +82,7 @@ def test_a_crowd_of_first_requests_arrives_at_one_session(face: str, url: str, s
     old = a_new_cookie()
     site = site_of(face, url, flask(), **KEYED)
     seen = site.answers(16, "/", f"session={old}")
-    assert {answer.status for answer in seen} == {200}
+    assert {answer.status for answer in seen} == {200}, [event.detail for event in site.ears.events]
     assert len({answer.text for answer in seen}) == 1
     assert len({line for answer in seen for line in answer.all("set-cookie")}) == 1
     assert site.ears.heard().count("session.adopted") == 1

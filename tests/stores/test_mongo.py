@@ -387,6 +387,24 @@ def test_a_login_that_died_on_the_way_is_nowhere_to_be_seen(store: MongoSessions
     assert run_now(store.create(record(key="half"), now=NOW)) is SAVED
 
 
+def test_logins_under_way_where_there_is_no_session_leave_each_other_alone(
+    store: MongoSessions, documents: Collection[Document]
+) -> None:
+    """Sixteen that cleared each other's claims away would never get on: first requests that adopt one old session do come so."""
+    first, second = login(), login()
+    second = msgspec.structs.replace(second, key=first.key)
+    for claimant in (first, second):
+        assert run_now(store._claim(claimant, "ada", None, NOW)) is None
+        assert run_now(store.load(first.key, now=NOW)) is None
+    claims = documents.find_one({"_id": first.key})
+    assert claims is not None
+    assert [claim["v"] for claim in claims["c"]] == [first.version, second.version]
+    assert run_now(store._call_off(first, None, GONE)) is GONE
+    assert run_now(store.admit(first, expected=None, terms=Terms(), now=NOW)) is SAVED
+    assert run_now(store.admit(second, expected=None, terms=Terms(), now=NOW)) is TAKEN
+    assert "c" not in (documents.find_one({"_id": first.key}) or {"c": ()})
+
+
 # ------------------------------------------------------------------------------------------------------------ users
 
 

@@ -177,6 +177,11 @@ class Phrases:
             {"_id": key, "k": 0, "v": "", "d": 0.0, "c": claims, "due": now + TOMBSTONE, "gc": gc}
         )
 
+    def join(self, key: str, version: str, user_id: str) -> Document:
+        """The same where another login is under way already: the first to be promoted begins the session."""
+        claims = {"$each": [{"v": version, "u": user_id}], "$slice": -CLAIMS}
+        return self._update({"_id": key, "k": 0, "v": ""}, {"$push": {"c": claims}})
+
     def promote(self, row: Written, expected: str | None, count: int, now: float) -> Document:
         """Make a login under way the session, if nobody has called it off."""
         where: Document = {"_id": row[8], "v": expected or "", "c.v": row[0]}
@@ -192,8 +197,8 @@ class Phrases:
         return self._update({"_id": key, "c.v": version}, {"$pull": {"c": {"v": version}}})
 
     def call_off_new(self, key: str, version: str) -> Document:
-        """The same for a login where there was no session."""
-        return self._delete([({"_id": key, "k": 0, "v": "", "c.v": version}, 1)])
+        """The same for a login where there was no session: away with the document, if no other login goes on with it."""
+        return self._delete([({"_id": key, "k": 0, "v": "", "c.v": version, "c": {"$size": 1}}, 1)])
 
     def stamp(self, user_id: str, version: str, in_line: bool) -> Document:
         """Give the login the user's next count, and read the fence by the server's clock; with `in_line` stand in line too.

@@ -37,6 +37,10 @@ document that is none; it is collected after an hour, or by a sweep. After 3 a l
 and one session too many, until the next login. After (a) or (b): logins under way are over, the sessions are not; whoever
 called `end_user` was told so, by an exception, and calls again.
 
+Where there is no session yet, and several logins are to begin the same one (first requests that adopt one old session), their
+claims stand side by side: the first that is promoted begins it, the others find it there. None clears another's claim away, or
+they would do so in turns.
+
 The limit: counts put a user's logins in one order, whoever writes first. A session is evicted only if as many as the limit have
 greater counts, so the greatest always stay, and each login, once written, ends what is beyond. Of twenty at once exactly three
 are left of three; one that was overtaken may be among its own victims: it logged in, and was then evicted by those after it.
@@ -264,7 +268,11 @@ class MongoSessions:
             return None
         row = row_of(batch[0])
         there = judge(key, row, now)
-        return (await self._present(key, now) or expired(key, row)) if there is None else there
+        if (
+            there is not None or batch[0].get("k") == 0
+        ):  # of k 0: a login is under way, and will yet be looked for
+            return there
+        return await self._present(key, now) or expired(key, row)
 
     async def create(self, record: Record, *, now: float) -> Outcome:
         command = self._say.insert
@@ -478,13 +486,19 @@ class MongoSessions:
     async def _claim(self, record: Record, user_id: str, expected: str | None, now: float) -> Outcome | None:
         """Step 1. None: this login may go on."""
         key, version = record.key, record.versions[0]
+        if (
+            expected is None
+        ):  # who would clear away another's claim has theirs cleared away: nobody would ever get on
+            commands = [
+                self._say.claim_new(key, version, user_id, now),
+                self._say.join(key, version, user_id),
+            ]
+        else:
+            commands = [self._say.claim(key, version, user_id, expected, now)]
         for _ in range(ATTEMPTS):
-            if expected is None:
-                command = self._say.claim_new(key, version, user_id, now)
-            else:
-                command = self._say.claim(key, version, user_id, expected, now)
-            if changed(await self._client.run(command)):
-                return None
+            for command in commands:
+                if changed(await self._client.run(command)):
+                    return None
             there = await self._present(
                 key, now
             )  # a claim where there was no session is past its deadline: it goes
