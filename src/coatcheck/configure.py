@@ -1,7 +1,5 @@
 """The common front door: keywords of a middleware or extension, checked and sorted into what the rooms below need."""
 
-import difflib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
@@ -11,6 +9,7 @@ from coatcheck.core.options import Options
 from coatcheck.core.outage import Outage
 from coatcheck.core.policy import DAY, Timeouts
 from coatcheck.core.signing import Secret
+from coatcheck.core.spelling import meant
 from coatcheck.errors import ConfigurationError, WeakSecret
 from coatcheck.exchange import Exchange
 from coatcheck.flows import Clock
@@ -97,17 +96,7 @@ def configure(secret: Secret | None, keywords: Mapping[str, Any], store: object 
 def _known(keywords: Mapping[str, Any]) -> None:
     for name in keywords:
         if name not in _KNOWN:
-            raise ConfigurationError(f"unknown option {name!r}: {_meant(name)}")
-
-
-def _meant(name: str) -> str:
-    """What whoever wrote this probably wanted to write; Node's spelling is understood, and answered in ours."""
-    word = re.sub("(?<=[a-z])[A-Z]", lambda found: f"_{found[0].lower()}", name)
-    for group, settings in _GROUPS.items():
-        if word in settings:
-            return f"give {group}({word}=…)"
-    near = difflib.get_close_matches(word, _KNOWN, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(_KNOWN)}"
+            raise ConfigurationError(f"unknown option {name!r}: {meant(name, _KNOWN, _GROUPS)}")
 
 
 def _clock(keywords: Mapping[str, Any]) -> Clock:

@@ -36,7 +36,7 @@ from coatcheck.security.throttle import place
 if TYPE_CHECKING:
     from coatcheck.carrying import Carrier
 
-__all__ = ["Arrival", "Channel", "Exchange", "Reading", "Reply", "holds_data", "kept_from_caches"]
+__all__ = ["Arrival", "Channel", "Exchange", "Reading", "Reply", "holds_data", "kept_from_caches", "varied"]
 
 _AFTER_LOCATOR: Final = VERIFIER_CHARS + MAC_CHARS
 RECENT: Final = 4096
@@ -337,7 +337,7 @@ class Exchange:
         if sets and cache is not None and cache_control is not None and _SHARED.search(cache_control):
             self._overridden(session, cache_control, now)
         more = self._at_logout if cookie is CookieAction.CLEAR and channel is Channel.HTTPS else ()
-        return Reply(set_cookie, _vary(vary), cache, tuple(clears), more)
+        return Reply(set_cookie, varied(vary), cache, tuple(clears), more)
 
     def _overridden(self, session: BaseSession, said: str, now: float) -> None:
         """Say, once a path, that a page for shared caches was kept from them: its cookie is one visitor's (checklist 85)."""
@@ -479,7 +479,8 @@ def _with_more(reply: Reply, session: BaseSession, cache_control: str | None) ->
     return reply._replace(cache_control=cache, clears=reply.clears + cookies, more=more)
 
 
-def _vary(present: str | None) -> str | None:
+def varied(present: str | None) -> str | None:
+    """What Vary must say of a page that a cookie decided; None: it says so already."""
     if not present:
         return "Cookie"
     fields = {field.strip().lower() for field in present.split(",")}

@@ -19,6 +19,7 @@ from coatcheck._csrf.flask import Csrf, csrf_field, csrf_token
 from coatcheck._flasklike import Words, alone, dress, refresh, settings, still_alone, store_of
 from coatcheck._flasklogin import LoginKeys
 from coatcheck._versions import need
+from coatcheck._wsgi_body import Body
 from coatcheck.bearer.flask import Bearer
 from coatcheck.configure import configure
 from coatcheck.core.identity import identified
@@ -29,7 +30,7 @@ from coatcheck.exchange import Exchange
 from coatcheck.faces import Session
 from coatcheck.manager import SessionManager
 from coatcheck.throttling.route import RateLimit as Limit
-from coatcheck.wsgi import KEY, Body, HttpsMiddleware, arrive, commit, finish, get_session, log_out
+from coatcheck.wsgi import KEY, HttpsMiddleware, arrive, commit, finish, get_session, log_out
 
 need("flask", "3.0")
 

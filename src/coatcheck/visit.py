@@ -26,6 +26,7 @@ __all__ = [
     "REFUSED",
     "Refusal",
     "Refused",
+    "answer_to",
     "arrive",
     "depart",
     "is_due",
@@ -206,13 +207,19 @@ def refuse(session: Served, error: Refused) -> Refusal:
     """The answer to a request that could not have its session."""
     more, session._more = session._more, ()
     depart(session)
+    is_told = error is session._failure or error is session._outage
+    if isinstance(error, StoreUnavailable) and not is_told:
+        flows = session._flows
+        flows.options.tell(Event("store.down", detail=str(error), at=flows.clock.time()))
+    return answer_to(error, more)
+
+
+def answer_to(error: Refused, more: tuple[tuple[str, str], ...] = ()) -> Refusal:
+    """What is said to the client in the application's place; `more` are further fields that it would have said."""
     if isinstance(error, SessionConflict):
         return _CONFLICT
     if isinstance(error, PasswordTooLong):
         return _TOO_LONG
     if isinstance(error, Throttled):
         return _throttled(error, more)
-    if error is not session._failure and error is not session._outage:  # else the operator has been told
-        flows = session._flows
-        flows.options.tell(Event("store.down", detail=str(error), at=flows.clock.time()))
     return _UNAVAILABLE

@@ -6,7 +6,7 @@ server asks for the first piece of the body. What a streamed body changes afterw
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from coatcheck import startup, visit
 from coatcheck._csrf.wsgi import CsrfMiddleware, csrf_field, csrf_token
 from coatcheck._https_wsgi import HttpsMiddleware
+from coatcheck._wsgi_body import Body, close_of
 from coatcheck.arrivals import of_environ
 from coatcheck.configure import configure
 from coatcheck.core.ids import Ticket
@@ -173,47 +174,6 @@ class _Passage:
         return refusal.body
 
 
-class Body(Iterator[bytes]):
-    """A body that calls `finish` at its end, once: when it is exhausted or, if the client has gone, when the server closes it.
-
-    `fail` is called when it raises, and returns the last piece to send or raises.
-    """
-
-    __slots__ = ("_close", "_done", "_fail", "_finish", "_pieces")
-
-    def __init__(
-        self, body: Iterable[bytes], finish: Callable[[], None], fail: Callable[[BaseException], bytes]
-    ) -> None:
-        self._close, self._pieces = close_of(body), iter(body)
-        self._finish, self._fail = finish, fail
-        self._done = False
-
-    def __next__(self) -> bytes:
-        if self._done:
-            raise StopIteration
-        try:
-            return next(self._pieces)
-        except StopIteration:
-            self._done = True
-        except BaseException as error:
-            self._done = True
-            return self._fail(error)
-        try:
-            self._finish()
-        except BaseException as error:
-            return self._fail(error)
-        raise StopIteration
-
-    def close(self) -> None:
-        """Close the application's body, then finish if nobody has."""
-        try:
-            self._close()
-        finally:
-            if not self._done:
-                self._done = True
-                self._finish()
-
-
 def get_session(environ: WSGIEnvironment, *, key: str = KEY) -> Session[Any]:
     """The session of a request. Raises OutsideRequest if there is none."""
     session = environ.get(key)
@@ -294,12 +254,6 @@ def log_out(sessions: SessionManager, session: Session[Any]) -> CookieAction:
     except StoreError as error:
         session._failed(error)
         return CookieAction.NONE
-
-
-def close_of(body: object) -> Callable[[], object]:
-    """The body's `close`, or something harmless."""
-    close: Callable[[], object] = getattr(body, "close", lambda: None)
-    return close
 
 
 def _dressed(headers: Headers, session: Session[Any], cookie: CookieAction) -> Headers:

@@ -16,6 +16,7 @@ from django.http.response import HttpResponseBase
 from django.utils.deprecation import MiddlewareMixin
 
 from coatcheck import visit
+from coatcheck._wsgi_body import Body
 from coatcheck.core.session import CookieAction, Phase, Standing
 from coatcheck.core.stepping import run_now
 from coatcheck.django.engine import SessionStore
@@ -23,7 +24,6 @@ from coatcheck.django.home import Home, current
 from coatcheck.errors import OutsideRequest, SessionError, StoreError
 from coatcheck.exchange import Arrival, Channel, Exchange
 from coatcheck.flows import Flows, shielded
-from coatcheck.wsgi import Body
 
 __all__ = ["SessionMiddleware", "get_session"]
 

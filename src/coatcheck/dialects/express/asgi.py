@@ -1,0 +1,134 @@
+"""Sessions shared with Node, for any ASGI 3 application: `scope["session"]`.
+
+The session is stored before the headers of the response leave, where express-session does that at its end: a browser never has a
+response whose session is not stored yet. What a streamed body changes afterwards is stored at its end.
+"""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+from coatcheck import visit
+from coatcheck.arrivals import of_scope, target_of_scope
+from coatcheck.dialects.express import visits
+from coatcheck.dialects.express.faces import AsyncExpressSession
+from coatcheck.dialects.express.flow import Flow
+from coatcheck.dialects.express.session import Phase
+from coatcheck.errors import StoreError
+from coatcheck.flows import shielded
+
+__all__ = ["AsgiSessions"]
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Any, Any, Any], Awaitable[None]]
+_STARTS: Final = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+_ENDS: Final = frozenset(
+    {"http.response.body", "http.response.pathsend", "websocket.close", "websocket.http.response.body"}
+)
+
+
+class AsgiSessions:
+    """The middleware that `ExpressSessions.asgi` makes."""
+
+    def __init__(self, app: App, flow: Flow, *, scope_key: str, close: Callable[[], Awaitable[None]]) -> None:
+        self.app, self.flow, self._key, self._close = app, flow, scope_key, close
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, self._at_the_end(send))
+            return
+        arrival = of_scope(scope)
+        mounted = isinstance(
+            scope.get(self._key), AsyncExpressSession
+        )  # under itself: one session a request (1.1)
+        if mounted or not visits.covers(self.flow, arrival, target_of_scope(scope)):
+            await self.app(scope, receive, send)
+            return
+        session = visits.arrive(self.flow, AsyncExpressSession, arrival)
+        passage = _Passage(self, session, scope, send)
+        try:
+            await self.flow.open(session, visits.named(self.flow, arrival.cookies))
+        except StoreError as error:
+            await passage.refuse(error)
+            return
+        scope[self._key] = session
+        try:
+            await self.app(scope, receive, passage.send)
+        except visit.REFUSED as error:
+            await passage.refuse(error)
+        finally:
+            session._phase = Phase.DONE
+
+    def _at_the_end(self, send: Send) -> Send:
+        async def sent(message: Message) -> None:
+            if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+                await self._close()
+            await send(message)
+
+        return sent
+
+
+class _Passage:
+    """One request on its way through: its session, and how far the response is."""
+
+    def __init__(
+        self, middleware: AsgiSessions, session: AsyncExpressSession, scope: Scope, send: Send
+    ) -> None:
+        self._flow, self._key = middleware.flow, middleware._key
+        self._session, self._scope, self._send = session, scope, send
+        self._is_kept = True
+
+    async def send(self, message: Message) -> None:
+        """Store before the headers leave, and again before the end of the body."""
+        kind, session = message["type"], self._session
+        if kind in _STARTS and session._phase is Phase.OPEN:
+            message = self._dressed(message, sends=await self._commit())
+            session._phase = Phase.STREAMING
+        elif kind in _ENDS and not message.get("more_body"):
+            if self._is_kept and session._phase is Phase.STREAMING:
+                await shielded(self._flow.commit_rest(session))
+            session._phase = Phase.DONE
+        await self._send(message)
+
+    async def _commit(self) -> bool:
+        self._is_kept = visits.is_there(self._session, self._scope.get(self._key), f"scope[{self._key!r}]")
+        if not self._is_kept:
+            await shielded(self._flow.unset(self._session))
+            return False
+        return await shielded(self._flow.commit(self._session))
+
+    def _dressed(self, message: Message, *, sends: bool) -> Message:
+        """The message, with what must be said about the session: another one, since a cache inside may keep the first."""
+        headers = [(name, value) for name, value in message.get("headers") or ()]
+        told = {name: _joined(headers, name) for name in (b"vary", b"cache-control")}
+        said = visits.say(
+            self._session, self._flow, sends=sends, vary=told[b"vary"], cache_control=told[b"cache-control"]
+        )
+        for name, value in ((b"vary", said.vary), (b"cache-control", said.cache_control)):
+            if value is not None:
+                headers = [item for item in headers if item[0].lower() != name] + [
+                    (name, value.encode("latin-1"))
+                ]
+        if said.set_cookie is not None:
+            headers.append((b"set-cookie", said.set_cookie.encode("latin-1")))
+        return {**message, "headers": headers}
+
+    async def refuse(self, error: Exception) -> None:
+        """Answer in the application's place, if nothing has left; else let the server know."""
+        if isinstance(error, StoreError):
+            self._flow.failed(error)
+        kind = {"http": "http", "websocket": "websocket.http"}[self._scope["type"]]
+        can_answer = kind == "http" or "websocket.http.response" in self._scope.get("extensions", ())
+        if self._session._phase is not Phase.OPEN or not isinstance(error, visit.REFUSED) or not can_answer:
+            raise error
+        refusal = visit.answer_to(error)
+        headers = [(name.encode("ascii"), value.encode("ascii")) for name, value in refusal.headers]
+        await self._send({"type": f"{kind}.response.start", "status": refusal.status, "headers": headers})
+        await self._send({"type": f"{kind}.response.body", "body": refusal.body})
+
+
+def _joined(headers: list[tuple[bytes, bytes]], name: bytes) -> str | None:
+    found = [value.decode("latin-1") for field, value in headers if field.lower() == name]
+    return ", ".join(found) if found else None

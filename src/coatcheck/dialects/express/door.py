@@ -1,0 +1,132 @@
+"""The front door: `express_sessions(store=…, secret=…)`, and what an application does with it."""
+
+from collections.abc import MutableMapping
+from dataclasses import fields
+from types import TracebackType
+from typing import Any, Final, Self, cast
+from wsgiref.types import WSGIApplication
+
+from coatcheck.core.outage import Outage
+from coatcheck.core.spelling import meant
+from coatcheck.dialects.express.asgi import App, AsgiSessions
+from coatcheck.dialects.express.cookie import CookieOptions
+from coatcheck.dialects.express.faces import AsyncExpressSession, ExpressSession
+from coatcheck.dialects.express.flow import Flow
+from coatcheck.dialects.express.manager import AsyncExpressManager, ExpressManager
+from coatcheck.dialects.express.options import Options
+from coatcheck.dialects.express.ports import ExpressStore
+from coatcheck.dialects.express.stores import open_store
+from coatcheck.dialects.express.wsgi import KEY, WsgiSessions
+from coatcheck.errors import ConfigurationError, OutsideRequest, WeakSecret
+
+__all__ = ["ExpressSessions", "express_sessions", "get_session"]
+
+_KNOWN: Final = frozenset(one.name for one in fields(Options))
+_GROUPS: Final = {"cookie=CookieOptions": frozenset(one.name for one in fields(CookieOptions))}
+
+
+class ExpressSessions:
+    """The sessions of an Express application: middleware for ours, and a manager for work outside a request."""
+
+    def __init__(self, backend: Any, options: Options, *, is_ours: bool) -> None:
+        self._backend, self.options, self._is_ours = backend, options, is_ours
+
+    def asgi(self, app: App, *, scope_key: str = "session") -> AsgiSessions:
+        """An ASGI application with these sessions: `scope["session"]`, which is `request.session` in Starlette and FastAPI.
+
+        Raises WrongFace for a store around a blocking client of your own.
+        """
+        flow = Flow(cast(ExpressStore, self._backend.awaiting()), self.options)
+        return AsgiSessions(app, flow, scope_key=scope_key, close=self.aclose)
+
+    def wsgi(self, app: WSGIApplication, *, environ_key: str = KEY) -> WsgiSessions:
+        """A WSGI application with these sessions: `environ["coatcheck.session"]`.
+
+        Raises WrongFace for a store around an awaiting client of your own.
+        """
+        return WsgiSessions(
+            app, Flow(cast(ExpressStore, self._backend.blocking()), self.options), environ_key=environ_key
+        )
+
+    def blocking(self) -> ExpressManager:
+        """Sessions outside a request, in sync code."""
+        return ExpressManager(Flow(cast(ExpressStore, self._backend.blocking()), self.options))
+
+    def awaiting(self) -> AsyncExpressManager:
+        """Sessions outside a request, in async code."""
+        return AsyncExpressManager(Flow(cast(ExpressStore, self._backend.awaiting()), self.options))
+
+    def close(self) -> None:
+        """Close what sync code opened from a URL; a store that was handed in is its owner's to close."""
+        if self._is_ours and hasattr(self._backend, "close"):
+            self._backend.close()
+
+    async def aclose(self) -> None:
+        """Close what event loops opened from a URL."""
+        if self._is_ours and hasattr(self._backend, "aclose"):
+            await self._backend.aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+def express_sessions(
+    store: Any = "memory:", *, outage: Outage | None = None, **options: Any
+) -> ExpressSessions:
+    """The sessions of an Express application, as express-session and its store keep them.
+
+    store    a URL: `redis:` (connect-redis), `mongodb:` (connect-mongo), `postgresql:` (connect-pg-simple), `mysql:`, `mariadb:`,
+             `sqlite:` (connect-session-sequelize), `memory:` (MemoryStore); or one of their stores with options of its own
+    outage   what a store that is opened from a URL does when its server is slow or away
+    options  express-session's, in Python spelling, with times in milliseconds: `secret`, `name`, `cookie`, `genid`, `resave`,
+             `save_uninitialized`, `rolling`, `unset`, `proxy`; and ours: `merge`, `on_event`, `clock`
+
+    Raises ConfigurationError or WeakSecret.
+    """
+    if isinstance(store, str):
+        return ExpressSessions(open_store(store, outage), _options(options), is_ours=True)
+    if outage is not None:
+        raise ConfigurationError(
+            "outage=Outage(…) is for a store that is given as a URL: give it to the store itself"
+        )
+    if not hasattr(store, "blocking") or not hasattr(store, "awaiting"):
+        raise ConfigurationError(
+            f"store={type(store).__name__}: give a URL, or a store such as ConnectRedis(…)"
+        )
+    return ExpressSessions(store, _options(options), is_ours=False)
+
+
+def _options(given: dict[str, Any]) -> Options:
+    """Raises ConfigurationError for an option nobody knows, with the one that was meant."""
+    for name in given:
+        if name not in _KNOWN:
+            raise ConfigurationError(f"unknown option {name!r}: {meant(name, _KNOWN, _GROUPS)}")
+    if not given.get("secret"):
+        raise WeakSecret("secret is missing: give the secret of the Express application, or its list of them")
+    return Options(**given)
+
+
+def get_session(where: Any) -> Any:
+    """The session of a request, ASGI scope or WSGI environ. Raises OutsideRequest if there is none."""
+    place = getattr(where, "scope", None) or getattr(where, "environ", None) or where
+    if isinstance(place, MutableMapping):
+        for key in ("session", KEY):
+            if isinstance(place.get(key), (ExpressSession, AsyncExpressSession)):
+                return place[key]
+    raise OutsideRequest(
+        "there is no session here: put sessions.asgi or sessions.wsgi around the application; or its path is not one that"
+        " begins with the cookie's"
+    )
