@@ -49,7 +49,7 @@ class AsgiSessions:
         session = visits.arrive(self.flow, AsyncExpressSession, arrival)
         passage = _Passage(self, session, scope, send)
         try:
-            await self.flow.open(session, visits.named(self.flow, arrival.cookies))
+            await self.flow.open(session, visits.named(self.flow, arrival.cookies), session._new_cookie)
         except StoreError as error:
             await passage.refuse(error)
             return
@@ -88,7 +88,7 @@ class _Passage:
             session._phase = Phase.STREAMING
         elif kind in _ENDS and not message.get("more_body"):
             if self._is_kept and session._phase is Phase.STREAMING:
-                await shielded(self._flow.commit_rest(session))
+                await self._commit_rest()
             session._phase = Phase.DONE
         await self._send(message)
 
@@ -98,6 +98,12 @@ class _Passage:
             await shielded(self._flow.unset(self._session))
             return False
         return await shielded(self._flow.commit(self._session))
+
+    async def _commit_rest(self) -> None:
+        if visits.is_there(self._session, self._scope.get(self._key), f"scope[{self._key!r}]"):
+            await shielded(self._flow.commit_rest(self._session))
+        else:
+            await shielded(self._flow.unset(self._session))
 
     def _dressed(self, message: Message, *, sends: bool) -> Message:
         """The message, with what must be said about the session: another one, since a cache inside may keep the first."""

@@ -18,7 +18,7 @@ class _Served(BaseSession):
     def __init__(self, flow: Flow, cookie: Callable[[], Cookie]) -> None:
         """`cookie` makes the one that a session gets which begins here."""
         self._flow, self._new_cookie = flow, cookie
-        super().__init__(flow.options.new_id(), cookie(), flow.now)
+        super().__init__(flow.now)
 
 
 class ExpressSession(_Served):

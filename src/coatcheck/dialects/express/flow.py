@@ -50,23 +50,22 @@ class Flow:
 
     # ---- open
 
-    async def open(self, session: BaseSession, sid: str | None) -> None:
-        """Be what the request's cookie names (semantics 1.5); a client's id is never adopted."""
-        if sid is None:
-            return
+    async def open(self, session: BaseSession, sid: str | None, begin: Callable[[], Cookie]) -> None:
+        """Be what the request's cookie names (semantics 1.5), or a new session; a client's id is never adopted."""
+        if sid is None or not await self._resume(session, sid):
+            session._begin(self.options.new_id(), begin())
+            session._first_sid = session._sid
+
+    async def _resume(self, session: BaseSession, sid: str) -> bool:
         try:
             entry = await self._get(sid)
-            if entry is None:
-                self.tell("session.unknown", sid)
-                return
-            session._take_up(entry)
+            if entry is not None:
+                session._resume(sid, entry, resave=self.options.resave)
+                return True
+            self.tell("session.unknown", sid)
         except CorruptRecord as error:
             self.tell("session.corrupt", sid, str(error))
-            return
-        session._sid = session._cookie_sid = session._first_sid = sid
-        session._first_parts = {key: part for key, part in session._loaded.items() if key != "cookie"}
-        if not self.options.resave:
-            session._saved = session._first_parts
+        return False
 
     async def _get(self, sid: str) -> Entry | None:
         now = self.options.clock.time()
@@ -91,6 +90,7 @@ class Flow:
         if (sending or action is not Action.NOTHING) and not session._touched:
             session._cookie.touch(self.now())
             session._touched = True
+        session._announced = session._cookie.dump()
         if action is Action.SET:
             if not await self._save(session):
                 return False
@@ -100,8 +100,12 @@ class Flow:
 
     async def commit_rest(self, session: BaseSession) -> None:
         """Store what a streamed body has changed since the headers left: the browser can be told nothing any more."""
-        if not session._is_destroyed and session._entry is not None and session._saved != session._parts():
+        if session._is_destroyed or session._entry is None:
+            return
+        if session._saved != session._parts():
             await self._save(session)
+        elif session._cookie.dump() != session._announced and self.store.touches:
+            await self._touch(session)
 
     def _situation(self, session: BaseSession, parts: dict[str, bytes]) -> Situation:
         options = self.options

@@ -59,7 +59,7 @@ class ExpressManager:
     def load(self, sid: str) -> ExpressSession | None:
         """A session by its id, to read, change and `save()`; None if there is none."""
         session = visits.arrive(self.flow, ExpressSession, _NOBODY)
-        run_now(self.flow.open(session, sid))
+        run_now(self.flow.open(session, sid, session._new_cookie))
         return None if session.is_new else session
 
     def named(self, cookies: str) -> ExpressSession | None:
@@ -106,7 +106,7 @@ class AsyncExpressManager:
     async def load(self, sid: str) -> AsyncExpressSession | None:
         """A session by its id, to read, change and `save()`; None if there is none."""
         session = visits.arrive(self.flow, AsyncExpressSession, _NOBODY)
-        await self.flow.open(session, sid)
+        await self.flow.open(session, sid, session._new_cookie)
         return None if session.is_new else session
 
     async def named(self, cookies: str) -> AsyncExpressSession | None:

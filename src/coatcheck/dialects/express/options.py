@@ -17,6 +17,7 @@ __all__ = ["Options", "uid"]
 
 _NAME: Final = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 """What a cookie's name consists of: a token of RFC 9110 section 5.6.2."""
+_SECURE: Final = ("https", "wss")
 
 
 def uid() -> str:
@@ -98,8 +99,11 @@ class Options:
 
     def is_secure(self, arrival: Arrival) -> bool:
         """Whether a request came over HTTPS (semantics 3.1)."""
+        if arrival.scheme in _SECURE:
+            return True
+        if (
+            self.proxy is True
+        ):  # the client's own claim, if it comes through a proxy that adds to what is there: as in Express
+            return arrival.forwarded_proto.partition(b",")[0].strip().lower() == b"https"
         proxies: TrustedProxies | None = self._proxies  # type: ignore[attr-defined]  # set above; not a setting
-        scheme = arrival.scheme
-        if scheme not in ("https", "wss") and proxies is not None:
-            scheme = origin(arrival, proxies).scheme
-        return scheme in ("https", "wss")
+        return proxies is not None and origin(arrival, proxies).scheme in _SECURE

@@ -44,32 +44,43 @@ def parted(text: bytes) -> dict[str, bytes]:
 class BaseSession(MutableMapping[str, Any]):
     """The data of a session: keys are text, values what JSON has. `cookie` is beside them, as in express-session."""
 
-    def __init__(self, sid: str, cookie: Cookie, now: Callable[[], int]) -> None:
-        """A session that begins; `now` tells milliseconds since the epoch."""
+    _sid: str
+    _cookie: Cookie
+
+    def __init__(self, now: Callable[[], int]) -> None:
+        """One that is not looked up yet: see `_begin` and `_resume`. `now` tells milliseconds since the epoch."""
         self._now = now
         self._cookie_sid: str | None = None
         """The id that the request's cookie named, if there is such a session."""
-        self._first_sid, self._first_parts = sid, dict[str, bytes]()
+        self._first_sid, self._first_parts = "", dict[str, bytes]()
         """What it was when the request came: what counts as modified is told from that (semantics 4.2)."""
+        self._entry: Entry | None = None
+        """What is stored of it."""
+        self._is_own = False
+        """Whether that is what this request wrote."""
+        self._is_destroyed = False
+        self._loaded, self._data = dict[str, bytes](), dict[str, Any]()
         self._phase, self._accessed, self._secure = Phase.OPEN, False, False
         self._saved: Mapping[str, bytes] | None = None
         """What the last save has written, which need not be written again; None: nothing of this id yet."""
         self._saved_explicitly = False
+        self._announced: dict[str, Any] = {}
+        """Its cookie when the headers left."""
         self._touched = False
         """Its lifetime counts anew from this response on: once a response (semantics 6.4)."""
-        self._begin(sid, cookie)
 
     def _begin(self, sid: str, cookie: Cookie) -> None:
-        """Be another session: an empty one, that nothing is stored of."""
-        self._sid = sid
-        self._entry: Entry | None = None
-        self._loaded: dict[str, bytes] = {}
-        self._data: dict[str, Any] = {}
-        self._is_destroyed = False
-        self._is_own = False
-        """Whether what is stored is what this request wrote."""
-        self._saved = None
+        """Be an empty session, that nothing is stored of."""
+        self._sid, self._entry, self._loaded, self._data = sid, None, {}, {}
+        self._is_destroyed, self._is_own, self._saved = False, False, None
         self._bear(cookie)
+
+    def _resume(self, sid: str, entry: Entry, *, resave: bool) -> None:
+        """Be the session that the request's cookie names. Raises CorruptRecord."""
+        self._take_up(entry)
+        self._sid = self._cookie_sid = self._first_sid = sid
+        self._first_parts = {key: part for key, part in self._loaded.items() if key != "cookie"}
+        self._saved = None if resave else self._first_parts
 
     def _bear(self, cookie: Cookie) -> None:
         cookie.tell_time(self._now)

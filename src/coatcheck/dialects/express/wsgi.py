@@ -41,7 +41,7 @@ class WsgiSessions:
         session = visits.arrive(self.flow, ExpressSession, arrival)
         passage = _Passage(self, session, environ, start_response)
         try:
-            run_now(self.flow.open(session, visits.named(self.flow, arrival.cookies)))
+            run_now(self.flow.open(session, visits.named(self.flow, arrival.cookies), session._new_cookie))
             environ[self._key] = session
             body = self.app(environ, passage.start_response)
         except BaseException as error:
@@ -79,6 +79,12 @@ class _Passage:
             return False
         return run_now(self._flow.commit(session))
 
+    def _commit_rest(self) -> None:
+        if visits.is_there(self._session, self._environ.get(self._key), f"environ[{self._key!r}]"):
+            run_now(self._flow.commit_rest(self._session))
+        else:
+            run_now(self._flow.unset(self._session))
+
     def _dressed(self, headers: Headers) -> Headers:
         """The headers, with what must be said about the session."""
         vary, cache = _joined(headers, "vary"), _joined(headers, "cache-control")
@@ -98,7 +104,7 @@ class _Passage:
         session = self._session
         try:
             if self._is_kept and session._phase is Phase.STREAMING:
-                run_now(self._flow.commit_rest(session))
+                self._commit_rest()
         finally:
             session._phase = Phase.DONE
 
