@@ -34,7 +34,7 @@ def theirs(programs: Sequence[tuple[Program, list[Sent]]]) -> list[list[Any]]:
         timeout=600,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return [json.loads(line) for line in done.stdout.split("\n") if line]
 
 
 def difference(program: Program, sent: list[Sent], seen: list[Seen], real: list[Any]) -> str | None:
