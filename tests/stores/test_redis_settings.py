@@ -21,7 +21,9 @@ from coatcheck.core.outage import Outage
 from coatcheck.core.ports import SAVED
 from coatcheck.errors import ConfigurationError, StoreError, WrongFace
 from coatcheck.stores import open_store
-from coatcheck.stores._redis_url import parsed
+from coatcheck.stores._health import Health
+from coatcheck.stores._redis_link import Link
+from coatcheck.stores._redis_url import given, parsed
 from coatcheck.stores.redis import RedisSessions, RedisStore
 from coatcheck.testing.contract import StoreContract
 from servers import Server
@@ -131,6 +133,14 @@ def test_the_wrong_face_is_refused_when_it_is_built() -> None:
         AsyncSessionManager(blocking)
     with pytest.raises(WrongFace, match=r"redis\.Redis"):
         SessionManager(awaiting)
+
+
+def test_messages_name_the_class_that_was_given_the_client() -> None:
+    with pytest.raises(ConfigurationError, match=r"^OtherStore\(int\): .* OtherStore\.from_url"):
+        given(1, store="OtherStore")
+    link = Link(given(redis.Redis(port=1), store="OtherStore"), Health("", Outage()), Outage())
+    with pytest.raises(WrongFace, match=r"^OtherStore around .* OtherStore\.from_url"):
+        link.awaiting()
 
 
 @pytest.mark.parametrize("client", ["redis://localhost", None, object(), redis.Redis])

@@ -62,6 +62,7 @@ holds up too many."""
 BATCH: Final = 200
 """Commands in one batch at most."""
 SCAN_COUNT: Final = 1000
+"""Keys that a step of a walk looks at, about."""
 
 pack: Final = cast(Callable[[tuple[Any, ...]], bytes], hiredis.pack_command)
 Calls = Sequence[tuple[tuple[str, ...], tuple[Any, ...]]]
@@ -189,8 +190,8 @@ class Blocking:
             raise failure
         return answers
 
-    async def scan(self, pattern: str, cursor: Any) -> tuple[list[bytes], Any]:
-        words = ("SCAN", cursor or b"0", "MATCH", pattern, "COUNT", SCAN_COUNT)
+    async def scan(self, pattern: str, cursor: Any, count: int = SCAN_COUNT) -> tuple[list[bytes], Any]:
+        words = ("SCAN", cursor or b"0", "MATCH", pattern, "COUNT", count)
         following, keys = answered(self.exchange(pack(words), True), self._settings.name)
         return keys, None if following == b"0" else following
 
@@ -561,8 +562,8 @@ class Awaiting:
             raise failure
         return answers
 
-    async def scan(self, pattern: str, cursor: Any) -> tuple[list[bytes], Any]:
-        words = ("SCAN", cursor or b"0", "MATCH", pattern, "COUNT", SCAN_COUNT)
+    async def scan(self, pattern: str, cursor: Any, count: int = SCAN_COUNT) -> tuple[list[bytes], Any]:
+        words = ("SCAN", cursor or b"0", "MATCH", pattern, "COUNT", count)
         following, keys = await self._join(pack(words), True)
         return keys, None if following == b"0" else following
 

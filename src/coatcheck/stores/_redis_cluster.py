@@ -76,9 +76,9 @@ class BlockingCluster:
             raise failure
         return answers
 
-    async def scan(self, pattern: str, cursor: Any) -> tuple[list[bytes], Any]:
+    async def scan(self, pattern: str, cursor: Any, count: int = SCAN_COUNT) -> tuple[list[bytes], Any]:
         left, at = cursor or (sorted(self._open().get_primaries(), key=str), b"0")
-        words = ("SCAN", at, "MATCH", pattern, "COUNT", SCAN_COUNT)
+        words = ("SCAN", at, "MATCH", pattern, "COUNT", count)
         reply = self._node(left[0]).exchange(pack(words), True)
         following, keys = answered(reply, self._settings.name)
         return keys, _next(left, following)
@@ -213,10 +213,10 @@ class AwaitingCluster:
             raise failure
         return answers
 
-    async def scan(self, pattern: str, cursor: Any) -> tuple[list[bytes], Any]:
+    async def scan(self, pattern: str, cursor: Any, count: int = SCAN_COUNT) -> tuple[list[bytes], Any]:
         here = self._here()
         left, at = cursor or (sorted((await here.ready()).get_primaries(), key=str), b"0")
-        words = ("SCAN", at, "MATCH", pattern, "COUNT", SCAN_COUNT)
+        words = ("SCAN", at, "MATCH", pattern, "COUNT", count)
         following, keys = await here.send(left[0], pack(words), True)
         return keys, _next(left, following)
 

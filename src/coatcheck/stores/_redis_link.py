@@ -33,10 +33,7 @@ class Link:
     def blocking(self) -> Clients:
         """Blocking clients. Raises WrongFace if the application gave an awaiting one."""
         if self._source.blocking is None:
-            raise WrongFace(
-                f"RedisStore around a client of redis.asyncio ({self._source.name}) cannot serve the sync face: give it"
-                " a redis.Redis, or use RedisStore.from_url(…), which serves both"
-            )
+            raise self._wrong_face("of redis.asyncio", "sync", "redis.Redis")
         kind = BlockingCluster if self._source.kind == "cluster" else Blocking
         self._blocking = self._each(kind, self._source.blocking)
         return self._blocking[0], self._blocking[-1]
@@ -44,13 +41,17 @@ class Link:
     def awaiting(self) -> Clients:
         """Awaiting clients. Raises WrongFace if the application gave a blocking one."""
         if self._source.awaiting is None:
-            raise WrongFace(
-                f"RedisStore around a client that blocks ({self._source.name}) cannot serve the async face: give it a"
-                " redis.asyncio.Redis, or use RedisStore.from_url(…), which serves both"
-            )
+            raise self._wrong_face("that blocks", "async", "redis.asyncio.Redis")
         kind = AwaitingCluster if self._source.kind == "cluster" else Awaiting
         self._awaiting = self._each(kind, self._source.awaiting)
         return self._awaiting[0], self._awaiting[-1]
+
+    def _wrong_face(self, which: str, face: str, fitting: str) -> WrongFace:
+        store, name = self._source.store, self._source.name
+        return WrongFace(
+            f"{store} around a client {which} ({name}) cannot serve the {face} face: give it a {fitting}, or use"
+            f" {store}.from_url(…), which serves both"
+        )
 
     def _each(self, kind: Callable[..., Any], make: Callable[[float], Any]) -> list[Any]:
         waits = [None] if self._wait is None else [None, self._wait]

@@ -48,8 +48,8 @@ class Script:
         self._head = ("EVALSHA", sha1(source.encode(), usedforsecurity=False).hexdigest())
 
     def words(self, keys: tuple[str, ...], args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The command, by the script's hash."""
-        return (*self._head, len(keys), *keys, *args) if self.source else (self.name, *keys)
+        """The command, by the script's hash; without a script: its name, its key and what follows."""
+        return (*self._head, len(keys), *keys, *args) if self.source else (self.name, *keys, *args)
 
     def in_full(self, keys: tuple[str, ...], args: tuple[Any, ...]) -> tuple[Any, ...]:
         """The command with the script's text, which the server keeps from then on."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal, cast
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -21,6 +22,7 @@ __all__ = ["Kind", "Source", "given", "parsed", "shown"]
 
 Kind = Literal["pool", "cluster"]
 _redis: Any = redis  # its own annotations are incomplete
+_CLUSTER: Final = "the application's Redis Cluster"
 MANY: Final = 10_000
 """Connections at most: a thread never needs more than one, and it is not for us to count the application's threads."""
 
@@ -38,6 +40,8 @@ class Source:
     awaiting: Callable[[float], Any] | None
     owned: bool = True
     """What they make is ours, to be closed by us, and made anew for each event loop."""
+    store: str = "RedisStore"
+    """The class that was given it, as messages name it."""
 
 
 def shown(url: str) -> str:
@@ -187,33 +191,24 @@ def _no_waiting_retry() -> Any:
     return redis.asyncio.retry.Retry(NoBackoff(), 0)
 
 
-def given(client: Any) -> Source:
-    """The application's own client. Raises ConfigurationError for what is none of redis-py's."""
+def given(client: Any, *, store: str = "RedisStore") -> Source:
+    """The application's own client, which the store of this name was given. Raises ConfigurationError for what is none of
+    redis-py's.
+    """
+    source = partial(Source, owned=False, store=store)
     if isinstance(client, redis.RedisCluster):
-        return Source(
-            name="the application's Redis Cluster",
-            kind="cluster",
-            blocking=lambda _: client,
-            awaiting=None,
-            owned=False,
-        )
+        return source(name=_CLUSTER, kind="cluster", blocking=lambda _: client, awaiting=None)
     if isinstance(client, redis.asyncio.RedisCluster):
-        return Source(
-            name="the application's Redis Cluster",
-            kind="cluster",
-            blocking=None,
-            awaiting=lambda _: client,
-            owned=False,
-        )
+        return source(name=_CLUSTER, kind="cluster", blocking=None, awaiting=lambda _: client)
     if isinstance(client, redis.asyncio.Redis):
         pool = client.connection_pool
-        return Source(name=_named(pool), kind="pool", blocking=None, awaiting=lambda _: pool, owned=False)
+        return source(name=_named(pool), kind="pool", blocking=None, awaiting=lambda _: pool)
     if isinstance(client, redis.Redis):
         theirs = client.connection_pool
-        return Source(name=_named(theirs), kind="pool", blocking=lambda _: theirs, awaiting=None, owned=False)
+        return source(name=_named(theirs), kind="pool", blocking=lambda _: theirs, awaiting=None)
     raise ConfigurationError(
-        f"RedisStore({type(client).__name__}): give redis-py's Redis or RedisCluster, from redis or redis.asyncio;"
-        " a URL goes to RedisStore.from_url(…)"
+        f"{store}({type(client).__name__}): give redis-py's Redis or RedisCluster, from redis or redis.asyncio;"
+        f" a URL goes to {store}.from_url(…)"
     )
 
 
