@@ -1,28 +1,59 @@
-"""connect-redis's sessions: the contract, and with the real connect-redis on the other side, in both directions."""
+"""connect-redis's sessions against a real Redis: the contract, options that cannot be, and what goes wrong.
 
+What the real connect-redis makes of them is in test_connect_redis_node.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
 import pytest
+import redis
+import redis.asyncio
 
-from coatcheck.dialects.express.connect_redis import ConnectRedis
+from coatcheck.core.outage import Outage
+from coatcheck.core.ports import Checks
+from coatcheck.core.stepping import run_now
+from coatcheck.dialects.express.connect_redis import ConnectRedis, ConnectRedisSessions
+from coatcheck.dialects.express.plain import load
+from coatcheck.dialects.express.ports import SAVED, TAKEN, Backend, Changed, Entry, ExpressStore, Lists
+from coatcheck.errors import (
+    ConfigurationError,
+    CorruptRecord,
+    ReplyLost,
+    StoreError,
+    StoreUnavailable,
+    UsageError,
+    WrongFace,
+)
 from servers import Server
+from servers.running import free_port
 from tests.dialects.contract import SENTENCES, Sentence, keep, named
-from tests.dialects.rig import FACES, Place
+from tests.dialects.rig import FACES, Place, data, on
 from tests.patience import PATIENT
-from tests.stores.redis_help import raw
+from tests.stores.redis_help import calls, raw
+from tests.stores.test_redis_faults import proxied
 
+NOW = 1_700_000_000.0
+END = NOW + 600
+TEXT = b'{"cookie":{"originalMaxAge":600000},"n":1}'
+OTHER = b'{"cookie":{"originalMaxAge":600000},"n":2}'
+SID = "S" * 31 + "7"
 _numbers = count()
+on_both_faces = pytest.mark.parametrize("face", FACES)
 
 
 def fresh() -> str:
-    """A prefix that no other test has, and that is a pattern too: only its own keys may match it."""
-    return f"sess[{next(_numbers)}]*?\\:"
+    """A prefix that no other test has, and that is a pattern too: `sess[1]*?` means other keys than these."""
+    return f"sess[{next(_numbers)}]*?\\^-:"
 
 
 def place(server: Server, **options: Any) -> Place:
     """A store under a prefix of its own. Redis counts the time itself, so time that passes is taken from the key."""
     prefix = options.pop("prefix", None) or fresh()
+    options.setdefault("outage", PATIENT)
 
     def later(sid: str, seconds: float) -> None:
         with raw(server) as client:
@@ -31,18 +62,417 @@ def place(server: Server, **options: Any) -> Place:
                 client.pexpire(prefix + sid, int(left - seconds * 1000))
 
     def opened() -> ConnectRedis:
-        return ConnectRedis.from_url(server.url, prefix=prefix, outage=PATIENT, **options)
+        return ConnectRedis.from_url(server.url, prefix=prefix, **options)
 
-    return Place(
-        open=opened,
-        later=later,
-        slack=60,
-        ends=not options.get("disable_ttl"),
-        default=options.get("ttl", 86_400),
-    )
+    ttl = options.get("ttl", 86_400)
+    default = 86_400 if callable(ttl) else ttl
+    ends = not options.get("disable_ttl")
+    return Place(open=opened, later=later, slack=60, ends=ends, default=default)
 
 
-@pytest.mark.parametrize("face", FACES)
+def create(sid: str = SID, text: bytes = TEXT, **more: Any) -> Callable[[ExpressStore], Any]:
+    return lambda store: store.create(sid, text, **{"expires": END, "now": NOW, **more})
+
+
+def get(sid: str = SID) -> Callable[[ExpressStore], Any]:
+    return lambda store: store.get(sid, now=NOW)
+
+
+def replace(over: Entry, text: bytes = OTHER, sid: str = SID) -> Callable[[ExpressStore], Any]:
+    return lambda store: store.replace(sid, text, over=over, expires=END, now=NOW)
+
+
+# ----------------------------------------------------------------------------------------------------------- the contract
+
+
+@on_both_faces
 @pytest.mark.parametrize("sentence", SENTENCES, ids=named)
 def test_contract(sentence: Sentence, face: str, redis_server: Server) -> None:
     keep(sentence, face, place(redis_server))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"prefix": "sess:"},
+        {"ttl": 77, "disable_touch": True, "scan_count": 7},
+        {"disable_ttl": True},
+        {"ttl": lambda session: (session["cookie"]["originalMaxAge"] or 86_400_000) / 1000},
+        {"resp2": True},
+    ],
+    ids=lambda options: " ".join(options),
+)
+def test_contract_with_options(options: dict[str, Any], redis_server: Server) -> None:
+    options = dict(options)
+    server = redis_server
+    if options.pop("resp2", False):
+        server = Server(f"{server.url}?protocol=2", server.port, server.folder, [], lambda _: True)
+    for sentence in SENTENCES:
+        for face in FACES:
+            keep(sentence, face, place(server, **options))
+
+
+def test_has_its_abilities(redis_server: Server) -> None:
+    with ConnectRedis.from_url(redis_server.url) as store:
+        backend: Backend = store  # type: ignore[assignment]  # its stores have other verbs than the native ones
+        for face in (backend.blocking(), backend.awaiting()):
+            assert isinstance(face, Lists)
+            assert isinstance(face, Checks)
+
+
+def test_touches_says_whether_there_is_a_touch() -> None:
+    assert ConnectRedis("redis://h").blocking().touches is True
+    assert ConnectRedis("redis://h", disable_touch=True).blocking().touches is False
+    assert ConnectRedis("redis://h", disable_ttl=True).blocking().touches is False
+
+
+@on_both_faces
+def test_a_get_is_one_round_trip(face: str, redis_server: Server) -> None:
+    there = place(redis_server)
+    on(face, there, create())
+    counted: dict[str, int] = {}
+    with calls(redis_server, counted):
+        assert on(face, there, get()) is not None
+    assert counted in (
+        {"evalsha": 1, "get": 1},
+        {"evalsha": 1, "eval": 1, "get": 1},
+    )  # the GET is the script's
+
+
+# -------------------------------------------------------------------------------------------------------------- the lists
+
+
+@on_both_faces
+def test_lists_name_no_key_of_another_prefix(face: str, redis_server: Server) -> None:
+    """connect-redis takes its prefix for a pattern, and its clear() deletes what is not its own."""
+    prefix = f"p[{next(_numbers)}a]*:"
+    strangers = [
+        prefix.replace("[", "").replace("]", ""),
+        prefix.replace("*", "xyz"),
+        "p1:x",
+        "p1zz:",
+        prefix[1:],
+    ]
+    with raw(redis_server) as client:
+        for stranger in strangers:
+            client.set(stranger, "not ours")
+        client.set(prefix.encode() + b"\xff\xfe", "no id is like this")
+    there = place(redis_server, prefix=prefix)
+    on(face, there, create())
+
+    async def look(store: Any) -> None:
+        assert list((await store.names(now=NOW)).sids) == [SID]
+        await store.clear()
+        assert (await store.names(now=NOW)).sids == []
+        assert await store.length(now=NOW) == 0
+
+    on(face, there, look)
+    with raw(redis_server) as client:
+        assert client.exists(*strangers) == len(strangers)
+        client.delete(*strangers)
+
+
+@on_both_faces
+def test_a_walk_is_made_in_steps(face: str, redis_server: Server) -> None:
+    there = place(redis_server, scan_count=5)
+    sids = [f"{n:032}" for n in range(60)]
+
+    async def walk(store: Any) -> None:
+        for sid in sids:
+            assert await store.create(sid, TEXT, expires=END, now=NOW) is SAVED
+        first = await store.names(now=NOW, limit=10)
+        assert 10 <= len(first.sids) < 60
+        found, step = set(first.sids), first
+        while step.cursor is not None:
+            step = await store.names(now=NOW, cursor=step.cursor, limit=10)
+            found |= set(step.sids)
+        assert found == set(sids)
+
+    on(face, there, walk)
+
+
+# ---------------------------------------------------------------------------------------------------- what is not ours
+
+
+@on_both_faces
+def test_what_is_no_string_or_no_text_is_corrupt(face: str, redis_server: Server) -> None:
+    there = place(redis_server)
+    backend = there.open()
+    key = backend._rules.prefix + SID
+    puts: list[Callable[[Any], Any]] = [
+        lambda client: client.hset(key, "a", 1),
+        lambda client: client.rpush(key, 1),
+        lambda client: client.set(key, b"\xff{}"),
+    ]
+    for put in puts:
+        with raw(redis_server) as client:
+            client.delete(key)
+            put(client)
+        for work in (get(), replace(Entry(TEXT))):
+            with pytest.raises(CorruptRecord) as caught:
+                on(face, there, work)
+            assert SID not in f"{caught.value} {caught.value.__cause__}"
+        assert on(face, there, create()) is TAKEN
+    assert on(face, there, lambda store: store.destroy(SID)) is True
+
+
+def test_a_body_that_is_no_json_is_found_by_who_reads_it(redis_server: Server) -> None:
+    there = place(redis_server)
+    on("blocking", there, create(text=b'{"cookie":'))
+    with pytest.raises(CorruptRecord):
+        load(on("blocking", there, get()).text)
+
+
+@on_both_faces
+def test_an_empty_value_is_nothing_as_it_is_to_node(face: str, redis_server: Server) -> None:
+    there = place(redis_server)
+    with raw(redis_server) as client:
+        client.set(there.open()._rules.prefix + SID, "")
+    assert on(face, there, get()) is None
+
+
+def test_a_key_without_an_end_has_none(redis_server: Server) -> None:
+    there = place(redis_server)
+    with raw(redis_server) as client:
+        client.set(there.open()._rules.prefix + SID, TEXT)
+    assert on("blocking", there, get()).expires is None
+
+
+# ------------------------------------------------------------------------------------------------------------ what goes wrong
+
+
+@on_both_faces
+def test_a_server_that_has_lost_the_scripts_is_told_them_again(face: str, redis_server: Server) -> None:
+    there = place(redis_server)
+
+    async def work(store: Any) -> None:
+        assert await store.create(SID, TEXT, expires=END, now=NOW) is SAVED
+        for text in (OTHER, TEXT):
+            with raw(redis_server) as client:
+                client.script_flush()
+            read = await store.get(SID, now=NOW)
+            with raw(redis_server) as client:
+                client.script_flush()
+            assert await store.replace(SID, text, over=read, expires=END, now=NOW) is SAVED
+
+    on(face, there, work)
+
+
+@on_both_faces
+def test_a_write_whose_reply_was_lost_is_recognised_by_its_text(face: str, redis_server: Server) -> None:
+    prefix = fresh()
+    loses = [b"", b""]  # the text whose command is carried out unanswered
+
+    def lets_through(asked: bytes) -> bool:
+        return loses[0] == b"" or loses[0] not in asked
+
+    with proxied(redis_server, lets_through) as port:
+        beyond = Place(
+            open=lambda: ConnectRedis(f"redis://127.0.0.1:{port}/0", prefix=prefix, outage=PATIENT)
+        )
+        there = place(redis_server, prefix=prefix)
+        loses[0] = TEXT
+        with pytest.raises(ReplyLost):
+            on(face, beyond, create())
+        read = on(face, there, get())
+        assert read.text == TEXT
+        loses[0] = OTHER
+        with pytest.raises(ReplyLost):
+            on(face, beyond, replace(read))
+        assert on(face, there, get()).text == OTHER
+        # Asked again, it is told what is there, which is what it wrote.
+        outcome = on(face, there, replace(read))
+        assert isinstance(outcome, Changed)
+        assert outcome.current is not None
+        assert outcome.current.text == OTHER
+
+
+@on_both_faces
+def test_a_get_whose_reply_was_lost_is_asked_again(face: str, redis_server: Server) -> None:
+    prefix, lost = fresh(), list[bytes]()
+    on(face, place(redis_server, prefix=prefix), create())
+
+    def lets_through(asked: bytes) -> bool:
+        if SID.encode() in asked and not lost:
+            lost.append(asked)
+            return False
+        return True
+
+    with proxied(redis_server, lets_through) as port:
+        beyond = Place(
+            open=lambda: ConnectRedis(f"redis://127.0.0.1:{port}/0", prefix=prefix, outage=PATIENT)
+        )
+        assert on(face, beyond, get()).text == TEXT
+    assert lost
+
+
+@on_both_faces
+def test_nothing_that_is_secret_is_said(face: str, redis_server: Server) -> None:
+    """Neither the password nor an id, which is the visitor's cookie, nor what a session holds."""
+    url = f"redis://ada:lovelace@127.0.0.1:{free_port()}/0"
+    there = Place(open=lambda: ConnectRedis(url, outage=Outage(connect_timeout=0.5, retries=0)))
+    for work in (
+        get(),
+        create(),
+        replace(Entry(TEXT)),
+        lambda store: store.destroy(SID),
+        lambda store: store.check(),
+    ):
+        with pytest.raises(StoreUnavailable) as caught:
+            on(face, there, work)
+        assert not isinstance(caught.value, ReplyLost)
+        said = f"{caught.value!r} {caught.value} {caught.value.__cause__!r}"
+        assert SID not in said
+        assert "lovelace" not in said
+        assert "originalMaxAge" not in said
+    assert repr(ConnectRedis(url)).startswith("<ConnectRedis redis://ada:***@127.0.0.1:")
+
+
+@on_both_faces
+def test_an_id_or_text_that_cannot_be_stored_is_an_error(face: str, redis_server: Server) -> None:
+    with pytest.raises(StoreError):
+        on(face, place(redis_server), get("\udc80"))
+
+
+@on_both_faces
+def test_what_the_user_of_connect_redis_may_do_and_scripts_suffice(face: str, redis_server: Server) -> None:
+    prefix = f"acl{next(_numbers)}:"
+    with raw(redis_server) as client:
+        client.execute_command(
+            "ACL", "SETUSER", "node", "on", ">pw", f"~{prefix}*", "+get", "+set", "+expire", "+del", "+scan",
+            "+pttl", "+eval", "+evalsha",
+        )  # fmt: skip
+    url = f"redis://node:pw@127.0.0.1:{redis_server.port}/0"
+    there = Place(open=lambda: ConnectRedis(url, prefix=prefix, outage=PATIENT))
+
+    async def work(store: Any) -> None:
+        await store.check()
+        assert await store.create(SID, TEXT, expires=END, now=NOW) is SAVED
+        assert await store.replace(SID, OTHER, over=Entry(TEXT), expires=END, now=NOW) is SAVED
+        await store.touch(SID, OTHER, expires=END, now=NOW)
+        assert await store.length(now=NOW) == 1
+        await store.clear()
+
+    on(face, there, work)
+    with raw(redis_server) as client:
+        client.execute_command("ACL", "SETUSER", "node", "-evalsha", "-eval")
+    with pytest.raises(StoreError, match="does not allow"):
+        on(face, there, lambda store: store.check())
+    with raw(redis_server) as client:
+        client.execute_command("ACL", "DELUSER", "node")
+
+
+@on_both_faces
+def test_check_leaves_nothing_and_warns_of_eviction(
+    face: str, redis_server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    there = place(redis_server)
+    with raw(redis_server) as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        with caplog.at_level(logging.WARNING):
+            on(face, there, lambda store: store.check())
+        client.config_set("maxmemory-policy", "noeviction")
+        assert "allkeys-lru" in caplog.text
+    assert on(face, there, lambda store: store.length(now=NOW)) == 0
+
+
+# ------------------------------------------------------------------------------------------------------------ how it is set up
+
+
+def test_around_the_applications_own_clients(redis_server: Server) -> None:
+    prefix = fresh()
+    mine = redis.Redis(port=redis_server.port, decode_responses=True)
+    backend = ConnectRedis(mine, prefix=prefix)
+    assert run_now(create()(backend.blocking())) is SAVED
+    backend.close()
+    assert mine.get(prefix + SID) == TEXT.decode()
+    mine.close()
+
+    async def within() -> None:
+        theirs = redis.asyncio.Redis(port=redis_server.port, decode_responses=True)
+        backend = ConnectRedis(theirs, prefix=prefix)
+        read = await backend.awaiting().get(SID, now=NOW)
+        assert read is not None
+        assert data(read.text) == {"n": 1}
+        await backend.aclose()
+        assert await theirs.ping()
+        await theirs.aclose()
+
+    asyncio.run(within())
+
+
+def test_the_wrong_face_is_refused_at_once() -> None:
+    with pytest.raises(
+        WrongFace, match=r"ConnectRedis around .* redis\.asyncio\.Redis, or use ConnectRedis\.from_url"
+    ):
+        ConnectRedis(redis.Redis(port=1)).awaiting()
+    with pytest.raises(WrongFace, match=r"ConnectRedis around .* redis\.Redis"):
+        ConnectRedis(redis.asyncio.Redis(port=1)).blocking()
+
+
+@pytest.mark.parametrize(
+    ("client", "options", "message"),
+    [
+        ("redis://", {}, "host"),
+        ("postgresql://h/d", {}, "redis://"),
+        (None, {}, r"ConnectRedis\(NoneType\).*ConnectRedis\.from_url"),
+        (redis.Redis(port=1), {"credential_provider": object()}, "your own client"),
+        ("redis://h", {"prefix": None}, "prefix=None"),
+        ("redis://h", {"prefix": b"sess:"}, "prefix="),
+        ("redis://h", {"prefix": "\udc80"}, "prefix="),
+        ("redis://h", {"ttl": 0}, "ttl=0"),
+        ("redis://h", {"ttl": -1}, "ttl=-1"),
+        ("redis://h", {"ttl": 1.5}, r"ttl=1\.5"),
+        ("redis://h", {"ttl": True}, "ttl=True"),
+        ("redis://h", {"ttl": None}, "ttl=None"),
+        ("redis://h", {"disable_ttl": "false"}, "disable_ttl='false'"),
+        ("redis://h", {"disable_touch": 1}, "disable_touch=1"),
+        ("redis://h", {"scan_count": 0}, "scan_count=0"),
+        ("redis://h", {"scan_count": "100"}, "scan_count='100'"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named(client: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        ConnectRedis(client, **options)
+
+
+def test_from_url_takes_a_url() -> None:
+    with pytest.raises(ConfigurationError, match="URL"):
+        ConnectRedis.from_url(redis.Redis(port=1))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("answer", [None, "600", True, float("nan"), float("inf"), [1]])
+def test_a_ttl_function_that_answers_no_seconds_is_told_so(answer: Any, redis_server: Server) -> None:
+    there = place(redis_server, ttl=lambda session: answer)
+    with pytest.raises(UsageError, match="ttl="):
+        on("blocking", there, create())
+    assert on("blocking", there, get()) is None
+
+
+def test_a_ttl_function_is_given_the_session_and_rounded_up(redis_server: Server) -> None:
+    seen = list[Any]()
+
+    def ttl(session: dict[str, Any]) -> float:
+        seen.append(session)
+        return 99.2
+
+    there = place(redis_server, ttl=ttl)
+    on("blocking", there, create())
+    with raw(redis_server) as client:
+        assert 99_000 < client.pttl(there.open()._rules.prefix + SID) <= 100_000
+    assert seen == [{"cookie": {"originalMaxAge": 600_000}, "n": 1}]
+
+
+@on_both_faces
+def test_a_closed_store_says_so(face: str, redis_server: Server) -> None:
+    backend = ConnectRedis.from_url(redis_server.url)
+
+    async def closed() -> None:
+        store: ConnectRedisSessions = backend.blocking() if face == "blocking" else backend.awaiting()
+        await store.get(SID, now=NOW)
+        await backend.aclose()
+        await backend.aclose()
+        with pytest.raises(UsageError, match="closed"):
+            await store.get(SID, now=NOW)
+
+    asyncio.run(closed())

@@ -1,6 +1,7 @@
 // A store of each package, from what JSON can say of it.
 const kinds = {
   memory: (_, session) => new session.MemoryStore(),
+  'connect-redis': async (wanted) => (await import('./redis.mjs')).openRedis(wanted),
 }
 
 export async function openStore(wanted, session) {
