@@ -1,37 +1,30 @@
-"""connect-redis's sessions against a real Redis: the contract, options that cannot be, and what goes wrong.
+"""connect-redis's sessions against a real Redis: the contract, lists, and what goes wrong.
 
 What the real connect-redis makes of them is in test_connect_redis_node.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable
-from itertools import count
 from typing import Any
 
 import pytest
-import redis
-import redis.asyncio
 
 from coatcheck.core.outage import Outage
 from coatcheck.core.ports import Checks
-from coatcheck.core.stepping import run_now
-from coatcheck.dialects.express.connect_redis import ConnectRedis, ConnectRedisSessions
+from coatcheck.dialects.express.connect_redis import ConnectRedis
 from coatcheck.dialects.express.plain import load
-from coatcheck.dialects.express.ports import SAVED, TAKEN, Backend, Changed, Entry, ExpressStore, Lists
+from coatcheck.dialects.express.ports import SAVED, TAKEN, Changed, Entry, ExpressStore, Lists
 from coatcheck.errors import (
-    ConfigurationError,
     CorruptRecord,
     ReplyLost,
     StoreError,
     StoreUnavailable,
-    UsageError,
-    WrongFace,
 )
 from servers import Server
 from servers.running import free_port
+from tests.dialects.connect_redis_help import NUMBERS, fresh, place
 from tests.dialects.contract import SENTENCES, Sentence, keep, named
-from tests.dialects.rig import FACES, Place, data, on
+from tests.dialects.rig import FACES, Place, on
 from tests.patience import PATIENT
 from tests.stores.redis_help import calls, raw
 from tests.stores.test_redis_faults import proxied
@@ -41,33 +34,7 @@ END = NOW + 600
 TEXT = b'{"cookie":{"originalMaxAge":600000},"n":1}'
 OTHER = b'{"cookie":{"originalMaxAge":600000},"n":2}'
 SID = "S" * 31 + "7"
-_numbers = count()
 on_both_faces = pytest.mark.parametrize("face", FACES)
-
-
-def fresh() -> str:
-    """A prefix that no other test has, and that is a pattern too: `sess[1]*?` means other keys than these."""
-    return f"sess[{next(_numbers)}]*?\\^-:"
-
-
-def place(server: Server, **options: Any) -> Place:
-    """A store under a prefix of its own. Redis counts the time itself, so time that passes is taken from the key."""
-    prefix = options.pop("prefix", None) or fresh()
-    options.setdefault("outage", PATIENT)
-
-    def later(sid: str, seconds: float) -> None:
-        with raw(server) as client:
-            left = client.pttl(prefix + sid)
-            if left >= 0:
-                client.pexpire(prefix + sid, int(left - seconds * 1000))
-
-    def opened() -> ConnectRedis:
-        return ConnectRedis.from_url(server.url, prefix=prefix, **options)
-
-    ttl = options.get("ttl", 86_400)
-    default = 86_400 if callable(ttl) else ttl
-    ends = not options.get("disable_ttl")
-    return Place(open=opened, later=later, slack=60, ends=ends, default=default)
 
 
 def create(sid: str = SID, text: bytes = TEXT, **more: Any) -> Callable[[ExpressStore], Any]:
@@ -112,12 +79,12 @@ def test_contract_with_options(options: dict[str, Any], redis_server: Server) ->
             keep(sentence, face, place(server, **options))
 
 
-def test_has_its_abilities(redis_server: Server) -> None:
-    with ConnectRedis.from_url(redis_server.url) as store:
-        backend: Backend = store  # type: ignore[assignment]  # its stores have other verbs than the native ones
-        for face in (backend.blocking(), backend.awaiting()):
-            assert isinstance(face, Lists)
-            assert isinstance(face, Checks)
+def test_has_its_abilities() -> None:
+    backend = ConnectRedis("redis://h")
+    faces: list[ExpressStore] = [backend.blocking(), backend.awaiting()]
+    for face in faces:
+        assert isinstance(face, Lists)
+        assert isinstance(face, Checks)
 
 
 def test_touches_says_whether_there_is_a_touch() -> None:
@@ -145,7 +112,7 @@ def test_a_get_is_one_round_trip(face: str, redis_server: Server) -> None:
 @on_both_faces
 def test_lists_name_no_key_of_another_prefix(face: str, redis_server: Server) -> None:
     """connect-redis takes its prefix for a pattern, and its clear() deletes what is not its own."""
-    prefix = f"p[{next(_numbers)}a]*:"
+    prefix = f"p[{next(NUMBERS)}a]*:"
     strangers = [
         prefix.replace("[", "").replace("]", ""),
         prefix.replace("*", "xyz"),
@@ -336,7 +303,7 @@ def test_an_id_or_text_that_cannot_be_stored_is_an_error(face: str, redis_server
 
 @on_both_faces
 def test_what_the_user_of_connect_redis_may_do_and_scripts_suffice(face: str, redis_server: Server) -> None:
-    prefix = f"acl{next(_numbers)}:"
+    prefix = f"acl{next(NUMBERS)}:"
     with raw(redis_server) as client:
         client.execute_command(
             "ACL", "SETUSER", "node", "on", ">pw", f"~{prefix}*", "+get", "+set", "+expire", "+del", "+scan",
@@ -374,105 +341,3 @@ def test_check_leaves_nothing_and_warns_of_eviction(
         client.config_set("maxmemory-policy", "noeviction")
         assert "allkeys-lru" in caplog.text
     assert on(face, there, lambda store: store.length(now=NOW)) == 0
-
-
-# ------------------------------------------------------------------------------------------------------------ how it is set up
-
-
-def test_around_the_applications_own_clients(redis_server: Server) -> None:
-    prefix = fresh()
-    mine = redis.Redis(port=redis_server.port, decode_responses=True)
-    backend = ConnectRedis(mine, prefix=prefix)
-    assert run_now(create()(backend.blocking())) is SAVED
-    backend.close()
-    assert mine.get(prefix + SID) == TEXT.decode()
-    mine.close()
-
-    async def within() -> None:
-        theirs = redis.asyncio.Redis(port=redis_server.port, decode_responses=True)
-        backend = ConnectRedis(theirs, prefix=prefix)
-        read = await backend.awaiting().get(SID, now=NOW)
-        assert read is not None
-        assert data(read.text) == {"n": 1}
-        await backend.aclose()
-        assert await theirs.ping()
-        await theirs.aclose()
-
-    asyncio.run(within())
-
-
-def test_the_wrong_face_is_refused_at_once() -> None:
-    with pytest.raises(
-        WrongFace, match=r"ConnectRedis around .* redis\.asyncio\.Redis, or use ConnectRedis\.from_url"
-    ):
-        ConnectRedis(redis.Redis(port=1)).awaiting()
-    with pytest.raises(WrongFace, match=r"ConnectRedis around .* redis\.Redis"):
-        ConnectRedis(redis.asyncio.Redis(port=1)).blocking()
-
-
-@pytest.mark.parametrize(
-    ("client", "options", "message"),
-    [
-        ("redis://", {}, "host"),
-        ("postgresql://h/d", {}, "redis://"),
-        (None, {}, r"ConnectRedis\(NoneType\).*ConnectRedis\.from_url"),
-        (redis.Redis(port=1), {"credential_provider": object()}, "your own client"),
-        ("redis://h", {"prefix": None}, "prefix=None"),
-        ("redis://h", {"prefix": b"sess:"}, "prefix="),
-        ("redis://h", {"prefix": "\udc80"}, "prefix="),
-        ("redis://h", {"ttl": 0}, "ttl=0"),
-        ("redis://h", {"ttl": -1}, "ttl=-1"),
-        ("redis://h", {"ttl": 1.5}, r"ttl=1\.5"),
-        ("redis://h", {"ttl": True}, "ttl=True"),
-        ("redis://h", {"ttl": None}, "ttl=None"),
-        ("redis://h", {"disable_ttl": "false"}, "disable_ttl='false'"),
-        ("redis://h", {"disable_touch": 1}, "disable_touch=1"),
-        ("redis://h", {"scan_count": 0}, "scan_count=0"),
-        ("redis://h", {"scan_count": "100"}, "scan_count='100'"),
-    ],
-)
-def test_a_setting_that_cannot_be_is_named(client: Any, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigurationError, match=message):
-        ConnectRedis(client, **options)
-
-
-def test_from_url_takes_a_url() -> None:
-    with pytest.raises(ConfigurationError, match="URL"):
-        ConnectRedis.from_url(redis.Redis(port=1))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("answer", [None, "600", True, float("nan"), float("inf"), [1]])
-def test_a_ttl_function_that_answers_no_seconds_is_told_so(answer: Any, redis_server: Server) -> None:
-    there = place(redis_server, ttl=lambda session: answer)
-    with pytest.raises(UsageError, match="ttl="):
-        on("blocking", there, create())
-    assert on("blocking", there, get()) is None
-
-
-def test_a_ttl_function_is_given_the_session_and_rounded_up(redis_server: Server) -> None:
-    seen = list[Any]()
-
-    def ttl(session: dict[str, Any]) -> float:
-        seen.append(session)
-        return 99.2
-
-    there = place(redis_server, ttl=ttl)
-    on("blocking", there, create())
-    with raw(redis_server) as client:
-        assert 99_000 < client.pttl(there.open()._rules.prefix + SID) <= 100_000
-    assert seen == [{"cookie": {"originalMaxAge": 600_000}, "n": 1}]
-
-
-@on_both_faces
-def test_a_closed_store_says_so(face: str, redis_server: Server) -> None:
-    backend = ConnectRedis.from_url(redis_server.url)
-
-    async def closed() -> None:
-        store: ConnectRedisSessions = backend.blocking() if face == "blocking" else backend.awaiting()
-        await store.get(SID, now=NOW)
-        await backend.aclose()
-        await backend.aclose()
-        with pytest.raises(UsageError, match="closed"):
-            await store.get(SID, now=NOW)
-
-    asyncio.run(closed())

@@ -9,11 +9,10 @@ from coatcheck.dialects.express.connect_redis import ConnectRedis
 from coatcheck.dialects.express.ports import SAVED
 from servers import RedisGroup, redis_cluster, redis_sentinel
 from servers.redis import cli
+from tests.dialects.connect_redis_help import MINUTES, NOW, NOW_MS, change, end, fresh, signed, text
 from tests.dialects.contract import SENTENCES, Sentence, keep, named
 from tests.dialects.node import node_app
 from tests.dialects.rig import FACES, Place, data, on
-from tests.dialects.test_connect_redis import fresh
-from tests.dialects.test_connect_redis_node import MINUTES, NOW, NOW_MS, change, end, signed, text
 from tests.patience import PATIENT
 
 pytestmark = pytest.mark.slow

@@ -1,69 +1,30 @@
 """connect-redis's sessions with the real connect-redis on the other side: for each option, in both directions, to the second."""
 
 import random
-from base64 import b64encode
 from collections.abc import Callable, Iterator
-from hmac import digest
+from functools import partial
 from secrets import token_urlsafe
 from typing import Any, Final
-from urllib.parse import quote
 
 import pytest
 
-from coatcheck.dialects.express.connect_redis import ConnectRedis
-from coatcheck.dialects.express.plain import dump, load
-from coatcheck.dialects.express.ports import GONE, SAVED, TAKEN, Changed, Entry
+from coatcheck.dialects.express.plain import load
+from coatcheck.dialects.express.ports import GONE, SAVED, TAKEN, Changed
 from servers import Server
-from tests.dialects.node import NodeApp
-from tests.dialects.rig import FACES, Place, data, iso, on
-from tests.patience import PATIENT
+from tests.dialects.connect_redis_help import (
+    MINUTES,
+    NOW,
+    NOW_MS,
+    OPTIONS,
+    Sides,
+    change,
+    end,
+    rewritten,
+    signed,
+    text,
+)
+from tests.dialects.rig import FACES, data, iso
 from tests.stores.redis_help import raw
-
-SECRET: Final = "squirrel"
-NOW_MS: Final = 1_800_000_000_123
-NOW: Final = NOW_MS / 1000
-MINUTES: Final = 600_000
-OPTIONS: Final[dict[str, dict[str, Any]]] = {
-    "plain": {},
-    "prefix": {"prefix": "an app's [sessions]*:"},
-    "no prefix": {"prefix": ""},
-    "ttl": {"ttl": 77},
-    "ttl function": {"ttl": lambda session: session["keep"]},
-    "disable_ttl": {"disable_ttl": True},
-    "disable_touch": {"disable_touch": True},
-    "all": {"prefix": "x{y}:", "ttl": 77, "disable_ttl": True, "disable_touch": True, "scan_count": 3},
-}
-NAMES: Final = {"disable_ttl": "disableTTL", "disable_touch": "disableTouch", "scan_count": "scanCount"}
-
-
-class Sides:
-    """A Node application and a Python store with the same options over the same server."""
-
-    def __init__(self, url: str, options: dict[str, Any]) -> None:
-        self.url, self.options = url, options
-        plain = {NAMES.get(name, name): value for name, value in options.items() if not callable(value)}
-        store = {"kind": "connect-redis", "url": url, "options": plain}
-        if callable(options.get("ttl")):
-            store["ttlOf"] = "keep"
-        session = {
-            "secret": SECRET,
-            "resave": False,
-            "saveUninitialized": False,
-            "cookie": {"maxAge": MINUTES},
-        }
-        self.node = NodeApp.start(store, session=session)
-        self.place = Place(open=lambda: ConnectRedis.from_url(url, outage=PATIENT, **options))
-
-    def python(self, face: str, work: Callable[[Any], Any]) -> Any:
-        """Do something with our store."""
-        return on(face, self.place, work)
-
-    @property
-    def database(self) -> int:
-        return int(self.url.rpartition("/")[2])
-
-    def key(self, sid: str) -> str:
-        return str(self.options.get("prefix", "sess:")) + sid
 
 
 @pytest.fixture(scope="module")
@@ -90,39 +51,6 @@ def sides(request: pytest.FixtureRequest, all_sides: Callable[[str], Sides]) -> 
 @pytest.fixture
 def plain(all_sides: Callable[[str], Sides]) -> Sides:
     return all_sides("plain")
-
-
-def signed(sid: str) -> str:
-    """The cookie of this id."""
-    mac = b64encode(digest(SECRET.encode(), sid.encode(), "sha256")).decode().rstrip("=")
-    return "connect.sid=" + quote(f"s:{sid}.{mac}", safe="-_.!~*'()")
-
-
-def text(life: int | None = MINUTES, now: int = NOW_MS, **fields: Any) -> bytes:
-    end = None if life is None else iso((now + life) / 1000)
-    return dump(
-        {
-            "cookie": {"originalMaxAge": life, "expires": end, "httpOnly": True, "path": "/"},
-            "keep": 500,
-            **fields,
-        }
-    )
-
-
-def end(life: int | None = MINUTES, now: int = NOW_MS) -> float | None:
-    return None if life is None else (now + life) / 1000
-
-
-async def change(store: Any, sid: str, **fields: Any) -> Any:
-    """A request of ours that changes something, and touches the cookie as express-session does."""
-    read = await store.get(sid, now=NOW)
-    return await store.replace(sid, rewritten(read, **fields), over=read, expires=end(), now=NOW)
-
-
-def rewritten(read: Entry, **fields: Any) -> bytes:
-    body = load(read.text)
-    body["cookie"]["expires"] = iso((NOW_MS + MINUTES) / 1000)
-    return dump({**body, **fields})
 
 
 # ------------------------------------------------------------------------------------------------- there and back again
@@ -164,6 +92,56 @@ def test_python_begins_and_node_goes_on(sides: Sides, face: str) -> None:
     assert data(outcome.current.text) == {"n": 2, "keep": 500}
     assert sides.python(face, lambda store: store.create(sid, text(), expires=end(), now=NOW)) is TAKEN
     assert sides.node.run(cookie=signed(sid), now=NOW_MS).data["n"] == 2
+
+
+@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_random_course_of_both_sides(plain: Sides, face: str, seed: int) -> None:
+    """Both begin, read, change, touch and end the same sessions in turn; all the while both see what a dict would hold."""
+    choose, there = random.Random(seed), dict[str, int | None]()
+    for n in range(60):
+        sid = choose.choice([*there, None])
+        by_node, verb = choose.random() < 0.5, choose.choice(["read", "change", "touch", "end", "begin"])
+        if sid is None or verb == "begin":
+            begin = _begun_by_node if by_node else _begun_by_python
+            there[begin(plain, face, n)] = n
+        elif by_node:
+            there[sid] = _by_node(plain, verb, sid, there[sid], n)
+        else:
+            there[sid] = plain.python(face, partial(_by_python, verb, sid, there[sid], n))
+    assert None in there.values()
+
+
+def _begun_by_node(sides: Sides, _face: str, n: int) -> str:
+    return str(sides.node.run(["set", ["n"], n], now=NOW_MS).body["id"])
+
+
+def _begun_by_python(sides: Sides, face: str, n: int) -> str:
+    sid = token_urlsafe(24)
+    assert sides.python(face, lambda store: store.create(sid, text(n=n), expires=end(), now=NOW)) is SAVED
+    return sid
+
+
+def _by_node(sides: Sides, verb: str, sid: str, was: int | None, n: int) -> int | None:
+    programs: dict[str, list[Any]] = {"change": [["set", ["n"], n]], "end": [["destroy"]]}
+    ops = programs.get(verb, [])
+    answer = sides.node.run(["get", "n"], *(ops if was is not None else []), cookie=signed(sid), now=NOW_MS)
+    assert answer.body["results"][0] == was
+    return {"change": n, "end": None}.get(verb, was) if was is not None else None
+
+
+async def _by_python(verb: str, sid: str, was: int | None, n: int, store: Any) -> int | None:
+    read = await store.get(sid, now=NOW)
+    assert (None if read is None else data(read.text)["n"]) == was
+    if verb == "touch":
+        await store.touch(sid, text(n=n), expires=end(), now=NOW)
+    elif verb == "end":
+        assert await store.destroy(sid) is (was is not None)
+        return None
+    elif verb == "change" and was is not None:
+        assert await change(store, sid, n=n) is SAVED
+        return n
+    return was
 
 
 def test_octets_are_those_that_node_writes(plain: Sides, redis_server: Server) -> None:
