@@ -43,7 +43,14 @@ def all_sides(redis_server: Server) -> Iterator[Callable[[str], Sides]]:
         one.node.stop()
 
 
-@pytest.fixture(params=OPTIONS)
+CASES: Final = [
+    ("plain", "blocking"), ("plain", "awaiting"), ("prefix", "awaiting"), ("no prefix", "blocking"), ("ttl", "awaiting"),
+    ("ttl function", "blocking"), ("disable_ttl", "awaiting"), ("disable_touch", "blocking"), ("all", "awaiting"),
+]  # fmt: skip
+for_all_options = pytest.mark.parametrize(("sides", "face"), CASES, indirect=["sides"])
+
+
+@pytest.fixture
 def sides(request: pytest.FixtureRequest, all_sides: Callable[[str], Sides]) -> Sides:
     return all_sides(request.param)
 
@@ -56,7 +63,7 @@ def plain(all_sides: Callable[[str], Sides]) -> Sides:
 # ------------------------------------------------------------------------------------------------- there and back again
 
 
-@pytest.mark.parametrize("face", FACES)
+@for_all_options
 def test_node_begins_and_python_goes_on(sides: Sides, face: str) -> None:
     first = sides.node.run(["set", ["n"], 1], ["set", ["keep"], 500], ["set", ["who"], "Zoë 𝄞"], now=NOW_MS)
     sid = first.body["id"]
@@ -73,7 +80,7 @@ def test_node_begins_and_python_goes_on(sides: Sides, face: str) -> None:
     assert data(sides.python(face, lambda store: store.get(sid, now=NOW)).text)["n"] == 3
 
 
-@pytest.mark.parametrize("face", FACES)
+@for_all_options
 def test_python_begins_and_node_goes_on(sides: Sides, face: str) -> None:
     sid = token_urlsafe(24)
     made = text(n=1)
@@ -153,7 +160,7 @@ def test_octets_are_those_that_node_writes(plain: Sides, redis_server: Server) -
     assert rewritten(read) == read.text
 
 
-@pytest.mark.parametrize("face", FACES)
+@for_all_options
 def test_what_either_side_ends_is_ended(sides: Sides, face: str) -> None:
     first = sides.node.run(["set", ["keep"], 500], now=NOW_MS)
     sid = first.body["id"]
@@ -176,7 +183,7 @@ def test_what_either_side_ends_is_ended(sides: Sides, face: str) -> None:
     assert sides.node.run(cookie=second.cookie).data == {}
 
 
-@pytest.mark.parametrize("face", FACES)
+@for_all_options
 def test_either_side_regenerates(sides: Sides, face: str) -> None:
     first = sides.node.run(["set", ["keep"], 500], now=NOW_MS)
     second = sides.node.run(["regenerate"], ["set", ["keep"], 501], cookie=first.cookie)
@@ -230,7 +237,7 @@ def effects(server: Server, database: int, work: Callable[[], Any]) -> tuple[Any
 LIVES: Final = (None, 1, 999, 1_000, 1_001, 60_500, MINUTES, MINUTES + 1, 31_536_000_000, 0, -1, -5_000)
 
 
-@pytest.mark.parametrize("face", FACES)
+@for_all_options
 def test_ends_agree_to_the_second(sides: Sides, face: str, redis_server: Server) -> None:
     """For the same session both sides give Redis the same command, SET, DEL or EXPIRE, with the same seconds."""
     for life in LIVES:
@@ -277,7 +284,7 @@ def _agree(sides: Sides, face: str, server: Server, life: int | None, keep: int)
     sides.node.run(["destroy"], cookie=first.cookie)
 
 
-@pytest.mark.parametrize("face", FACES)
+@for_all_options
 def test_a_replace_by_what_has_no_time_left_deletes_as_node_does(
     sides: Sides, face: str, redis_server: Server
 ) -> None:
