@@ -22,7 +22,7 @@ from coatcheck.errors import (
 )
 from servers import Server
 from servers.running import free_port
-from tests.dialects.connect_redis_help import NUMBERS, fresh, place
+from tests.dialects.connect_redis_help import NUMBERS, Base64, fresh, place
 from tests.dialects.contract import SENTENCES, Sentence, keep, named
 from tests.dialects.rig import FACES, Place, on
 from tests.patience import PATIENT
@@ -65,6 +65,7 @@ def test_contract(sentence: Sentence, face: str, redis_server: Server) -> None:
         {"ttl": 77, "disable_touch": True, "scan_count": 7},
         {"disable_ttl": True},
         {"ttl": lambda session: (session["cookie"]["originalMaxAge"] or 86_400_000) / 1000},
+        {"serializer": Base64()},
         {"resp2": True},
     ],
     ids=lambda options: " ".join(options),
@@ -181,6 +182,17 @@ def test_what_is_no_string_or_no_text_is_corrupt(face: str, redis_server: Server
             assert SID not in f"{caught.value} {caught.value.__cause__}"
         assert on(face, there, create()) is TAKEN
     assert on(face, there, lambda store: store.destroy(SID)) is True
+
+
+@on_both_faces
+def test_what_the_serializer_cannot_read_is_corrupt(face: str, redis_server: Server) -> None:
+    there = place(redis_server, serializer=Base64())
+    for value in (TEXT, b"\xff", b"salt.bm9uZQ=="):
+        with raw(redis_server) as client:
+            client.set(there.open()._rules.prefix + SID, value)
+        with pytest.raises(CorruptRecord) as caught:
+            on(face, there, get())
+        assert "originalMaxAge" not in f"{caught.value!r} {caught.value.__cause__}"
 
 
 def test_a_body_that_is_no_json_is_found_by_who_reads_it(redis_server: Server) -> None:

@@ -1,7 +1,9 @@
 """How the store of connect-redis's sessions is set up: URLs, clients, options; what cannot be is refused, with the fix."""
 
 import asyncio
+import json
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -84,6 +86,8 @@ def test_the_wrong_face_is_refused_at_once() -> None:
         ("redis://h", {"ttl": None}, "ttl=None"),
         ("redis://h", {"disable_ttl": "false"}, "disable_ttl='false'"),
         ("redis://h", {"disable_touch": 1}, "disable_touch=1"),
+        ("redis://h", {"serializer": object()}, "serializer="),
+        ("redis://h", {"serializer": object}, "serializer="),
         ("redis://h", {"scan_count": 0}, "scan_count=0"),
         ("redis://h", {"scan_count": "100"}, "scan_count='100'"),
     ],
@@ -118,6 +122,20 @@ def test_a_ttl_function_is_given_the_session_and_rounded_up(redis_server: Server
     with raw(redis_server) as client:
         assert 99_000 < client.pttl(there.open()._rules.prefix + SID) <= 100_000
     assert seen == [{"cookie": {"originalMaxAge": 600_000}, "n": 1}]
+
+
+def test_the_module_json_is_a_serializer_and_one_that_answers_no_text_is_told_so(
+    redis_server: Server,
+) -> None:
+    there = place(redis_server, serializer=json)
+    on("blocking", there, create())
+    assert data(on("blocking", there, get()).text) == {"n": 1}
+    with raw(redis_server) as client:
+        assert (
+            client.get(there.open()._rules.prefix + SID) == b'{"cookie": {"originalMaxAge": 600000}, "n": 1}'
+        )
+    with pytest.raises(UsageError, match="serializer"):
+        on("blocking", place(redis_server, serializer=SimpleNamespace(dumps=len, loads=repr)), create())
 
 
 @on_both_faces

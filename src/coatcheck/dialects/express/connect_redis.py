@@ -15,9 +15,9 @@ from typing import Any, Final, Literal, Protocol
 
 from coatcheck.core.outage import Outage
 from coatcheck.core.ports import Verdict
-from coatcheck.dialects.express._connect_redis_rules import DAY, Rules, Ttl
+from coatcheck.dialects.express._connect_redis_rules import DAY, Rules, Serializer, Ttl
 from coatcheck.dialects.express.ports import GONE, SAVED, Changed, Entry, Named, Outcome
-from coatcheck.errors import ConfigurationError, CorruptRecord
+from coatcheck.errors import ConfigurationError
 from coatcheck.stores._health import ConnectionEvent, Health
 from coatcheck.stores._redis_link import Link
 from coatcheck.stores._redis_scripts import Script
@@ -113,6 +113,8 @@ class ConnectRedis:
     disable_ttl    keep sessions without an end. Whoever is to delete them is yours to say
     disable_touch  leave a session's end alone while nothing but that would change
     scan_count     keys that one step of a walk over all sessions looks at, about
+    serializer     what the Node application has under this name, in Python: an object with `dumps(session)`, which answers text,
+                   and `loads(text)`. None: JSON
     outage         what to do when the server is slow or away; of these, `break_after`, `break_for` and `retries` count for a
                    client of the application's own
     on_connection  called with a `ConnectionEvent` when the server is first reached, lost, and back
@@ -130,11 +132,12 @@ class ConnectRedis:
         disable_ttl: bool = False,
         disable_touch: bool = False,
         scan_count: int = 100,
+        serializer: Serializer | None = None,
         outage: Outage | None = None,
         credential_provider: Any = None,
         on_connection: Callable[[ConnectionEvent], None] | None = None,
     ) -> None:
-        self._rules = Rules(prefix, ttl, disable_ttl, disable_touch, scan_count)
+        self._rules = Rules(prefix, ttl, disable_ttl, disable_touch, scan_count, serializer)
         outage = outage or Outage()
         source = _source(client, outage, credential_provider)
         self._name = source.name
@@ -205,7 +208,7 @@ class ConnectRedisSessions:
     async def get(self, sid: str, *, now: float) -> Entry | None:
         """The session of this id, in one round trip. Raises CorruptRecord for what is no text, StoreErrors."""
         there = await self._run(READ, (self._prefix + sid,))
-        return None if there is None else _entry(there, now)
+        return None if there is None else self._entry(there, now)
 
     async def create(
         self, sid: str, text: bytes, *, expires: float | None, now: float
@@ -215,7 +218,7 @@ class ConnectRedisSessions:
         if seconds <= 0:
             return Verdict.SAVED if await self._run(READ, (self._prefix + sid,)) is None else Verdict.TAKEN
         end = () if self._rules.endless else ("EX", seconds)
-        answer = await self._run(SET, (self._prefix + sid,), (text, "NX", *end))
+        answer = await self._run(SET, (self._prefix + sid,), (self._rules.stored(text), "NX", *end))
         return Verdict.TAKEN if answer is None else Verdict.SAVED
 
     async def replace(
@@ -224,10 +227,11 @@ class ConnectRedisSessions:
         """Write a session over exactly what was read; delete it, if it has no time left."""
         seconds = self._rules.seconds(text, expires, now)
         end = "" if self._rules.endless and seconds > 0 else seconds
-        answer = await self._run(REPLACE, (self._prefix + sid,), (over.text, text, end))
+        read = self._rules.stored(over.text) if over.stored is None else over.stored
+        answer = await self._run(REPLACE, (self._prefix + sid,), (read, self._rules.stored(text), end))
         if answer == 1:
             return SAVED
-        return GONE if answer is None else Changed(_entry(answer, now))
+        return GONE if answer is None else Changed(self._entry(answer, now))
 
     async def touch(self, sid: str, text: bytes, *, expires: float | None, now: float) -> None:
         """Move the end of the key, which alone counts. Nothing, where an option says so."""
@@ -237,6 +241,10 @@ class ConnectRedisSessions:
     async def destroy(self, sid: str) -> bool:
         """Delete the key. Returns whether it was there."""
         return bool(await self._run(DEL, (self._prefix + sid,)) == 1)
+
+    def _entry(self, there: Sequence[Any], now: float) -> Entry:
+        stored, left = there
+        return Entry(self._rules.body(stored), None if left < 0 else now + left / 1000, stored)
 
     # -------------------------------------------------------------------------------------------------- for operators
 
@@ -282,14 +290,3 @@ class ConnectRedisSessions:
         skip = len(self._prefix.encode())
         names = (key[skip:].decode("utf-8", "replace") for key in keys)
         return [name for name in names if "\ufffd" not in name]
-
-
-def _entry(there: Sequence[Any], now: float) -> Entry:
-    text, left = there
-    try:
-        text.decode("utf-8")
-    except UnicodeError:
-        raise CorruptRecord(
-            "what is stored is not text: connect-redis, or its serializer, did not write it"
-        ) from None
-    return Entry(text, None if left < 0 else now + left / 1000)
