@@ -128,9 +128,10 @@ class Rig:
             thread.start()
         for thread in threads:
             thread.join()
-        for answer in answers:
-            if isinstance(answer, BaseException) and not isinstance(answer, threading.BrokenBarrierError):
-                raise answer
+        failures = [answer for answer in answers if isinstance(answer, BaseException)]
+        # Whoever fails breaks the barrier for the others: that is not what went wrong.
+        for failure in sorted(failures, key=lambda one: isinstance(one, threading.BrokenBarrierError)):
+            raise failure
         return answers
 
 
