@@ -2,6 +2,7 @@
 
 import base64
 import re
+import tracemalloc
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,14 @@ from coatcheck import (
     TooLate,
     UsageError,
 )
+from coatcheck.carrying import carrier_of
 from coatcheck.core.ports import ByUser, Carries, Checks, Counts, SetsUp, Sweeps, Tallies, Watches
 from coatcheck.core.record import Ended, Expired, Record
 from coatcheck.eras import ERA_KEY
 from coatcheck.security.encryption import OVERHEAD
 from coatcheck.stores import carried, has_server, open_store
 from coatcheck.stores import cookie as module
-from coatcheck.stores.cookie import LONGEST, CookieStore
+from coatcheck.stores.cookie import LONGEST, Carried, CookieStore
 from coatcheck.stores.encrypted import Encrypted
 from coatcheck.stores.layered import LayeredStore
 from coatcheck.stores.memory import MemoryStore
@@ -730,3 +732,28 @@ def test_what_fails_keeps_the_cookie_that_was_there(browser: Browser) -> None:
     with pytest.raises(RuntimeError):
         browser.do(fails)
     assert browser.do() == {"a": 1}
+
+
+def test_a_request_leaves_nothing_of_its_session_in_memory() -> None:
+    """A record under the key that it is kept in was a cycle, and the garbage collector does not look into records."""
+    carrier = carrier_of(CookieSettings(), "session", SECRET, 7_168, secure=True)
+    there = Record(
+        "k" * 24, ("v",), b"d" * 32, b'{"a":"%s"}' % (b"x" * 1_000), NOON, NOON, NOON + 60, NOON + 90
+    )
+    header = carrier.set(there, b"", max_age=None, now=NOON)[0].partition(";")[0].encode()
+
+    def read() -> None:
+        found, _ = carrier.read(header, NOON)
+        assert found is not None
+        assert type(found[0].locator) is Carried
+        assert found[0].locator.record == there
+
+    read()
+    tracemalloc.start()
+    try:
+        for _ in range(100):
+            read()
+        left, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert left < 50_000

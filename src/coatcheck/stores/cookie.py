@@ -67,9 +67,10 @@ _OVERHEAD: Final = 49
 class Carried(str):
     """The key of a session that came with the request, and brings it along."""
 
-    __slots__ = ("home", "record")
-    record: Record | None
-    """What the browser holds, or will hold; None: nothing (yet)."""
+    __slots__ = ("_plain", "home")
+    _plain: Record | None
+    """The record under a key that is a text and no more. A record that is kept here under this very key would be a cycle that
+    nothing frees: the garbage collector does not look into records."""
     home: str
     """The version of what the server keeps of it, as this request has read or written it."""
 
@@ -77,8 +78,17 @@ class Carried(str):
     def of(cls, key: str, record: Record | None = None) -> "Carried":
         """The key of this session."""
         carried = cls(key)
-        carried.home, carried.record = "", None if record is None else changed(record, key=carried)
+        carried.home, carried.record = "", record
         return carried
+
+    @property
+    def record(self) -> Record | None:
+        """What the browser holds, or will hold; None: nothing (yet)."""
+        return None if self._plain is None else changed(self._plain, key=self)
+
+    @record.setter
+    def record(self, record: Record | None) -> None:
+        self._plain = None if record is None else changed(record, key=str(self))
 
 
 class CookieStore:
