@@ -3,7 +3,7 @@
 from collections.abc import MutableMapping
 from dataclasses import fields
 from types import TracebackType
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 from wsgiref.types import WSGIApplication
 
 from coatcheck.core.outage import Outage
@@ -14,7 +14,7 @@ from coatcheck.dialects.express.faces import AsyncExpressSession, ExpressSession
 from coatcheck.dialects.express.flow import Flow
 from coatcheck.dialects.express.manager import AsyncExpressManager, ExpressManager
 from coatcheck.dialects.express.options import Options
-from coatcheck.dialects.express.ports import ExpressStore
+from coatcheck.dialects.express.ports import Backend
 from coatcheck.dialects.express.stores import open_store
 from coatcheck.dialects.express.wsgi import KEY, WsgiSessions
 from coatcheck.errors import ConfigurationError, OutsideRequest, WeakSecret
@@ -28,7 +28,7 @@ _GROUPS: Final = {"cookie=CookieOptions": frozenset(one.name for one in fields(C
 class ExpressSessions:
     """The sessions of an Express application: middleware for ours, and a manager for work outside a request."""
 
-    def __init__(self, backend: Any, options: Options, *, is_ours: bool) -> None:
+    def __init__(self, backend: Backend, options: Options, *, is_ours: bool) -> None:
         self._backend, self.options, self._is_ours = backend, options, is_ours
 
     def asgi(self, app: App, *, scope_key: str = "session") -> AsgiSessions:
@@ -36,7 +36,7 @@ class ExpressSessions:
 
         Raises WrongFace for a store around a blocking client of your own.
         """
-        flow = Flow(cast(ExpressStore, self._backend.awaiting()), self.options)
+        flow = Flow(self._backend.awaiting(), self.options)
         return AsgiSessions(app, flow, scope_key=scope_key, close=self.aclose)
 
     def wsgi(self, app: WSGIApplication, *, environ_key: str = KEY) -> WsgiSessions:
@@ -44,17 +44,15 @@ class ExpressSessions:
 
         Raises WrongFace for a store around an awaiting client of your own.
         """
-        return WsgiSessions(
-            app, Flow(cast(ExpressStore, self._backend.blocking()), self.options), environ_key=environ_key
-        )
+        return WsgiSessions(app, Flow(self._backend.blocking(), self.options), environ_key=environ_key)
 
     def blocking(self) -> ExpressManager:
         """Sessions outside a request, in sync code."""
-        return ExpressManager(Flow(cast(ExpressStore, self._backend.blocking()), self.options))
+        return ExpressManager(Flow(self._backend.blocking(), self.options))
 
     def awaiting(self) -> AsyncExpressManager:
         """Sessions outside a request, in async code."""
-        return AsyncExpressManager(Flow(cast(ExpressStore, self._backend.awaiting()), self.options))
+        return AsyncExpressManager(Flow(self._backend.awaiting(), self.options))
 
     def close(self) -> None:
         """Close what sync code opened from a URL; a store that was handed in is its owner's to close."""
@@ -102,9 +100,10 @@ def express_sessions(
         raise ConfigurationError(
             "outage=Outage(…) is for a store that is given as a URL: give it to the store itself"
         )
-    if not hasattr(store, "blocking") or not hasattr(store, "awaiting"):
+    if not hasattr(store, "blocking") or isinstance(store, type):
+        kind = (store if isinstance(store, type) else type(store)).__name__
         raise ConfigurationError(
-            f"store={type(store).__name__}: give a URL, or a store such as ConnectRedis(…)"
+            f"store=…: {kind} is no store: give a URL, or a store such as ConnectRedis(…)"
         )
     return ExpressSessions(store, _options(options), is_ours=False)
 

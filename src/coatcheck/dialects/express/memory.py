@@ -2,6 +2,7 @@
 
 from threading import Lock
 
+from coatcheck.core.ports import Verdict
 from coatcheck.dialects.express import plain
 from coatcheck.dialects.express.cookie import Cookie
 from coatcheck.dialects.express.ports import GONE, SAVED, TAKEN, Changed, Entry, Named, Outcome
@@ -44,7 +45,7 @@ class MemoryStore:
             return None
         return Entry(text, expires, text)
 
-    async def create(self, sid: str, text: bytes, *, expires: float | None, now: float) -> Outcome:
+    async def create(self, sid: str, text: bytes, *, expires: float | None, now: float) -> Verdict:
         """Where nothing is."""
         with self._lock:
             if self._look(sid, now) is not None:

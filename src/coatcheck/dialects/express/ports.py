@@ -18,11 +18,11 @@ what it did not read: it knows no other way.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
-from coatcheck.core.ports import GONE, SAVED, TAKEN, Backend, Verdict
+from coatcheck.core.ports import GONE, SAVED, TAKEN, Verdict
 
 __all__ = [
     "GONE",
@@ -71,9 +71,7 @@ class ExpressStore(Protocol):
 
     async def get(self, sid: str, *, now: float) -> Entry | None: ...
 
-    async def create(
-        self, sid: str, text: bytes, *, expires: float | None, now: float
-    ) -> Literal[Verdict.SAVED, Verdict.TAKEN]: ...
+    async def create(self, sid: str, text: bytes, *, expires: float | None, now: float) -> Verdict: ...
 
     async def replace(
         self, sid: str, text: bytes, *, over: Entry, expires: float | None, now: float
@@ -85,6 +83,21 @@ class ExpressStore(Protocol):
 
     async def destroy(self, sid: str) -> bool:
         """Whether it was there."""
+        ...
+
+
+class Backend(Protocol):
+    """What a user configures: it hands each face a store whose client suits it, or raises `WrongFace` at once.
+
+    It may also have `close()` and `async aclose()`, which close what it opened itself.
+    """
+
+    def blocking(self) -> ExpressStore:
+        """A store whose methods never suspend."""
+        ...
+
+    def awaiting(self) -> ExpressStore:
+        """A store for an event loop."""
         ...
 
 

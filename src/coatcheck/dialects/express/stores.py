@@ -1,11 +1,11 @@
 """The store a URL names, in the format of the Node package that belongs to it. A driver is imported only when its URL is used."""
 
 from importlib import import_module
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from coatcheck.core.outage import Outage
-from coatcheck.core.ports import Backend
 from coatcheck.dialects.express.memory import MemoryStore
+from coatcheck.dialects.express.ports import Backend
 from coatcheck.errors import ConfigurationError
 from coatcheck.stores import hide_password
 
@@ -23,7 +23,7 @@ _SCHEMES: Final = {
 }
 
 
-def open_store(url: str, outage: Outage | None) -> Any:
+def open_store(url: str, outage: Outage | None) -> Backend:
     """connect-redis for `redis:`, connect-mongo for `mongodb:`, connect-pg-simple for `postgresql:`; connect-session-sequelize
     for `mysql:`, `mariadb:`, `sqlite:` and `sqlalchemy+…:`; MemoryStore for `memory:`.
 

@@ -9,7 +9,7 @@ from coatcheck.dialects.express.cookie import Cookie
 from coatcheck.dialects.express.flow import Flow
 from coatcheck.dialects.express.session import BaseSession
 from coatcheck.dialects.express.signed import find
-from coatcheck.errors import StoreError, UsageError
+from coatcheck.errors import UsageError
 from coatcheck.exchange import kept_from_caches, varied
 
 __all__ = ["Said", "arrive", "covers", "is_there", "named", "say"]
@@ -63,6 +63,8 @@ def say(
     if sends:
         line = session._cookie.header(flow.options.name, flow.options.secrets.sign(session._sid))
         if line is None:
-            flow.failed(StoreError("a session's cookie has an attribute that is none: it was not sent"))
+            flow.tell(
+                "session.corrupt", session._sid, "its cookie has an attribute that is none: it was not sent"
+            )
     full = session._entry is not None
     return Said(line, varied(vary), kept_from_caches(cache_control, sets=line is not None, full=full))

@@ -1,0 +1,617 @@
+"""The express dialect without Node: golden vectors, two requests at once, bad input, both faces."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coatcheck import Clock, ConfigurationError, Event, OutsideRequest, StoreUnavailable, WeakSecret
+from coatcheck.dialects.express import (
+    CookieOptions,
+    MemoryStore,
+    express_sessions,
+    get_session,
+)
+from coatcheck.dialects.express.cookie import Cookie
+from coatcheck.dialects.express.merging import merge
+from coatcheck.dialects.express.ports import Entry
+from coatcheck.dialects.express.signed import Secrets, find
+from coatcheck.errors import CorruptRecord, ReplyLost, SessionGone, TooLate, UnstorableValue, UsageError
+from tests.dialects.sites import NOW, Site
+
+VECTORS = json.loads((Path(__file__).parents[1] / "data/express/cookies.json").read_text(encoding="utf-8"))
+
+Make = Callable[..., Site]
+
+
+@pytest.fixture(params=["asgi", "wsgi"])
+def site_of(request: pytest.FixtureRequest) -> Make:
+    """Makes a site on either face."""
+
+    def make(**options: Any) -> Site:
+        return Site(request.param, **options)
+
+    return make
+
+
+# ---------------------------------------------------------------------------------------------------- golden vectors
+
+
+@pytest.mark.parametrize("vector", VECTORS["cookie_signature"], ids=lambda v: v["sid"] or "empty")
+def test_signatures_are_nodes(vector: dict[str, str]) -> None:
+    secrets = Secrets(vector["secret"])
+    name, _, value = vector["header"].partition("=")
+    assert secrets.sign(vector["sid"]) == value
+    assert find(f"a=b; {vector['header']}".encode(), name.encode()) == value.encode()
+    assert secrets.verify(value.encode()) == (vector["sid"] or None)  # an empty id counts as none (1.4)
+    assert secrets.verify(vector["signed"].encode()) == (vector["sid"] or None)
+    assert Secrets(["another", vector["secret"]]).verify(value.encode()) == (vector["sid"] or None)
+    assert Secrets("another").verify(value.encode()) is None
+
+
+@pytest.mark.parametrize("vector", VECTORS["set_cookie"], ids=lambda v: v["header"][26:])
+def test_cookies_are_nodes(vector: dict[str, Any]) -> None:
+    cookie = Cookie.loaded(vector["options"])
+    assert cookie.header("connect.sid", "s%3Ax.y") == vector["header"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"s:",
+        b"s:.",
+        b"s%3A",
+        b"s:x",
+        b"s:x.",
+        b"x.y",
+        b"s:a.%",
+        b"s:a.%zz",
+        b"\xff",
+        b"s:\xff.x",
+        b"s:a." + b"x" * 5000,
+    ],
+)
+def test_what_is_no_cookie_of_ours_is_none(value: bytes) -> None:
+    assert Secrets("keyboard cat").verify(value) is None
+
+
+# ------------------------------------------------------------------------------------------------------- two at once
+
+
+def test_two_requests_lose_nothing(site_of: Make) -> None:
+    """Rule 5.8: in Node the last to end wins entirely."""
+    site = site_of()
+    cookie = site.get(lambda s: s.update(cart={"a": 1}, gone=1)).cookie
+
+    def outer(session: Any) -> None:
+        session["cart"]["b"] = 2
+        del session["gone"]
+        site.get(lambda s: (s["cart"].update(c=3), s.update(other=1)), cookie=cookie)
+
+    assert site.get(outer, cookie=cookie).status == 200
+    assert site.get(dict, cookie=cookie).result == {"cart": {"a": 1, "b": 2, "c": 3}, "other": 1}
+
+
+def test_what_both_changed_is_the_later_ones_and_told(site_of: Make) -> None:
+    site = site_of()
+    cookie = site.get(lambda s: s.update(a=1)).cookie
+
+    def outer(session: Any) -> None:
+        session["a"] = 2
+        site.get(lambda s: s.update(a=3), cookie=cookie)
+
+    site.get(outer, cookie=cookie)
+    assert site.get(dict, cookie=cookie).result == {"a": 2}
+    assert "session.conflict" in site.heard()
+
+
+def test_a_resolver_settles_it(site_of: Make) -> None:
+    site = site_of(merge={"n": lambda base, theirs, mine: theirs + mine - base})
+    cookie = site.get(lambda s: s.update(n=1)).cookie
+
+    def outer(session: Any) -> None:
+        session["n"] += 1
+        site.get(lambda s: s.update(n=s["n"] + 5), cookie=cookie)
+
+    site.get(outer, cookie=cookie)
+    assert site.get(dict, cookie=cookie).result == {"n": 7}
+
+
+def test_a_session_that_was_destroyed_meanwhile_stays_destroyed(site_of: Make) -> None:
+    """In Node the request that ends later writes it back to life."""
+    site = site_of()
+    cookie = site.get(lambda s: s.update(user=1)).cookie
+
+    def outer(session: Any) -> None:
+        session["cart"] = 1
+        site.get(lambda s: site.act(s, "destroy"), cookie=cookie)
+
+    answer = site.get(outer, cookie=cookie)
+    assert (answer.status, answer.set_cookies) == (200, [])
+    assert site.store._entries == {}
+    assert "session.gone" in site.heard()
+
+
+def test_an_idle_request_with_resave_does_not_write_old_data_back(site_of: Make) -> None:
+    """Rule 5.8: in Node resave is a lost-update machine."""
+    site = site_of(resave=True)
+    cookie = site.get(lambda s: s.update(a=1)).cookie
+    site.get(lambda s: site.get(lambda inner: inner.update(a=2), cookie=cookie), cookie=cookie)
+    assert site.get(dict, cookie=cookie).result == {"a": 2}
+
+
+def test_of_a_cookie_that_only_the_other_changed_the_others_counts(site_of: Make) -> None:
+    site = site_of(cookie=CookieOptions(max_age=60_000))
+    cookie = site.get(lambda s: s.update(a=1)).cookie
+
+    def longer(session: Any) -> None:
+        session["b"], session.cookie.max_age = 1, 5_000_000
+
+    def outer(session: Any) -> None:
+        session["a"] = 2
+        site.get(longer, cookie=cookie)
+
+    site.get(outer, cookie=cookie)
+    assert site.get(lambda s: s.cookie.max_age, cookie=cookie).result == 5_000_000
+
+
+def test_a_reply_that_was_lost_is_made_up_for(site_of: Make) -> None:
+    """The write had happened, or had not: either way it has at the end, once."""
+    for carried_out in (True, False):
+        site = site_of(store=_Losing(carried_out=carried_out))
+        cookie = site.get(lambda s: s.update(n=1)).cookie
+        assert site.get(lambda s: s.update(n=s["n"] + 1), cookie=cookie).status == 200
+        assert site.get(dict, cookie=cookie).result == {"n": 2}
+
+
+class _Losing(MemoryStore):
+    """Loses the reply to every first write."""
+
+    def __init__(self, *, carried_out: bool) -> None:
+        super().__init__()
+        self._carried_out, self._lose = carried_out, True
+
+    async def create(self, sid: str, text: bytes, **rest: Any) -> Any:
+        return await self._once(super().create(sid, text, **rest))
+
+    async def replace(self, sid: str, text: bytes, **rest: Any) -> Any:
+        return await self._once(super().replace(sid, text, **rest))
+
+    async def _once(self, write: Any) -> Any:
+        self._lose = not self._lose
+        if self._lose:
+            return await write
+        if self._carried_out:
+            await write
+        else:
+            write.close()
+        raise ReplyLost("the connection broke")
+
+
+def test_merging_key_by_key() -> None:
+    base = {"a": b"1", "d": b'{"x":1,"y":1}', "gone": b"1", "spelt": b"1.50"}
+    mine = {"a": b"1", "d": b'{"x":2,"y":1}', "spelt": b"1.50", "mine": b"1"}
+    theirs = {"a": b"2", "d": b'{"x":1,"z":3}', "gone": b"1", "spelt": b"1.5", "theirs": b"1"}
+    merged = merge(base, mine, theirs)
+    assert merged.parts == {"a": b"2", "d": b'{"x":2,"z":3}', "spelt": b"1.50", "theirs": b"1", "mine": b"1"}
+    assert merged.conflicts == ()
+
+
+# --------------------------------------------------------------------------------------------- values, and what Node has
+
+
+def test_half_a_surrogate_pair_is_kept(site_of: Make) -> None:
+    site = site_of()
+    site.store._entries["sid"] = b'{"cookie":{},"half":"\\ud800"}'
+    cookie = f"connect.sid={Secrets('keyboard cat').sign('sid')}"
+    assert site.get(lambda s: s.update(same=s["half"] == "\ud800"), cookie=cookie).status == 200
+    assert b'"half":"\\ud800","same":true' in site.store._entries["sid"]
+
+
+@pytest.mark.parametrize(
+    ("value", "fix"),
+    [
+        (2**53, "2\\*\\*53"),
+        ({"a": [float("nan")]}, r"session\['k'\]\['a'\]\[0\]: JSON has no nan"),
+        (float("inf"), "JSON has no inf"),
+        (datetime(2026, 1, 1, tzinfo=UTC), "isoformat"),
+        ((1, 2), "list"),
+        ({1}, "list"),
+        (b"x", "base64"),
+        ({1: 2}, "a key must be a str"),
+        (object(), "is not JSON"),
+    ],
+)
+def test_what_node_would_read_as_something_else_is_refused(site_of: Make, value: Any, fix: str) -> None:
+    def put(session: Any) -> None:
+        with pytest.raises(UnstorableValue, match=fix):
+            session["k"] = value
+
+    assert site_of().get(put).set_cookies == []
+
+
+@pytest.mark.parametrize("key", ["cookie", "id", "save", "toString", "__proto__", "constructor"])
+def test_keys_that_node_drops_are_refused(site_of: Make, key: str) -> None:
+    def put(session: Any) -> None:
+        with pytest.raises(UnstorableValue, match="express-session drops this key"):
+            session[key] = 1
+
+    site_of().get(put)
+
+
+def test_a_value_that_was_spoilt_in_place_is_refused_when_it_is_stored(site_of: Make) -> None:
+    with pytest.raises(UnstorableValue, match=r"\['cart'\]\['at'\]"):
+        site_of().get(lambda s: (s.update(cart={}), s["cart"].update(at=datetime(2026, 1, 1))))
+
+
+def test_what_nobody_changed_is_written_back_as_it_came(site_of: Make) -> None:
+    """Numbers that Python has no equal of, other spellings, unknown attributes of the cookie."""
+    site = site_of()
+    text = (
+        '{"big":12345678901234567000,"e":1e21,"cookie":{"originalMaxAge":null,"expires":null,"httpOnly":true,"path":"/",'
+        '"theirs":1},"esc":"\\u00eb"}'
+    )
+    site.store._entries["sid"] = text.encode()
+    cookie = f"connect.sid={Secrets('keyboard cat').sign('sid')}"
+    assert (
+        site.get(lambda s: s.update(new=[s["big"] > 1, s["e"], s["esc"] == "ë"]), cookie=cookie).status == 200
+    )
+    assert site.store._entries["sid"].decode() == text[:-1] + ',"new":[true,1e+21,true]}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"", b"null", b"[]", b"{", b'{"a":1}', b'{"cookie":null}', b'{"cookie":1}', b'{"cookie":{"expires":"tomorrow"}}',
+        b'{"cookie":{"expires":7}}', b'{"cookie":{"originalMaxAge":"x"}}', b"\xff", b'{"a":NaN,"cookie":{}}', b"[" * 100_000,
+    ],
+)  # fmt: skip
+def test_what_is_no_session_is_an_anonymous_one_and_told(site_of: Make, text: bytes) -> None:
+    """Rule 1.5: Node answers 500. Here nobody sees an error page, and nobody gets in; the entry is left where it is."""
+    site = site_of()
+    site.store._entries["sid"] = text
+    answer = site.get(
+        lambda s: (s.update(a=1), s.id)[1], cookie=f"connect.sid={Secrets('keyboard cat').sign('sid')}"
+    )
+    assert answer.status == 200
+    assert answer.result != "sid"
+    assert site.store._entries["sid"] == text
+    assert "session.corrupt" in site.heard()
+
+
+def test_a_cookie_of_nothing_is_taken_as_node_takes_it(site_of: Make) -> None:
+    """Wire formats 1.1: `"cookie": {}` becomes a session until the browser closes."""
+    site = site_of(cookie=CookieOptions(max_age=60_000))
+    site.store._entries["sid"] = b'{"cookie":{},"a":1}'
+    answer = site.get(dict, cookie=f"connect.sid={Secrets('keyboard cat').sign('sid')}")
+    assert answer.result == {"a": 1}
+
+
+def test_passport_and_connect_flash(site_of: Make) -> None:
+    site = site_of()
+    first = site.get(lambda s: s.update(cart=[1]))
+    second = site.get(lambda s: site.act(s, "login", 42), cookie=first.cookie)
+    assert site.get(lambda s: (s.user_id, dict(s)), cookie=first.cookie).result == (
+        None,
+        {},
+    )  # the old id is worth nothing
+    assert site.get(lambda s: (s.user_id, dict(s)), cookie=second.cookie).result == (
+        42,
+        {"passport": {"user": 42}},
+    )
+    site.get(
+        lambda s: (s.flash("Saved", "info"), s.flash("Twice", "info"), s.flash("Oh", "error")),
+        cookie=second.cookie,
+    )
+    assert site.get(lambda s: s["flash"], cookie=second.cookie).result == {
+        "info": ["Saved", "Twice"],
+        "error": ["Oh"],
+    }
+    told = [("info", "Saved"), ("info", "Twice"), ("error", "Oh")]
+    assert site.get(lambda s: s.flashes(), cookie=second.cookie).result == told
+    assert site.get(lambda s: s.flashes(), cookie=second.cookie).result == []
+    third = site.get(lambda s: site.act(s, "logout"), cookie=second.cookie)
+    assert third.status == 200
+    assert site.get(lambda s: s.user_id, cookie=second.cookie).result is None
+
+
+@pytest.mark.parametrize("nobody", [None, "", True, 1.5])
+def test_a_login_of_nobody_is_refused_and_nothing_is_destroyed(site_of: Make, nobody: Any) -> None:
+    site = site_of()
+    cookie = site.get(lambda s: s.update(a=1)).cookie
+
+    def log_in(session: Any) -> None:
+        with pytest.raises(UsageError, match="user_id"):
+            site.act(session, "login", nobody)
+
+    site.get(log_in, cookie=cookie)
+    assert site.get(dict, cookie=cookie).result == {"a": 1}
+
+
+# -------------------------------------------------------------------------------------------------------- the response
+
+
+def test_pages_with_a_session_are_kept_from_shared_caches(site_of: Make) -> None:
+    site = site_of()
+    assert site.get(lambda s: None).header("vary") is None
+    set_, read = site.get(lambda s: s.update(a=1)), site.get(dict)
+    assert (set_.header("vary"), set_.header("cache-control")) == ("Cookie", "no-store")
+    assert (read.header("vary"), read.header("cache-control")) == ("Cookie", None)
+    assert site.get(dict, cookie=set_.cookie).header("cache-control") == "private"
+    public = site.get(
+        lambda s: s.update(a=2), headers=[("Cache-Control", "public, max-age=60"), ("Vary", "Accept")]
+    )
+    assert (public.header("vary"), public.header("cache-control")) == ("Accept, Cookie", "no-store")
+
+
+def test_paths_that_begin_with_the_cookies_have_a_session(site_of: Make) -> None:
+    site = site_of(cookie=CookieOptions(path="/admin"))
+    assert site.get(lambda s: s is None, path="/").result is True
+    assert site.get(lambda s: s is None, path="/administrator").result is False
+
+
+def test_a_store_that_is_away_is_a_503_and_nothing_is_destroyed(site_of: Make) -> None:
+    """Rules 1.5, 1.6, 5.7: in Node a read that fails is a 500, and with unset='destroy' ends the session."""
+
+    class Away(MemoryStore):
+        down = False
+
+        async def get(self, sid: str, *, now: float) -> Entry | None:
+            if self.down:
+                raise StoreUnavailable("away")
+            return await super().get(sid, now=now)
+
+    store = Away()
+    site = site_of(store=store, unset="destroy")
+    cookie = site.get(lambda s: s.update(a=1)).cookie
+    Away.down = True
+    asked: list[int] = []
+    answer = site.get(lambda s: asked.append(1), cookie=cookie)
+    assert (answer.status, answer.set_cookies, asked) == (503, [], [])
+    assert "store.down" in site.heard()
+    Away.down = False
+    assert site.get(dict, cookie=cookie).result == {"a": 1}
+
+
+def test_a_write_that_fails_is_a_503_without_a_cookie(site_of: Make) -> None:
+    """Rule 5.7: in Node the browser gets the page, and the cookie of a session that there is not."""
+
+    class Away(MemoryStore):
+        async def create(self, sid: str, text: bytes, **rest: Any) -> Any:
+            raise StoreUnavailable("away")
+
+    answer = site_of(store=Away()).get(lambda s: s.update(a=1))
+    assert (answer.status, answer.set_cookies) == (503, [])
+
+
+def test_what_a_streamed_body_changes_is_stored_at_its_end(site_of: Make) -> None:
+    site = site_of()
+    cookie = site.get(lambda s: s.update(a=1)).cookie
+    site.stream(lambda s: s.update(a=2), lambda s: s.update(a=3), cookie=cookie)
+    assert site.get(dict, cookie=cookie).result == {"a": 3}
+
+
+def test_a_session_that_begins_after_the_headers_is_refused(site_of: Make) -> None:
+    """Rule 4.8: Node stores one that nobody has a cookie for."""
+    site = site_of()
+
+    def late(session: Any) -> None:
+        with pytest.raises(TooLate):
+            session["a"] = 1
+        with pytest.raises(TooLate):
+            site.act(session, "regenerate")
+
+    site.stream(dict, late)
+    assert site.store._entries == {}
+
+
+def test_after_the_response_every_change_raises(site_of: Make) -> None:
+    site, kept = site_of(), list[Any]()
+    site.get(kept.append)
+    with pytest.raises(TooLate):
+        kept[0]["a"] = 1
+
+
+def test_an_exception_stores_nothing(site_of: Make) -> None:
+    """Rule 4.9: Node's error page saves what was changed before the error."""
+    site = site_of()
+    cookie = site.get(lambda s: s.update(a=1)).cookie
+
+    def fail(session: Any) -> None:
+        session["a"] = 2
+        raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        site.get(fail, cookie=cookie)
+    assert site.get(dict, cookie=cookie).result == {"a": 1}
+
+
+def test_two_middlewares_of_one_application_share_the_session(site_of: Make) -> None:
+    """Rule 1.1."""
+    site = site_of(twice=True)
+    cookie = site.get(lambda s: s.update(a=1)).cookie
+    assert site.get(dict, cookie=cookie).result == {"a": 1}
+
+
+def test_attributes_of_a_cookie_that_are_none_send_no_cookie(site_of: Make) -> None:
+    """Rule 2.5: other writers may leave what they like."""
+    site = site_of(rolling=True)
+    for attribute in (
+        '"sameSite":"what"',
+        '"domain":"a;b"',
+        '"path":"/;x"',
+        '"priority":"urgent"',
+        '"sameSite":7',
+    ):
+        site.store._entries["sid"] = (
+            b'{"cookie":{"originalMaxAge":null,"expires":null,%s}}' % attribute.encode()
+        )
+        answer = site.get(dict, cookie=f"connect.sid={Secrets('keyboard cat').sign('sid')}")
+        assert (answer.status, answer.set_cookies) == (200, [])
+        assert "store.down" not in site.heard()
+
+
+# ------------------------------------------------------------------------------------------------------- configuration
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "fix"),
+    [
+        ({"secret": None}, WeakSecret, "secret is missing"),
+        ({"secret": []}, WeakSecret, "secret is missing"),
+        ({"secret": [""]}, WeakSecret, "anybody can sign"),
+        ({"secret": [7]}, ConfigurationError, "int is no secret"),
+        ({"saveUninitialized": True}, ConfigurationError, "did you mean 'save_uninitialized'"),
+        ({"maxAge": 1}, ConfigurationError, "give cookie=CookieOptions\\(max_age="),
+        ({"resave": "no"}, ConfigurationError, "True or False"),
+        ({"unset": "drop"}, ConfigurationError, "'keep' or 'destroy'"),
+        ({"genid": "x"}, ConfigurationError, "a function"),
+        ({"name": "a b"}, ConfigurationError, "cookie name"),
+        ({"cookie": {"maxAge": 1}}, ConfigurationError, "CookieOptions"),
+        ({"clock": 1}, ConfigurationError, "Clock"),
+        ({"store": "ftp://x"}, ConfigurationError, "redis:"),
+        ({"store": MemoryStore}, ConfigurationError, "is no store"),
+        ({"store": object()}, ConfigurationError, "is no store"),
+    ],
+)
+def test_wrong_options_say_what_to_write(options: dict[str, Any], error: type[Exception], fix: str) -> None:
+    with pytest.raises(error, match=fix):
+        express_sessions(**{"secret": "keyboard cat", **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "fix"),
+    [
+        ({"max_age": "1h"}, "milliseconds"),
+        ({"max_age": True}, "milliseconds"),
+        ({"max_age": float("nan")}, "milliseconds"),
+        ({"expires": datetime(2026, 1, 1)}, "time zone"),
+        ({"max_age": 1, "expires": datetime(2026, 1, 1, tzinfo=UTC)}, "one of them"),
+        ({"secure": "yes"}, "True or False"),
+        ({"same_site": "Lax "}, "strict"),
+        ({"priority": "urgent"}, "low"),
+        ({"path": "/;x"}, "path such as"),
+        ({"path": "/\r\n"}, "path such as"),
+        ({"domain": "a b"}, "host name"),
+    ],
+)
+def test_wrong_cookie_options_are_refused_at_once(options: dict[str, Any], fix: str) -> None:
+    """Rules 2.5 and 9.1: Node notices with the first request, or never."""
+    with pytest.raises(ConfigurationError, match=fix):
+        CookieOptions(**options)
+
+
+def test_no_secret_and_no_id_shows(site_of: Make) -> None:
+    site = site_of()
+    answer = site.get(lambda s: (s.update(a=1), repr(s), s.id))
+    assert answer.result[2] not in answer.result[1]
+    assert "keyboard cat" not in repr(site.sessions.options) + repr(Secrets("keyboard cat"))
+    assert answer.result[2] not in repr(site.store)
+    site.get(dict, cookie=f"connect.sid={Secrets('keyboard cat').sign('unknown-id')}")
+    assert "unknown-id" not in repr(site.events)
+
+
+def test_a_cookie_may_depend_on_the_request(site_of: Make) -> None:
+    site = site_of(
+        cookie=lambda arrival: CookieOptions(domain="example.com" if arrival.path == "/x" else None)
+    )
+    assert "Domain=example.com" in site.get(lambda s: s.update(a=1), path="/x").set_cookies[0]
+    assert "Domain" not in site.get(lambda s: s.update(a=1), path="/y").set_cookies[0]
+
+
+def test_a_genid_that_repeats_itself_gives_nobody_anothers_session(site_of: Make) -> None:
+    """Rule 8.5."""
+    ids = iter(["same", "same", "other"])
+    site = site_of(genid=lambda: next(ids))
+    one, two = site.get(lambda s: s.update(user=1)), site.get(lambda s: s.update(user=2))
+    assert one.cookie != two.cookie
+    assert [site.get(dict, cookie=answer.cookie).result for answer in (one, two)] == [
+        {"user": 1},
+        {"user": 2},
+    ]
+
+
+@pytest.mark.parametrize("sid", ["", None, 7])
+def test_a_genid_that_gives_no_id_is_told(site_of: Make, sid: Any) -> None:
+    with pytest.raises(ConfigurationError, match="genid"):
+        site_of(genid=lambda: sid).get(dict)
+
+
+# --------------------------------------------------------------------------------------------------- outside a request
+
+
+def test_the_manager_of_each_face() -> None:
+    store, heard = MemoryStore(), list[Event]()
+    options: Any = {"secret": "keyboard cat", "clock": Clock(lambda: NOW), "on_event": heard.append}
+    cookie = Site("wsgi", store=store).get(lambda s: s.update(a=1)).cookie
+    with express_sessions(store, **options) as sessions:
+        manager = sessions.blocking()
+        (sid,) = manager.all()
+        session = manager.named(cookie)
+        assert session is not None
+        session["a"] = 2
+        session.save()
+        assert manager.length() == 1
+        assert manager.named("connect.sid=x") is None
+        assert manager.load("nobody") is None
+
+    async def work() -> None:
+        async with express_sessions(store, **options) as sessions:
+            manager = sessions.awaiting()
+            session = await manager.load(sid)
+            assert session is not None
+            assert await manager.named(cookie) is not None
+            assert dict(session) == {"a": 2}
+            await session.reload()
+            await session.destroy()
+            with pytest.raises(SessionGone):
+                await (await manager.load("x") or session).save()
+            assert await manager.all() == []
+            assert await manager.length() == 0
+            await manager.clear()
+            await manager.setup()
+            with pytest.raises(ConfigurationError, match="prunes"):
+                await manager.prune()
+
+    with pytest.raises(UsageError, match="destroyed"):
+        asyncio.run(work())
+
+
+def test_a_session_is_found_where_it_is(site_of: Make) -> None:
+    site = site_of()
+    assert site.get(lambda s: get_session(site.place) is s).result is True
+    for nothing in ({}, object(), None):
+        with pytest.raises(OutsideRequest, match=r"sessions\.asgi"):
+            get_session(nothing)
+
+
+def test_the_session_is_a_dict_and_its_cookie_counts_down(site_of: Make) -> None:
+    site = site_of(cookie=CookieOptions(max_age=60_000))
+
+    def use(session: Any) -> Any:
+        session.setdefault("a", []).append(1)
+        session.cookie.max_age = timedelta(minutes=2)
+        site.now += 30
+        left = session.cookie.max_age
+        session.cookie.expires = datetime.fromtimestamp(site.now + 10, UTC)
+        return (
+            left,
+            session.cookie.max_age,
+            "a" in session,
+            len(session),
+            list(session),
+            session.is_new,
+            session.modified,
+        )
+
+    assert site.get(use).result == (90_000, 10_000, True, 1, ["a"], True, True)
+
+
+def test_corrupt_cookies_say_so() -> None:
+    with pytest.raises(CorruptRecord, match="no cookie"):
+        Cookie.loaded(None)
