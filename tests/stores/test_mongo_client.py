@@ -488,7 +488,7 @@ def test_several_event_loops_one_after_the_other_and_at_once(server: Server) -> 
 
     async def use_and_close() -> None:
         await use()
-        await backend._awaiting[1]._clients.pop(asyncio.get_running_loop()).close()  # type: ignore[index]
+        await backend._link.awaiting()._clients.pop(asyncio.get_running_loop()).close()
 
     def in_a_thread(answers: "queue.Queue[object]") -> None:
         try:
@@ -800,7 +800,7 @@ def test_a_server_that_is_too_old_is_refused_by_name(face: str, wire_version: in
 def test_our_own_look_at_the_version() -> None:
     """What `Place.accept` is for: drivers of 4.13 take servers that we do not."""
     backend = MongoStore.from_url("mongodb://127.0.0.1:1/shop")
-    place = backend._place()
+    place = backend._link._place()
     place.accept({"maxWireVersion": 9})
     with pytest.raises(ConfigurationError, match="too old"):
         place.accept({"maxWireVersion": 8})

@@ -42,7 +42,7 @@ from coatcheck.stores._health import Health
 from coatcheck.stores._loops import take_ended
 from coatcheck.stores._mongo_commands import Document
 
-__all__ = ["Awaiting", "Blocking", "Client", "Place", "Tell"]
+__all__ = ["DOCUMENTS", "Awaiting", "Blocking", "Client", "Codec", "Place", "Tell"]
 
 Tell = Callable[[Notice], None]
 
@@ -58,8 +58,10 @@ _TOO_LARGE: Final = frozenset({10334, 17280, 17419, 17420})
 _TOO_MUCH: Final = "the session is larger than the 16 MB of a document: keep less in it"
 _NO_CHANGE_STREAMS: Final = 40573
 _NO_SUCH_COMMAND: Final = 59
+Codec = CodecOptions[Any]
+"""What becomes of BSON in an answer."""
 # A stored date beyond Python's must not spoil the document that it stands in.
-_OPTIONS: Final[CodecOptions[Document]] = CodecOptions(
+DOCUMENTS: Final[Codec] = CodecOptions(
     document_class=dict, datetime_conversion=DatetimeConversion.DATETIME_AUTO
 )
 _FAILURES: Final = (theirs.PyMongoError, BSONError, OverflowError, UnicodeError)
@@ -101,7 +103,13 @@ class Place:
     """Where the sessions are, as both clients need to know it: the database, how patient to be, how the server is doing."""
 
     def __init__(
-        self, name: str, database: str, health: Health, retries: int, command_timeout: float | None
+        self,
+        name: str,
+        database: str,
+        health: Health,
+        retries: int,
+        command_timeout: float | None,
+        codec: Codec = DOCUMENTS,
     ) -> None:
         self.name = name
         """The URL as it may be shown."""
@@ -110,6 +118,8 @@ class Place:
         self.attempts = tuple(range(retries, -1, -1))
         """How many are left, at each."""
         self.command_timeout = command_timeout
+        self.codec = codec
+        """What answers are made of."""
 
     def failed(self, error: BaseException, reads: bool) -> SessionError:
         """What to raise for what the driver raised."""
@@ -180,7 +190,7 @@ class Blocking:
                 self._health.admit()
             try:
                 send = self._command or self._opened().command
-                reply = send(command, codec_options=_OPTIONS)
+                reply = send(command, codec_options=self._place.codec)
             except _FAILURES as error:
                 if left and _may_go_again(error, reads):
                     continue
@@ -284,7 +294,7 @@ class Awaiting:
                 self._health.admit()
             try:
                 send = self._commands.get(asyncio.get_running_loop()) or (await self._opened()).command
-                reply = await asyncio.shield(send(command, codec_options=_OPTIONS))
+                reply = await asyncio.shield(send(command, codec_options=self._place.codec))
             except _FAILURES as error:
                 if left and _may_go_again(error, reads):
                     continue
@@ -294,7 +304,7 @@ class Awaiting:
                     raise
                 raise UsageError(
                     f"{self._place.name}: an AsyncMongoClient works on one event loop only, and this is another: give each loop"
-                    " a MongoStore of its own, or use MongoStore.from_url, which does"
+                    " a store of its own, or use from_url, which does"
                 ) from error
             return self._place.checked(reply)
         raise AssertionError("there is at least one attempt")
@@ -476,7 +486,7 @@ def _watched(database: Any, collection: str) -> Any:
     """The collection as a watch needs it, whatever the application's client is set to."""
     return database.get_collection(
         collection,
-        codec_options=_OPTIONS,
+        codec_options=DOCUMENTS,
         read_preference=ReadPreference.PRIMARY,
         read_concern=ReadConcern("majority"),
     )

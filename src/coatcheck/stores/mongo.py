@@ -47,15 +47,11 @@ are left of three; one that was overtaken may be among its own victims: it logge
 """
 
 import logging
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
 from pymongo import AsyncMongoClient, MongoClient
-from pymongo import errors as theirs
-from pymongo.uri_parser import parse_uri
 
 from coatcheck.core.outage import Outage
 from coatcheck.core.ports import (
@@ -78,13 +74,12 @@ from coatcheck.errors import (
     ReplyLost,
     StoreError,
     StoreUnavailable,
-    WrongFace,
 )
-from coatcheck.stores import hide_password
 from coatcheck.stores._alike import cursor_at, not_over, place_of, walked
-from coatcheck.stores._health import ConnectionEvent, Health
-from coatcheck.stores._mongo_client import DUPLICATE, Awaiting, Blocking, Client, Place
+from coatcheck.stores._health import ConnectionEvent
+from coatcheck.stores._mongo_client import DUPLICATE, Client
 from coatcheck.stores._mongo_commands import Document, Phrases, changed, found, many, row_of
+from coatcheck.stores._mongo_link import MongoLink, check_collection
 from coatcheck.stores._rows import Written, expired, judge, readable, written
 
 __all__ = ["MongoSessions", "MongoStore"]
@@ -97,8 +92,6 @@ SWEEP_STEP: Final = 1000
 """Documents that one round of a sweep looks at."""
 PAGE_BYTES: Final = 8_000_000
 """The server ends an answer at 16 MB: after so much, what is missing may be on the next page."""
-_NAMES: Final = re.compile(r"[^\s/\\.\"$*<>:|?\0]{1,63}")
-_COLLECTIONS: Final = re.compile(r"(?!system\.)[^$\0]{1,180}")
 _NO_INDEXES: Final = 26
 _OTHER_INDEXES: Final = (85, 86)
 
@@ -118,10 +111,6 @@ class MongoStore:
     Raises ConfigurationError for a name that MongoDB does not take.
     """
 
-    _sync_client: Callable[[], MongoClient[Any]] | None
-    _async_client: Callable[[], AsyncMongoClient[Any]] | None
-    _owns: bool
-
     def __init__(
         self,
         client: "MongoClient[Any] | AsyncMongoClient[Any]",
@@ -131,17 +120,10 @@ class MongoStore:
         outage: Outage | None = None,
         on_connection: Callable[[ConnectionEvent], None] | None = None,
     ) -> None:
-        if not isinstance(client, (MongoClient, AsyncMongoClient)):
-            raise ConfigurationError(
-                f"MongoStore({type(client).__name__}): give a pymongo MongoClient or AsyncMongoClient, or use from_url"
-            )
-        database = _default_database(client) if database is None else database
         self._prepare(
-            f"MongoDB database {database!r}", database, collection, outage or Outage(), on_connection, None
+            MongoLink.of_client("MongoStore", client, database, outage, on_connection=on_connection),
+            collection,
         )
-        self._sync_client = (lambda: client) if isinstance(client, MongoClient) else None
-        self._async_client = (lambda: client) if isinstance(client, AsyncMongoClient) else None
-        self._owns = False
 
     @classmethod
     def from_url(
@@ -159,85 +141,40 @@ class MongoStore:
 
         Raises ConfigurationError for a URL that is none, naming what is wrong with it.
         """
-        outage = outage or Outage()
-        name, database = hide_password(url), _database_of(url)
-        options = _options(outage)
         store = cls.__new__(cls)
-        command_timeout = float(outage.command_timeout)  # type: ignore[arg-type]  # seconds by now
-        store._prepare(name, database, collection, outage, on_connection, command_timeout)
-        store._sync_client = lambda: MongoClient(url, **options)
-        store._async_client = lambda: AsyncMongoClient(url, **options)
-        store._owns = True
+        store._prepare(
+            MongoLink.of_url("MongoStore", url, None, outage, on_connection=on_connection), collection
+        )
         return store
 
-    def _prepare(
-        self,
-        name: str,
-        database: str,
-        collection: str,
-        outage: Outage,
-        on_connection: Callable[[ConnectionEvent], None] | None,
-        command_timeout: float | None,
-    ) -> None:
-        if not _NAMES.fullmatch(database):
-            raise ConfigurationError(
-                f'database={database!r}: a name of 1 to 63 characters, without blanks and / \\ . " $ * < > : | ?'
-            )
-        if not _COLLECTIONS.fullmatch(collection):
-            raise ConfigurationError(
-                f'collection={collection!r}: a name of 1 to 180 characters without $, that does not begin with "system."'
-            )
-        concern: Document = {"w": "majority", "j": True}
-        if command_timeout is not None:
-            # The server gives up waiting for a majority just before the driver gives up waiting for the server: the connection
-            # stays.
-            concern["wtimeout"] = max(1, int(command_timeout * 800))
-        self._name = name
-        self._phrases = Phrases(collection, concern)
-
-        def place() -> Place:
-            health = Health(name, outage, on_connection=on_connection)
-            return Place(name, database, health, outage.retries, command_timeout)
-
-        self._place = place
-        self._blocking: tuple[MongoSessions, Blocking] | None = None
-        self._awaiting: tuple[MongoSessions, Awaiting] | None = None
+    def _prepare(self, link: MongoLink, collection: str) -> None:
+        self._phrases = Phrases(check_collection(collection), link.concern)
+        self._link = link
+        self._blocking: MongoSessions | None = None
+        self._awaiting: MongoSessions | None = None
 
     def __repr__(self) -> str:
-        return f"<MongoStore {self._name} {self._phrases.sessions}>"
+        return f"<MongoStore {self._link.name} {self._phrases.sessions}>"
 
     def blocking(self) -> "MongoSessions":
         """The store whose methods never suspend: for the sync face. Raises WrongFace over an AsyncMongoClient."""
         if self._blocking is None:
-            if self._sync_client is None:
-                raise WrongFace(
-                    "the sync face needs a MongoStore over a MongoClient (or from_url), not an AsyncMongoClient"
-                )
-            client = Blocking(self._place(), self._sync_client, owns=self._owns)
-            self._blocking = MongoSessions(client, self._phrases, self._name), client
-        return self._blocking[0]
+            self._blocking = MongoSessions(self._link.blocking(), self._phrases, self._link.name)
+        return self._blocking
 
     def awaiting(self) -> "MongoSessions":
         """The store for event loops. Raises WrongFace over a MongoClient, which would block them."""
         if self._awaiting is None:
-            if self._async_client is None:
-                raise WrongFace(
-                    "the async face needs a MongoStore over an AsyncMongoClient (or from_url), not a MongoClient"
-                )
-            client = Awaiting(self._place(), self._async_client, owns=self._owns)
-            self._awaiting = MongoSessions(client, self._phrases, self._name), client
-        return self._awaiting[0]
+            self._awaiting = MongoSessions(self._link.awaiting(), self._phrases, self._link.name)
+        return self._awaiting
 
     def close(self) -> None:
         """Close what the sync face opened. The application's own client stays open."""
-        if self._blocking is not None:
-            self._blocking[1].close()
+        self._link.close()
 
     async def aclose(self) -> None:
         """Close what this event loop opened, and what the sync face did."""
-        self.close()
-        if self._awaiting is not None:
-            await self._awaiting[1].aclose()
+        await self._link.aclose()
 
     def __enter__(self) -> "MongoStore":
         return self
@@ -600,41 +537,3 @@ def _size(document: Document) -> int:
 
 def _code(error: StoreError) -> object:
     return getattr(error.__cause__, "code", None)
-
-
-# -------------------------------------------------------------------------------------------------------- settings
-
-
-def _default_database(client: "MongoClient[Any] | AsyncMongoClient[Any]") -> str:
-    return str(client.get_default_database("coatcheck").name)
-
-
-def _database_of(url: str) -> str:
-    """The database that a URL names. Looks at nothing but the text: `mongodb+srv:` is looked up when it is used."""
-    try:
-        parts = urlsplit(url)
-        if parts.scheme.lower() == "mongodb":
-            # (The driver's own errors may quote the password.)
-            database = parse_uri(url, validate=True, warn=False)["database"]
-        else:
-            database = unquote(parts.path.strip("/"))
-            if parts.scheme.lower() != "mongodb+srv" or not parts.hostname:
-                raise ValueError("give mongodb://host/database or mongodb+srv://host/database")
-    except (theirs.PyMongoError, ValueError) as error:
-        said = hide_password(str(error)) if "@" not in str(error) else "it cannot be read"
-        raise ConfigurationError(f"store={hide_password(url)!r}: {said}") from None
-    return database or "coatcheck"
-
-
-def _options(outage: Outage) -> dict[str, Any]:
-    """Time-outs of the driver's client, in milliseconds."""
-    connect = max(1, int(float(outage.connect_timeout) * 1000))  # type: ignore[arg-type]  # seconds by now
-    command = max(1, int(float(outage.command_timeout) * 1000))  # type: ignore[arg-type]
-    return {
-        "appname": "coatcheck",
-        "connectTimeoutMS": connect,
-        "serverSelectionTimeoutMS": connect,
-        "waitQueueTimeoutMS": connect,
-        "socketTimeoutMS": command,
-        "timeoutMS": None,
-    }
