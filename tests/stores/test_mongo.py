@@ -824,3 +824,21 @@ def test_the_faces_of_own_clients(mongo_server: Server, store: MongoSessions) ->
         return there.key
 
     assert isinstance(run_now(store.load(str(asyncio.run(work())), now=NOW)), Ended)
+
+
+# -------------------------------------------------------------------------------------------- what no error may name
+
+
+def test_a_validator_of_the_collection_names_no_document(
+    mongo_server: Server, store: MongoSessions, documents: Collection[Document]
+) -> None:
+    """The server's answer does, and the key of a document may be a secret (`dialects`)."""
+    database, name = documents.database, documents.name
+    database.command("collMod", name, validator={"nobody": {"$exists": True}})
+    try:
+        there = record()
+        with pytest.raises(StoreError, match="failed validation") as refused:
+            run_now(store.create(there, now=NOW))
+    finally:
+        database.command("collMod", name, validator={})
+    assert there.key not in f"{refused.value!r} {refused.value.__cause__} {refused.value.__cause__!r}"

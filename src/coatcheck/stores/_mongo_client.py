@@ -144,7 +144,9 @@ class Place:
             )
         for wrong in reply.get("writeErrors", ()):
             if wrong.get("code") != DUPLICATE:
-                error = theirs.WriteError(str(wrong.get("errmsg")), wrong.get("code"), wrong)
+                # Without errInfo: a validator of the collection's names the document there, and its key may be a secret.
+                said = {part: wrong[part] for part in wrong if part != "errInfo"}
+                error = theirs.WriteError(str(wrong.get("errmsg")), wrong.get("code"), said)
                 raise _translated(error, self.name) from error
         return reply
 
