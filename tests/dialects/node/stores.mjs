@@ -2,6 +2,7 @@
 const kinds = {
   memory: (_, session) => new session.MemoryStore(),
   'connect-redis': async (wanted) => (await import('./redis.mjs')).openRedis(wanted),
+  'connect-mongo': async (wanted) => (await import('./connect_mongo.mjs')).openMongo(wanted),
 }
 
 export async function openStore(wanted, session) {
