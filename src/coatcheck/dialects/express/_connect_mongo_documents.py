@@ -234,10 +234,9 @@ def _lives(now: float) -> Document:
     return {"$or": [{"expires": {"$exists": False}}, {"expires": {"$gt": date(now)}}]}
 
 
-def touched_at(text: bytes) -> float | None:
-    """When a session was last modified, as `get` with `touch_after` has put it into the body. Seconds since the epoch."""
-    moment = milliseconds(load(text).get(_LAST))
-    return None if moment is None else moment / 1000.0
+def touched_at(text: bytes) -> int | None:
+    """When a session was last modified, as `get` with `touch_after` has put it into the body. Milliseconds since the epoch."""
+    return milliseconds(_an_object(text).get(_LAST))
 
 
 def _a_text(session: Any, otherwise: str) -> str:

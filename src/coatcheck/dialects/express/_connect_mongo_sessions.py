@@ -59,7 +59,7 @@ class ConnectMongoSessions:
     async def touch(self, sid: str, text: bytes, *, expires: float | None, now: float) -> None:
         after = self._form.touch_after
         last = touched_at(text) if after else None
-        if last is None or now - last >= after:
+        if last is None or round(now * 1000) - last >= after * 1000:
             await self._client.run(self._say.touch(sid, expires, now, last=last is not None))
 
     async def destroy(self, sid: str) -> bool:
