@@ -11,7 +11,7 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 
 from coatcheck.core.stepping import run_now
-from coatcheck.dialects.express._connect_mongo_sessions import ConnectMongoSessions
+from coatcheck.dialects.express import express_sessions
 from coatcheck.dialects.express.connect_mongo import ConnectMongo
 from coatcheck.dialects.express.plain import dump, load
 from coatcheck.dialects.express.ports import GONE, SAVED, Changed, Entry
@@ -64,6 +64,8 @@ MODES: dict[str, tuple[Document, Document]] = {
     ),
 }  # fmt: skip
 """Options of the package, and ours that mean the same."""
+LONG = ("timestamps", "transform_id", "kruptein_subdocument", "web_subdocument")
+"""Tried in `make test-all`: each option of these is in another mode too."""
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +77,10 @@ def client(mongo_server: Server) -> Iterator[MongoClient[Document]]:
 class Shared:
     """A Node application and a store of ours over the same sessions, in one mode."""
 
-    def __init__(self, node: NodeApp, store: ConnectMongoSessions, collection: Collection[Document]) -> None:
-        self._node, self.store, self.collection = node, store, collection
+    def __init__(self, node: NodeApp, backend: ConnectMongo, collection: Collection[Document]) -> None:
+        self._node, self.collection = node, collection
+        self.store = backend.blocking()
+        self.manager = express_sessions(backend, secret=SECRET).blocking()
 
     def node(self, *ops: list[Any], cookie: str = "", now: float) -> Answer:
         answer = self._node.run(*ops, cookie=cookie, now=round(now * 1000))
@@ -89,7 +93,9 @@ class Shared:
         return found
 
 
-@pytest.fixture(scope="module", params=MODES)
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in MODES]
+)
 def shared(
     request: pytest.FixtureRequest, mongo_server: Server, client: MongoClient[Document]
 ) -> Iterator[Shared]:
@@ -106,7 +112,7 @@ def shared(
     with ConnectMongo.from_url(mongo_server.url, outage=PATIENT, **ours) as backend:
         run_now(backend.blocking().setup())  # first: then Node finds its index made
         with node_app(store, session=session) as node:
-            yield Shared(node, backend.blocking(), client[where][name])
+            yield Shared(node, backend, client[where][name])
 
 
 def seen(entry: Entry) -> Document:
@@ -185,6 +191,23 @@ def test_what_one_ends_is_over_for_the_other(shared: Shared) -> None:
     assert replace(store, again.body["id"], read) is GONE
     touch(store, again.body["id"], read, NOW)
     assert get(store, again.body["id"]) is None
+
+
+def test_nothing_of_three_writers_is_lost(shared: Shared) -> None:
+    """The whole dialect over this store: two requests of ours that overlap, and one of Node's that began and ended between."""
+    began = shared.node(["set", ["views"], 1], now=NOW)
+    sid = began.body["id"]
+    first, second = shared.manager.load(sid), shared.manager.load(sid)
+    assert first is not None
+    assert second is not None
+    first["a"], second["b"] = 1, {"c": [2]}
+    first.save()
+    shared.node(["set", ["node"], 3], cookie=began.cookie, now=NOW)
+    second.save()
+    last = shared.node(cookie=began.cookie, now=NOW)
+    assert {key: last.data[key] for key in last.data if key != "lastModified"} == {
+        "views": 1, "a": 1, "node": 3, "b": {"c": [2]},
+    }  # fmt: skip
 
 
 def test_what_node_regenerates_has_another_id_here_too(shared: Shared) -> None:
