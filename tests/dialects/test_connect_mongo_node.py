@@ -1,6 +1,7 @@
 """connect-mongo itself beside its store here, in every combination of options: each goes on with what the other began, and writes
 the same documents."""
 
+import random
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -66,6 +67,11 @@ MODES: dict[str, tuple[Document, Document]] = {
 """Options of the package, and ours that mean the same."""
 LONG = ("timestamps", "transform_id", "kruptein_subdocument", "web_subdocument")
 """Tried in `make test-all`: each option of these is in another mode too."""
+NASTY: Document = {
+    "int": 1, "most": 2**31 - 1, "more": 2**31, "time": 1_764_120_000_000, "minus": -(2**31) - 1, "half": 1.5,
+    "list": [1, None, True, {"a": [2**40]}], "text": "é \u2028 𝄞 \\ \"", "nothing": None, "nested": {"cookie": {}},
+    "$dollar": {"$gt": 1}, "dots.and": {"a.b": 1}, "": "",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -227,13 +233,6 @@ def test_a_body_comes_back_as_the_same_text(shared: Shared) -> None:
     assert dump(read) == text
 
 
-NASTY: Document = {
-    "int": 1, "most": 2**31 - 1, "more": 2**31, "time": 1_764_120_000_000, "minus": -(2**31) - 1, "half": 1.5,
-    "list": [1, None, True, {"a": [2**40]}], "text": "é \u2028 𝄞 \\ \"", "nothing": None, "nested": {"cookie": {}},
-    "$dollar": {"$gt": 1}, "dots.and": {"a.b": 1}, "": "",
-}  # fmt: skip
-
-
 def test_both_write_the_same_document(shared: Shared) -> None:
     """Octet for octet, save what is drawn by lot or told by the server's clock."""
     values = NASTY
@@ -260,3 +259,97 @@ def raw(shared: Shared, sid: str) -> RawBSONDocument:
     found = shared.collection.with_options(RAW).find_one({"_id": {"$in": [sid, sid[::-1]]}})
     assert found is not None
     return found
+
+
+# ---------------------------------------------------------------------------------------------------------- a random course
+
+
+class Course:
+    """What sessions hold by rights while both sides work on them and time passes: data, when they are over, when last written."""
+
+    def __init__(self, shared: Shared, seed: int) -> None:
+        self.shared, self.choose = shared, random.Random(seed)
+        self.now, self.there = NOW, dict[str, tuple[Document, float, float]]()
+        self.touch_after = 60.0 if shared.collection.name in ("of_touch_after", "all.sessions") else 0.0
+
+    def step(self, n: int) -> None:
+        self.now += self.choose.choice([0.001, 1, 59.5, 61, 250])
+        sid = self.choose.choice([*self.there, None])
+        by = self.choose.choice(["node", "python"])
+        if sid is None:
+            sid = getattr(self, f"{by}_begins")({"n": n})
+            self.written(sid, {"n": n})
+            return
+        held, end, _ = self.there[sid]
+        verb = self.choose.choice(["touch", "change", "change", "end"]) if end > self.now else "touch"
+        getattr(self, f"{by}_goes_on")(sid, verb, held if end > self.now else None, {"n": n, **self.some()})
+
+    def some(self) -> Document:
+        key = self.choose.choice(list(NASTY))
+        return {key: NASTY[key]}
+
+    def written(self, sid: str, held: Document) -> None:
+        self.there[sid] = held, self.now + LIFE, self.now
+
+    def touched(self, sid: str) -> None:
+        held, end, last = self.there[sid]
+        if end > self.now and self.now - last >= self.touch_after - 1e-6:
+            self.there[sid] = held, self.now + LIFE, self.now
+
+    def ended(self, sid: str) -> None:
+        self.there[sid] = {}, 0.0, 0.0
+
+    def node_begins(self, fields: Document) -> str:
+        sid: str = self.shared.node(*sets(fields), now=self.now).body["id"]
+        return sid
+
+    def python_begins(self, fields: Document) -> str:
+        sid = f"{self.shared.collection.name}-{self.choose.getrandbits(64):x}"
+        assert create(self.shared.store, sid, self.now, **fields) is SAVED
+        return sid
+
+    def node_goes_on(self, sid: str, verb: str, held: Document | None, fields: Document) -> None:
+        ops = {"change": sets(fields), "end": [["destroy"]], "touch": []}[verb]
+        answer = self.shared.node(["get", "n"], *ops, cookie=cookie(sid), now=self.now)
+        if verb != "end":
+            assert (answer.body["id"] == sid) is (held is not None)
+        assert answer.body["results"][0] == (None if held is None else held["n"])
+        self.went_on(sid, verb, held, fields)
+
+    def python_goes_on(self, sid: str, verb: str, held: Document | None, fields: Document) -> None:
+        store, read = self.shared.store, get(self.shared.store, sid, self.now)
+        assert (None if read is None else seen(read)) == held
+        if read is None:
+            return
+        assert read.expires is not None
+        assert abs(read.expires - self.there[sid][1]) < 0.002
+        if verb == "change":
+            assert replace(store, sid, read, self.now, **fields) is SAVED
+        elif verb == "end":
+            assert run_now(store.destroy(sid)) is True
+        else:
+            touch(store, sid, read, self.now)
+        self.went_on(sid, verb, held, fields)
+
+    def went_on(self, sid: str, verb: str, held: Document | None, fields: Document) -> None:
+        if held is None:
+            return
+        if verb == "end":
+            self.ended(sid)
+        elif verb == "change":
+            self.written(sid, held | fields)
+        else:
+            self.touched(sid)
+
+
+def sets(fields: Document) -> list[list[Any]]:
+    return [["set", [key], value] for key, value in fields.items()]
+
+
+@pytest.mark.parametrize("seed", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 3, 4))])
+def test_a_random_course_of_both_sides(shared: Shared, seed: int) -> None:
+    """Both begin, read, change, touch and end the same sessions in turn, and see what a dict would hold, while it would."""
+    course = Course(shared, seed)
+    for n in range(60):
+        course.step(n)
+    assert any(end <= course.now for _, end, _ in course.there.values())
