@@ -135,6 +135,7 @@ const scenarios = {
       assert.equal(await servedBy(page), other);
       assert.equal(await page.locator("[data-user]").count(), 0, `${other} knows that ${side} logged out`);
       assert.deepEqual(await told(page), [`You are logged out. ${side} did that, and left this message.`]);
+      assert.notEqual((await ticket(context)).value, known.value, "another session");
       await isOut(page);
       await context.addCookies([known]);
       await isOut(page);

@@ -85,3 +85,13 @@ def test_in_the_browser(example: Running, scenarios: str) -> None:
         command, cwd=Path(__file__).parent, env=os.environ, capture_output=True, text=True, timeout=180
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_page_shows_the_code_that_runs() -> None:
+    """What the README has of app.mjs and account.py is what is in them, block by block."""
+    blocks = re.findall(r"```(js|python)\n(.*?)```", (START.parent / "README.md").read_text(), re.DOTALL)
+    assert [language for language, _ in blocks] == ["js", "python"]
+    for language, block in blocks:
+        code = (START.parent / {"js": "app.mjs", "python": "account.py"}[language]).read_text()
+        for line in filter(None, block.splitlines()):
+            assert line in code.splitlines(), line
