@@ -30,7 +30,10 @@ def nginx(folder: Path, servers: str, *ports: int) -> Iterator[Server]:
     command = [binary("nginx"), "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(file)]
     port = ports[0] if ports else free_port()
     with serving(Server(f"http://127.0.0.1:{port}", port, folder, command, _listens)) as server:
-        yield server
+        try:
+            yield server
+        finally:
+            server.stop()  # not killed, as servers are: its worker would go on without it
 
 
 def _listens(server: Server) -> bool:

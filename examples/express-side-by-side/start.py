@@ -96,7 +96,6 @@ def _started(stack: ExitStack, folder: Path, port: int) -> dict[str, Server]:
     for name, application in applications.items():
         _tell(name, application)
     front = stack.enter_context(nginx(folder / "nginx", _rules(port, ports), port))
-    stack.callback(front.stop)  # its workers with it
     _tell("nginx", front)
     _greet(front, applications, folder)
     return applications

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from servers.nginx import nginx
-from servers.running import binary, free_port
+from servers.running import binary, free_port, listens
 from tests.web.servers import Server, gunicorn, uvicorn
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "https.md"
@@ -102,3 +102,11 @@ def test_tls_ends_at_nginx_and_the_application_knows(site: Site) -> None:
         assert response.headers["Set-Cookie"].startswith("__Host-session=")
         assert response.headers["Strict-Transport-Security"] == "max-age=31536000"
         assert json.loads(response.page) == {"address": CLIENT, "channel": "https"}  # type: ignore[attr-defined]  # as above
+
+
+def test_nothing_of_it_is_left(tmp_path: Path) -> None:
+    """Killed, nginx leaves its worker behind, which goes on answering."""
+    port = free_port()
+    with nginx(tmp_path / "nginx", f"server {{ listen 127.0.0.1:{port}; }}", port) as server:
+        assert listens(server.port)
+    assert not listens(port)
