@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # the checkout, which has se
 
 from servers import Server, ServerMissing, redis
 from servers.nginx import nginx
-from servers.running import binary, free_port, listens, serving
+from servers.running import free_port, listens, serving
 
 HERE = Path(__file__).parent
 
@@ -40,7 +40,7 @@ def main() -> int:
         signal.signal(ended, Stop.note)
     try:
         with tempfile.TemporaryDirectory(prefix="side-by-side-") as folder, ExitStack() as stack:
-            _watch(_started(stack, Path(folder), _port(wanted.port)))
+            _watch(_started(stack, Path(folder), _free(wanted.port)))
     except (OSError, RuntimeError, ServerMissing) as error:
         print(f"side by side: {error}", file=sys.stderr)
         return 1
@@ -52,11 +52,18 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Express and FastAPI behind one nginx, on one Redis, one login."
     )
-    parser.add_argument("--port", type=int, default=8000, help="where nginx listens (8000; 0: anywhere)")
+    parser.add_argument("--port", type=_port, default=8000, help="where nginx listens (8000; 0: anywhere)")
     return parser.parse_args()
 
 
-def _port(wanted: int) -> int:
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 65_535:
+        raise ValueError(text)
+    return number
+
+
+def _free(wanted: int) -> int:
     """Raises OSError for one that somebody has."""
     if wanted == 0:
         return free_port()
@@ -65,7 +72,7 @@ def _port(wanted: int) -> int:
         try:
             probe.bind(("127.0.0.1", wanted))
         except OSError as error:
-            text = f"port {wanted}: {error.strerror}; choose another: make side-by-side PORT={wanted + 1}"
+            text = f"port {wanted}: {error.strerror}; choose another: make side-by-side PORT=…"
             raise OSError(text) from error
     return wanted
 
@@ -79,7 +86,7 @@ def _started(stack: ExitStack, folder: Path, port: int) -> dict[str, Server]:
     ports = {name: free_port() for name in ("Express", "FastAPI")}
     os.environ["PORT"] = str(ports["Express"])
     commands = {
-        "Express": [binary("node"), str(HERE / "app.mjs")],
+        "Express": ["node", str(HERE / "app.mjs")],
         "FastAPI": [
             *(sys.executable, "-m", "uvicorn", "--app-dir", str(HERE), "account:app"),
             *(
