@@ -60,9 +60,9 @@ async function isOut(page) {
   assert.equal(await title(page), "Nobody is logged in");
 }
 
-/** Wait until a path answers so. Tell of another answer after half a minute. */
+/** Wait until a path answers so. Tell of another answer after a minute. */
 async function until(page, path, status) {
-  const late = Date.now() + 30_000;
+  const late = Date.now() + 60_000;
   let last;
   while ((last = (await page.request.get(url + path)).status()) !== status) assert.ok(Date.now() < late, `${path} answers ${last}`);
 }

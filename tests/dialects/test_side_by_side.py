@@ -53,6 +53,7 @@ class Running:
     def stop(self) -> int:
         """Press Ctrl-C; the exit code."""
         self._process.send_signal(signal.SIGINT)
+        self._process.send_signal(signal.SIGCONT)  # where a test ended that had stopped it for a moment
         self.output += self._process.communicate(timeout=PATIENCE)[0]
         return self._process.returncode
 
