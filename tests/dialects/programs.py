@@ -152,7 +152,7 @@ def _in_order(ops: list[Op]) -> tuple[Op, ...]:
     return tuple(
         op
         for at, op in enumerate(ops)
-        if at <= begun or op[0] in ("set", "delete", "get", "maxAge", "expires")
+        if at <= begun or op[0] in ("set", "delete", "move", "get", "maxAge", "expires")
     )
 
 
@@ -165,6 +165,7 @@ def _op(random: Random) -> Op:
             ["set", ["nest"], {"n": random.randint(0, 2), "cookie": 1}],
             ["set", ["nest", "n"], random.randint(0, 2)],
             ["delete", [key]],
+            ["move", key],
             ["get", key],
             ["get", key],
             ["regenerate"],
@@ -422,6 +423,9 @@ async def _acted(session: Any, name: str, given: list[Any]) -> Any:
             place[path[-1]] = value
         case "delete":
             del session[given[0][0]]
+        case "move":
+            if given[0] in session:
+                session[given[0]] = session.pop(given[0])
         case "get":
             return session.get(given[0])
         case "regenerate" | "destroy" | "save" | "reload":

@@ -86,8 +86,8 @@ def shown(body: Any, *, streams: bool) -> dict[str, Any]:
 
 
 def once(asked: list[list[Any]], *, streams: bool) -> list[list[Any]]:
-    """Rules 7.4 and 5.1: what Node writes, or destroys, twice in one request, ours does once. Rule 5.6: of a streamed response
-    ours stores what there is when the headers leave, and again at the end what has changed since; Node all of it at the end.
+    """Rule 5.1: what Node destroys twice in one request, ours does once. Rule 5.6: of a streamed response ours stores what there
+    is when the headers leave, and again at the end what has changed since; Node all of it at the end.
     """
     kept: list[list[Any]] = []
     written: set[str] = set()
@@ -101,7 +101,7 @@ def once(asked: list[list[Any]], *, streams: bool) -> list[list[Any]]:
             verb == "get" and sid in written
         ):  # what it has written itself, ours reads again before it writes over it
             continue
-        if entry not in kept or verb in ("get", "touch"):
+        if verb != "destroy" or entry not in kept:
             kept.append(entry)
     return kept
 

@@ -5,6 +5,7 @@ const place = (data, path) => path.slice(0, -1).reduce((at, key) => at[key], dat
 const operations = {
   set: (req, path, value) => { place(req.session, path)[path.at(-1)] = value },
   delete: (req, path) => { delete place(req.session, path)[path.at(-1)] },
+  move: (req, key) => { if (key in req.session) { const value = req.session[key]; delete req.session[key]; req.session[key] = value } },
   push: (req, path, value) => { place(req.session, path)[path.at(-1)].push(value) },
   date: (req, key, ms) => { req.session[key] = new Date(ms) },
   get: (req, key) => req.session[key] ?? null,

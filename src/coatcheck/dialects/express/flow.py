@@ -109,7 +109,10 @@ class Flow:
 
     def _situation(self, session: BaseSession, parts: dict[str, bytes]) -> Situation:
         options = self.options
-        saved = session._saved is not None and list(session._saved.items()) == list(parts.items())
+        # As in Node, one that was regenerated in this request never counts as saved: it is stored at the end (7.4).
+        saved = (
+            session._sid == session._first_sid and session._saved is not None and _same(session._saved, parts)
+        )
         return Situation(
             session._sid == session._cookie_sid, session.modified, saved, session._saved_explicitly,
             session._cookie.expires_at is not None, options.rolling, options.save_uninitialized,
@@ -231,6 +234,11 @@ class Flow:
     def tell(self, name: EventName, sid: str, detail: str = "") -> None:
         """Tell of an event, without the id, which is the secret of the cookie."""
         self.options.tell(Event(name, handle_of(sid), None, detail, self.options.clock.time()))
+
+
+def _same(mine: dict[str, bytes], theirs: dict[str, bytes]) -> bool:
+    """Whether two are one text: the order counts, as in the hash that express-session takes (semantics 4.2)."""
+    return list(mine.items()) == list(theirs.items())
 
 
 def _seconds(cookie: Cookie) -> float | None:

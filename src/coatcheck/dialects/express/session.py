@@ -64,7 +64,7 @@ class BaseSession(MutableMapping[str, Any]):
         self._is_destroyed = False
         self._loaded, self._data = dict[str, bytes](), dict[str, Any]()
         self._phase, self._accessed, self._secure = Phase.OPEN, False, False
-        self._saved: Mapping[str, bytes] | None = None
+        self._saved: dict[str, bytes] | None = None
         """What the last save has written, which need not be written again; None: nothing of this id yet."""
         self._saved_explicitly = False
         self._announced: dict[str, Any] = {}
@@ -163,7 +163,7 @@ class BaseSession(MutableMapping[str, Any]):
     @property
     def modified(self) -> bool:
         """Whether the data are others than when the request came, or the session is another (semantics 4.2)."""
-        return self._sid != self._first_sid or not _same(self._parts(), self._first_parts)
+        return self._sid != self._first_sid or list(self._parts().items()) != list(self._first_parts.items())
 
     def touch(self) -> None:
         """Count its lifetime anew from now (semantics 7.5); each response does that by itself."""
@@ -256,8 +256,3 @@ def _says(text: bytes, value: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return mine == text or mine == plain.dump(plain.load(text))
-
-
-def _same(mine: Parts, theirs: Parts) -> bool:
-    """Whether two are one text: the order counts, as in the hash that express-session takes (semantics 4.2)."""
-    return list(mine.items()) == list(theirs.items())
