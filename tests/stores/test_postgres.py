@@ -473,7 +473,7 @@ def test_the_expired_are_swept_along_with_the_writes(
         await store.create(there, now=NOW)
         for _ in range(TEND_EVERY * 2):
             await store.touch(there.key, deadline=NOW + 9, seen_at=NOW, expected=there.version, now=NOW + 2)
-        while face == "awaiting" and not backend._loops._upkeep.done():  # type: ignore[union-attr]  # there by now
+        while face == "awaiting" and not backend._clients.loops._upkeep.done():  # type: ignore[union-attr]  # there by now
             await asyncio.sleep(0.001)
         await backend.aclose()
 

@@ -396,7 +396,7 @@ def test_several_loops_share_a_store(server: Server, table: str) -> None:
 
     async def afterwards() -> None:
         assert await store.load(records[0].key, now=NOW) == records[0]
-        assert len(backend._loops._pools) == 1  # type: ignore[union-attr]  # those of loops that have ended are gone
+        assert len(backend._clients.loops._pools) == 1  # type: ignore[union-attr]  # those of loops that have ended are gone
         await backend.aclose()
 
     asyncio.run(afterwards())

@@ -6,15 +6,11 @@ second one finds out why. An acknowledged write is as durable as the server's `s
 default.
 """
 
-import inspect
 import random
 from collections.abc import Callable
 from functools import partial
 from math import inf
 from typing import Any, Final, cast
-
-import asyncpg
-import psycopg
 
 from coatcheck.core.outage import Outage
 from coatcheck.core.ports import (
@@ -32,19 +28,11 @@ from coatcheck.core.ports import (
     Walked,
 )
 from coatcheck.core.record import Ended, Expired, Record
-from coatcheck.errors import ConfigurationError, StoreUnavailable, WrongFace
+from coatcheck.errors import ConfigurationError, StoreUnavailable
 from coatcheck.stores._alike import cursor_at, not_over, place_of, walked
-from coatcheck.stores._health import ConnectionEvent, Health
-from coatcheck.stores._postgres_client import Awaiting, AwaitingTheirs, Blocking, Client, TheirThreads
-from coatcheck.stores._postgres_connect import (
-    Target,
-    Wired,
-    asyncpg_from,
-    psycopg_async_from,
-    psycopg_from,
-    target,
-)
-from coatcheck.stores._postgres_pool import ThreadPool
+from coatcheck.stores._postgres_client import Client
+from coatcheck.stores._postgres_connect import Target, asyncpg_from, psycopg_from
+from coatcheck.stores._postgres_opening import OnConnection, Opening, target_of
 from coatcheck.stores._postgres_sql import Names, Statements
 from coatcheck.stores._postgres_watch import watch_in_task, watch_in_thread
 from coatcheck.stores._rows import expired, judge, readable, written
@@ -60,7 +48,6 @@ TEND_LIMIT: Final = 200
 SWEEP_STEP: Final = 1000
 """Rows in one statement of a sweep by hand."""
 
-OnConnection = Callable[[ConnectionEvent], None]
 Watch = Callable[[Callable[[Notice], None]], Callable[[], None]]
 
 
@@ -90,19 +77,13 @@ class PostgresStore:
     ) -> None:
         self._names = Names.checked(schema, table)
         self._statements = Statements(self._names)
-        if type(pool_size) is not int or not 1 <= pool_size <= 10_000:
-            raise ConfigurationError(f"pool_size={pool_size!r}: give a whole number, 1 or more")
-        self._size, self._outage, self._on_connection = pool_size, outage or Outage(), on_connection
-        self._client = client
-        self._target = client if isinstance(client, Target) else None
+        outage = outage or Outage()
+        self._clients = Opening(client, size=pool_size, outage=outage, on_connection=on_connection)
         self._listens = (
-            self._target if listen_url is None else _target(listen_url, self._outage, prepared=True)
+            self._clients.target if listen_url is None else target_of(listen_url, outage, prepared=True)
         )
-        self._name = f"PostgreSQL by {_kind(client)}" if self._target is None else self._target.name
         self._blocking: PostgresSessions | None = None
         self._awaiting: PostgresSessions | None = None
-        self._threads: ThreadPool | None = None
-        self._loops: Awaiting | None = None
 
     @classmethod
     def from_url(
@@ -119,81 +100,32 @@ class PostgresStore:
         Raises ConfigurationError for a URL that cannot be one. Connects to nothing.
         """
         outage = outage or Outage()
-        return cls(_target(url, outage, prepared=prepared_statements), outage=outage, **options)
+        return cls(target_of(url, outage, prepared=prepared_statements), outage=outage, **options)
 
     def __repr__(self) -> str:
-        return f"<PostgresStore {self._name} {self._names.quoted()}>"
+        return f"<PostgresStore {self._clients.name} {self._names.quoted()}>"
 
     def blocking(self) -> "PostgresSessions":
         """The store whose methods never suspend. Raises WrongFace for an awaiting client."""
         if self._blocking is None:
             watch = partial(self._watch, partial(_in_thread, self._statements))
-            self._blocking = PostgresSessions(self._blocking_client(), self._statements, watch)
+            self._blocking = PostgresSessions(self._clients.blocking(), self._statements, watch)
         return self._blocking
 
     def awaiting(self) -> "PostgresSessions":
         """The store for event loops; several loops in one process may share it. Raises WrongFace for a blocking client."""
         if self._awaiting is None:
             watch = partial(self._watch, partial(_in_task, self._names))
-            self._awaiting = PostgresSessions(self._awaiting_client(), self._statements, watch)
+            self._awaiting = PostgresSessions(self._clients.awaiting(), self._statements, watch)
         return self._awaiting
 
     def close(self) -> None:
         """Close the connections of the sync face; afterwards it cannot be used. A pool that was handed in is its owner's."""
-        if self._threads is not None:
-            self._threads.close()
+        self._clients.close()
 
     async def aclose(self) -> None:
         """Close the connections of all event loops; afterwards the async face cannot be used."""
-        if self._loops is not None:
-            await self._loops.aclose()
-
-    def _blocking_client(self) -> Blocking:
-        client, retries = self._client, self._outage.retries
-        if self._target is not None:
-            pool: Any = self._pool_of(partial(psycopg_from, self._target))
-        elif _is_theirs(client, "psycopg_pool.pool", "psycopg_pool.null_pool"):
-            pool, retries = TheirThreads(client), 0
-        elif callable(client) and not inspect.iscoroutinefunction(client):
-            pool = self._pool_of(lambda: _autocommitting(client()))
-        else:
-            raise WrongFace(
-                f"store: the sync face cannot use {_kind(client)}; give it a psycopg_pool.ConnectionPool, a function that"
-                " makes a psycopg connection, or a URL; or use the async face"
-            )
-        return Blocking(pool, self._health(), self._name, retries)
-
-    def _awaiting_client(self) -> Awaiting | AwaitingTheirs:
-        client = self._client
-        if isinstance(client, asyncpg.Pool):
-            return AwaitingTheirs(client, self._health(), self._name)
-        if self._target is not None:
-            connect = (
-                asyncpg_from(self._target) if self._target.prepared else psycopg_async_from(self._target)
-            )
-        elif inspect.iscoroutinefunction(client):
-            connect = client
-        else:
-            raise WrongFace(
-                f"store: the async face cannot use {_kind(client)}; give it an asyncpg.Pool, an `async def` that makes an"
-                " asyncpg connection, or a URL; or use the sync face"
-            )
-        self._loops = Awaiting(
-            connect,
-            self._health(),
-            self._name,
-            size=self._size,
-            patience=cast(float, self._outage.connect_timeout),
-            retries=self._outage.retries,
-        )
-        return self._loops
-
-    def _pool_of(self, connect: Callable[[], Wired]) -> ThreadPool:
-        self._threads = ThreadPool(connect, self._size, cast(float, self._outage.connect_timeout))
-        return self._threads
-
-    def _health(self) -> Health:
-        return Health(self._name, self._outage, on_connection=self._on_connection)
+        await self._clients.aclose()
 
     def _watch(
         self,
@@ -439,30 +371,6 @@ def _restless() -> StoreUnavailable:
 
 def _next_turn() -> int:
     return random.randint(TEND_EVERY // 2, TEND_EVERY * 3 // 2)
-
-
-def _target(url: str, outage: Outage, *, prepared: bool) -> Target:
-    return target(
-        url,
-        connect_timeout=cast(float, outage.connect_timeout),
-        command_timeout=cast(float, outage.command_timeout),
-        prepared=prepared,
-    )
-
-
-def _kind(client: object) -> str:
-    kind = client if inspect.isroutine(client) else type(client)
-    return f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}"
-
-
-def _is_theirs(client: object, *modules: str) -> bool:
-    """Whether it is of psycopg_pool, which need not be installed."""
-    return any(base.__module__ in modules for base in type(client).__mro__)
-
-
-def _autocommitting(connection: "psycopg.Connection[Any]") -> Wired:
-    connection.autocommit = True
-    return Wired(connection, None)
 
 
 def _in_thread(statements: Statements, place: Target, tell: Callable[[Notice], None]) -> Callable[[], None]:
