@@ -2,9 +2,9 @@
 
 The package keeps the end of a session in `expire`, a timestamp *without* time zone, and writes and compares it with
 `to_timestamp(n)`, which has one. So PostgreSQL converts, by the TimeZone of the connection that asks, and two connections with
-different settings disagree by hours about who is logged in (wire formats 1.4). Here the zone of Node's connections stands in every
-statement, as `AT TIME ZONE`: what our own connection is set to plays no part. The two conversions are PostgreSQL's own either way,
-so an hour that a clock passes twice in autumn is read as Node reads it: as the later one.
+different settings disagree by hours about who is logged in (wire formats 1.4). Here the zone of Node's connections stands in
+every statement, as `AT TIME ZONE`: what our own connection is set to plays no part. It is the same conversion of PostgreSQL's, so
+an hour that a clock passes twice in autumn is read as Node reads it: as the later one.
 
 Where somebody has made the column a `timestamptz`, which Node's statements take as well, there is nothing to convert.
 """
@@ -55,6 +55,50 @@ EXCEPTION WHEN duplicate_table OR unique_violation THEN
     NULL;
 END
 """
+
+_GET: Final = (
+    "SELECT t.sess::text, {epoch} FROM {table} AS t"
+    " WHERE t.sid = $1::text AND {ends} >= to_timestamp($2::double precision)"
+)
+_CREATE: Final = (
+    "INSERT INTO {table} AS t (sid, sess, expire)"
+    " VALUES ($1::text, $2::text::{json}, to_timestamp($3::double precision){zone})"
+    " ON CONFLICT (sid) DO UPDATE SET sess = excluded.sess, expire = excluded.expire"
+    " WHERE NOT {ends} >= to_timestamp($4::double precision) RETURNING 1"
+)
+# Over the whole text that was read: json keeps it to the octet, jsonb writes it alike each time.
+_REPLACE: Final = (
+    "UPDATE {table} AS t SET sess = $2::text::{json}, expire = to_timestamp($3::double precision){zone}"
+    " WHERE t.sid = $1::text AND {ends} >= to_timestamp($4::double precision)"
+    ' AND t.sess::text COLLATE "C" = $5::text RETURNING 1'
+)
+_TOUCH: Final = (
+    "UPDATE {table} AS t SET expire = to_timestamp($2::double precision){zone}"
+    " WHERE t.sid = $1::text AND {ends} >= to_timestamp($3::double precision)"
+)
+_DESTROY: Final = "DELETE FROM {table} WHERE sid = $1::text RETURNING 1"
+_NAMES: Final = (
+    "SELECT t.sid FROM {table} AS t WHERE t.sid > $1::text AND {ends} >= to_timestamp($2::double precision)"
+    " ORDER BY t.sid LIMIT $3::bigint"
+)
+_LENGTH: Final = "SELECT count(*) FROM {table} AS t WHERE {ends} >= to_timestamp($1::double precision)"
+_CLEAR: Final = (
+    "WITH gone AS (DELETE FROM {table} WHERE sid = ANY (ARRAY(SELECT sid FROM {table} ORDER BY sid LIMIT $1::bigint))"
+    " RETURNING 1) SELECT count(*) FROM gone"
+)
+# The first condition is for the index; only the second is exact in the hours around a change of the clock. Nobody waits for it,
+# and it waits for nobody.
+_PRUNE: Final = (
+    "WITH gone AS (DELETE FROM {table} WHERE sid = ANY (ARRAY(SELECT t.sid FROM {table} AS t"
+    " WHERE t.expire < to_timestamp($1::double precision){zone} AND {ends} < to_timestamp($1::double precision)"
+    " ORDER BY t.expire LIMIT $2::bigint FOR UPDATE SKIP LOCKED)) RETURNING 1) SELECT count(*) FROM gone"
+)
+_PROBE: Final = "UPDATE {table} SET expire = expire WHERE false"
+# What ends last was mostly written last.
+_SAMPLE: Final = (
+    "SELECT {epoch}, t.sess::json -> 'cookie' ->> 'expires' FROM {table} AS t WHERE isfinite(t.expire)"
+    " ORDER BY t.expire DESC LIMIT $1::bigint"
+)
 
 
 class TableName(NamedTuple):
@@ -108,58 +152,25 @@ class Statements:
     """
 
     def __init__(self, name: TableName, sess_type: str, zone: str | None) -> None:
-        table = name.quoted()
         converted = "" if zone is None else f" AT TIME ZONE {literal(zone)}"
-        ends = f"(t.expire{converted})"
-
-        def moment(parameter: str) -> str:
-            return f"to_timestamp({parameter}::double precision)"
-
-        def stored(parameter: str) -> str:
-            return f"{moment(parameter)}{converted}"
-
-        def lives(parameter: str) -> str:
-            return f"{ends} >= {moment(parameter)}"
-
-        body = f"$2::text::{sess_type}"
-        epoch = f"extract(epoch FROM {ends})::double precision"
-        self.get = (
-            f"SELECT t.sess::text, {epoch} FROM {table} AS t WHERE t.sid = $1::text AND {lives('$2')}"
-        )
-        self.create = (
-            f"INSERT INTO {table} AS t (sid, sess, expire) VALUES ($1::text, {body}, {stored('$3')})"
-            " ON CONFLICT (sid) DO UPDATE SET sess = excluded.sess, expire = excluded.expire"
-            f" WHERE NOT {lives('$4')} RETURNING 1"
-        )
-        # The whole text that was read: json keeps it to the octet, jsonb always writes it the same.
-        self.replace = (
-            f"UPDATE {table} AS t SET sess = {body}, expire = {stored('$3')} WHERE t.sid = $1::text AND {lives('$4')}"
-            ' AND t.sess::text COLLATE "C" = $5::text RETURNING 1'
-        )
-        self.touch = f"UPDATE {table} AS t SET expire = {stored('$2')} WHERE t.sid = $1::text AND {lives('$3')}"
-        self.destroy = f"DELETE FROM {table} WHERE sid = $1::text RETURNING 1"
-        self.names = (
-            f"SELECT t.sid FROM {table} AS t WHERE t.sid > $1::text AND {lives('$2')} ORDER BY t.sid LIMIT $3::bigint"
-        )
-        self.length = f"SELECT count(*) FROM {table} AS t WHERE {lives('$1')}"
-        self.clear = (
-            f"WITH gone AS (DELETE FROM {table} WHERE sid = ANY (ARRAY("
-            f"SELECT sid FROM {table} ORDER BY sid LIMIT $1::bigint)) RETURNING 1) SELECT count(*) FROM gone"
-        )
-        # The first condition is for the index; only the second is exact in the hours around a change of the clock. Nobody waits
-        # for it, and it waits for nobody.
-        over = f"t.expire < {stored('$1')} AND NOT {lives('$1')}"
-        self.prune = (
-            f"WITH gone AS (DELETE FROM {table} WHERE sid = ANY (ARRAY("
-            f"SELECT t.sid FROM {table} AS t WHERE {over} ORDER BY t.expire LIMIT $2::bigint FOR UPDATE SKIP LOCKED))"
-            " RETURNING 1) SELECT count(*) FROM gone"
-        )
-        self.probe = f"UPDATE {table} SET expire = expire WHERE false"
-        # What ends last was mostly written last.
-        self.sample = (
-            f"SELECT {epoch}, t.sess::json -> 'cookie' ->> 'expires' FROM {table} AS t WHERE isfinite(t.expire)"
-            " ORDER BY t.expire DESC LIMIT $1::bigint"
-        )
+        parts = {
+            "table": name.quoted(),
+            "json": sess_type,
+            "zone": converted,
+            "ends": f"(t.expire{converted})",
+            "epoch": f"extract(epoch FROM t.expire{converted})::double precision",
+        }
+        self.get = _GET.format(**parts)
+        self.create = _CREATE.format(**parts)
+        self.replace = _REPLACE.format(**parts)
+        self.touch = _TOUCH.format(**parts)
+        self.destroy = _DESTROY.format(**parts)
+        self.names = _NAMES.format(**parts)
+        self.length = _LENGTH.format(**parts)
+        self.clear = _CLEAR.format(**parts)
+        self.prune = _PRUNE.format(**parts)
+        self.probe = _PROBE.format(**parts)
+        self.sample = _SAMPLE.format(**parts)
 
 
 def setup(name: TableName) -> str:

@@ -3,9 +3,9 @@
 `expire` has no time zone, so a wrong guess logs people out, or lets in whose session is over (wire formats 1.4). It is looked at
 from three sides, and where they do not agree nothing is read or written:
 
-- `pg` asks for no TimeZone when it connects, so a Node connection has what the server, the database or its role says. Ours has the
-  same, unless it asks itself (PGTZ, `options=-c TimeZone=…`, SET): then we do not know what Node's has, and somebody must say.
-- A role may have a TimeZone of its own. Where a role that may write to the table would get another than ours, either may be Node's.
+- `pg` asks for no TimeZone when it connects, so a Node connection has what the server, the database or its role says. Ours has
+  the same, unless it asks itself (PGTZ, `options=-c TimeZone=…`, SET): then nobody knows what Node's has, and somebody must say.
+- A role may have a TimeZone of its own. Where one that may write to the table gets another than ours, either may be Node's.
 - Node writes the end of a session twice, as `expire` and in the body, where there is a zone. After a touch the two differ by the
   time since, so by any number of seconds; in the wrong zone they all differ by the same quarters of an hour.
 """
@@ -32,6 +32,9 @@ QUARTER: Final = 900
 FARTHEST: Final = 26 * 3_600
 """Seconds by which two zones may differ."""
 
+_TYPE: Final = (
+    "(SELECT format_type(atttypid, NULL) FROM pg_attribute WHERE attrelid = here.oid AND attname = '{}')"
+)
 _KIND: Final = """
 SELECT here.oid IS NOT NULL, {sid}, {sess}, {expire}, EXISTS (
     SELECT FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
@@ -39,27 +42,19 @@ SELECT here.oid IS NOT NULL, {sid}, {sess}, {expire}, EXISTS (
         AND i.indnkeyatts = 1 AND i.indpred IS NULL
 ), s.setting, s.source
 FROM (SELECT to_regclass($1::text)::oid AS oid) AS here, pg_settings AS s WHERE s.name = 'TimeZone'
-""".format(
-    **{
-        column: f"(SELECT format_type(atttypid, NULL) FROM pg_attribute WHERE attrelid = here.oid AND attname = '{column}')"
-        for column in ("sid", "sess", "expire")
-    }
-)
-_MOMENTS: Final = """
-WITH moments AS (SELECT generate_series(now(), now() + interval '1 year', interval '1 week') AS at)"""
-# A zone by name and an abbreviation may be spelt alike, and mean two things: CET as a setting has a summer time, after AT TIME ZONE
-# it has none.
-_AS_SET: Final = (
-    _MOMENTS + " SELECT bool_and(at::timestamp = at AT TIME ZONE $1::text)::boolean FROM moments"
-)
+""".format(**{column: _TYPE.format(column) for column in ("sid", "sess", "expire")})
+# A zone by name and an abbreviation may be spelt alike, and mean two things: CET as a setting has a summer time, after AT TIME
+# ZONE it has none.
+_AS_SET: Final = """
+SELECT bool_and(at::timestamp = at AT TIME ZONE $1::text)::boolean
+FROM generate_series(now(), now() + interval '1 year', interval '1 week') AS at"""
 _AS_SAID: Final = """
 SELECT NOT EXISTS (SELECT FROM pg_timezone_abbrevs WHERE abbrev = upper($1::text) AND utc_offset <> interval '0')
     AND now() AT TIME ZONE $1::text IS NOT NULL"""
 # The roles that may write, and what TimeZone each begins with; '' where that cannot be seen from here. Superusers may write
 # anywhere, and are asked about only where the table is theirs.
-_OTHERS: Final = (
-    _MOMENTS
-    + """, told AS (
+_OTHERS: Final = """
+WITH told AS (
     SELECT s.setrole, s.setdatabase, split_part(c, '=', 2) AS zone
     FROM pg_db_role_setting AS s CROSS JOIN unnest(s.setconfig) AS c
     WHERE lower(split_part(c, '=', 1)) = 'timezone'
@@ -67,17 +62,18 @@ _OTHERS: Final = (
 ), writers AS (
     SELECT r.rolname::text AS name, coalesce(
         (SELECT zone FROM told WHERE setrole = r.oid ORDER BY setdatabase DESC LIMIT 1),
-        CASE WHEN $3::boolean THEN (SELECT zone FROM told WHERE setrole = 0 ORDER BY setdatabase DESC LIMIT 1) ELSE $1::text END,
+        CASE WHEN $3::boolean THEN (SELECT zone FROM told WHERE setrole = 0 ORDER BY setdatabase DESC LIMIT 1)
+            ELSE $1::text END,
         ''
     ) AS zone
     FROM pg_roles AS r, pg_class AS t
     WHERE t.oid = to_regclass($2::text) AND r.rolcanlogin AND r.rolname <> session_user
         AND (r.oid = t.relowner OR NOT r.rolsuper AND has_table_privilege(r.oid, t.oid, 'INSERT'))
 )
-SELECT name, zone FROM writers WHERE CASE zone WHEN '' THEN true
-    ELSE EXISTS (SELECT FROM moments WHERE at AT TIME ZONE zone <> at AT TIME ZONE $1::text) END
+SELECT name, zone FROM writers WHERE CASE zone WHEN '' THEN true ELSE EXISTS (
+    SELECT FROM generate_series(now(), now() + interval '1 year', interval '1 week') AS at
+    WHERE at AT TIME ZONE zone <> at AT TIME ZONE $1::text) END
 ORDER BY name LIMIT 1"""
-)
 _OWN: Final = frozenset({"user", "database user"})
 """Where a TimeZone comes from that only our role has."""
 _SERVERS: Final = frozenset({
@@ -196,9 +192,8 @@ async def _insist_on_rows(client: Client, statements: Statements, zone: str) -> 
     if off:
         raise Unfit(
             f"connect-pg-simple: read in TimeZone {zone!r}, the sessions in the table end {abs(off) / 3600:g} hours"
-            f" {'later' if off > 0 else 'earlier'} than their own bodies say, so they were written in another: {_SAY}. (If Node"
-            " has changed its zone lately, move what it wrote before: UPDATE … SET expire = expire +"
-            f" interval '{-off} seconds')"
+            f" {'later' if off > 0 else 'earlier'} than their own bodies say, so they were written in another: {_SAY}. (Where"
+            f" Node's zone has just been changed, add interval '{-off} seconds' to every expire that is from before.)"
         )
 
 
