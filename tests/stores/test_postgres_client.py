@@ -26,6 +26,7 @@ from coatcheck.core.stepping import run_now
 from coatcheck.errors import ReplyLost, StoreError, StoreUnavailable, UsageError
 from coatcheck.stores._health import ConnectionEvent
 from coatcheck.stores._postgres_connect import _insist_on_version
+from coatcheck.stores._postgres_pool import LoopPool
 from coatcheck.stores.postgres import PostgresStore
 from servers import Server, postgres
 from servers.running import free_port
@@ -156,6 +157,52 @@ def test_a_cancelled_commit_is_carried_out(server: Server, table: str) -> None:
         await backend.aclose()
 
     asyncio.run(work())
+
+
+def test_a_connection_that_nobody_waits_for_any_more_is_closed() -> None:
+    """Cancelled when it has been made, and before the request has heard of it."""
+
+    class Made:
+        closed = False
+
+        async def fetch(self, query: str, *args: Any, timeout: float | None = None) -> list[Any]:
+            return []
+
+        def is_closed(self) -> bool:
+            return self.closed
+
+        def terminate(self) -> None:
+            self.closed = True
+
+    async def work() -> None:
+        made = Made()
+
+        async def connect() -> Made:
+            asyncio.get_running_loop().call_soon(
+                request.cancel
+            )  # after this step, and before the request's next
+            return made
+
+        pool = LoopPool(connect, 1, 1.0)
+        request = asyncio.create_task(pool.obtain())
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        assert made.closed
+
+    asyncio.run(work())
+
+
+def test_upkeep_that_never_began_leaves_nothing_behind(server: Server) -> None:
+    async def work() -> None:
+        backend = PostgresStore.from_url(server.url)
+        client: Any = backend.awaiting()._client
+        client.later("SELECT 1")
+        await backend.aclose()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        asyncio.run(work())
+        gc.collect()
 
 
 # ------------------------------------------------------------------------------------------------- lost and unreachable

@@ -11,7 +11,7 @@ and values together. So without prepared statements the awaiting client is psyco
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
@@ -168,7 +168,7 @@ class Awaiting:
     def later(self, statement: str, *args: Any) -> None:
         """Carry it out beside the requests, one at a time."""
         if self._upkeep is None or self._upkeep.done():
-            self._upkeep = asyncio.get_running_loop().create_task(_quietly(self.aside(statement, *args)))
+            self._upkeep = asyncio.get_running_loop().create_task(_quietly(self, statement, args))
 
     async def aclose(self) -> None:
         """Close the connections of this event loop, and of every other."""
@@ -257,7 +257,7 @@ class AwaitingTheirs:
     def later(self, statement: str, *args: Any) -> None:
         """Carry it out beside the requests, one at a time."""
         if self._upkeep is None or self._upkeep.done():
-            self._upkeep = asyncio.get_running_loop().create_task(_quietly(self.aside(statement, *args)))
+            self._upkeep = asyncio.get_running_loop().create_task(_quietly(self, statement, args))
 
     async def _fetch(self, statement: str, args: tuple[Any, ...], patience: float | None) -> Sequence[Row]:
         for turn in range(1, TURNS + 1):
@@ -314,9 +314,9 @@ async def _acquired(pool: "asyncpg.Pool[Any]") -> Any:
     return await pool.acquire()
 
 
-async def _quietly(work: Awaitable[object]) -> None:
+async def _quietly(client: Client, statement: str, args: tuple[Any, ...]) -> None:
     try:
-        await work
+        await client.aside(statement, *args)
     except SessionError as error:
         _log_upkeep(error)
 

@@ -203,11 +203,14 @@ class LoopPool:
 
     async def _make(self) -> Link:
         self._made += 1
+        # In a task of its own: drivers limit it by asyncio.timeout(), which must end in the task that it began in, and a commit
+        # goes on in another (`flows.shielded`).
+        making = self._loop.create_task(self._connect())
         try:
-            # In a task of its own: drivers limit it by asyncio.timeout(), which must end in the task that it began in, and a
-            # commit goes on in another (`flows.shielded`).
-            return await self._loop.create_task(self._connect())
+            return await making
         except BaseException:
+            if making.done() and not making.cancelled() and making.exception() is None:
+                making.result().terminate()  # it was made, and we were cancelled before we heard of it
             self._made -= 1
             self._hand_on(None)
             raise
