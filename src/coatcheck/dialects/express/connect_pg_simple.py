@@ -225,8 +225,8 @@ class PgSimpleSessions:
 
         Raises ConfigurationError for a table that is not the package's, and for a time zone that cannot be: left as it was.
         """
-        await self._make()
         try:
+            await self._make()
             await self.check()
         except Unfit as error:
             raise ConfigurationError(str(error)) from None
@@ -292,7 +292,7 @@ class PgSimpleSessions:
 
 
 class _Turn:
-    """When it is time to prune: after a while, or after many new sessions."""
+    """When it is time to prune: after a while, or after many new sessions. `every`: seconds; infinite: never."""
 
     def __init__(self, every: float) -> None:
         self._every = every
@@ -301,12 +301,16 @@ class _Turn:
 
     def has_come(self, now: float, *, begins: bool) -> bool:
         self._begun += begins
-        if self._at is not None and now < self._at and self._begun < BEGUN_AT_MOST:
+        if self._at is None:
+            self._at = self._next(now)
+        if self._every == inf or (now < self._at and self._begun < BEGUN_AT_MOST):
             return False
-        is_first = self._at is None
-        # Half to half as much again, as the package has it: processes take turns.
-        self._at, self._begun = now + self._every * (0.5 + random.random()), 0
-        return not is_first
+        self._at, self._begun = self._next(now), 0
+        return True
+
+    def _next(self, now: float) -> float:
+        """Half to half as much again, as the package has it: processes take turns."""
+        return now + self._every * (0.5 + random.random())
 
 
 # ------------------------------------------------------------------------------------------------------------ helpers
