@@ -14,8 +14,8 @@ from coatcheck.dialects.express.connect_pg_simple import ConnectPgSimple
 from coatcheck.dialects.express.ports import ExpressStore, Lists, Prunes
 from coatcheck.errors import WrongFace
 from servers import Server
+from tests.dialects.connect_pg_simple_help import cookie, database, new_name, node, python
 from tests.dialects.contract import SENTENCES, Sentence, keep, named
-from tests.dialects.pg_simple_help import cookie, database, new_name, node, python
 from tests.dialects.rig import FACES, Place, body, data, on
 from tests.patience import PATIENT
 from tests.stores.postgres_tables import sql

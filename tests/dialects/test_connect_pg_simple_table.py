@@ -14,7 +14,7 @@ from coatcheck.dialects.express.ports import SAVED, TAKEN, Changed, Entry
 from coatcheck.errors import ConfigurationError, CorruptRecord, StoreError, StoreUnavailable
 from servers import Server
 from servers.running import free_port
-from tests.dialects.pg_simple_help import cookie, database, node, python
+from tests.dialects.connect_pg_simple_help import cookie, database, node, python
 from tests.dialects.rig import body, data
 from tests.patience import PATIENT
 from tests.stores.postgres_tables import sql
@@ -219,7 +219,9 @@ def put(url: str, sess: str, expire: str = f"to_timestamp({NOW + 60})") -> None:
     sql(url, f"INSERT INTO session VALUES ('sid', %s::json, {expire})", sess)
 
 
-@pytest.mark.parametrize("sess", ["null", "5", "[]", '[{"cookie":{}}]', '"text"', '"[1]"', "true"])
+@pytest.mark.parametrize(
+    "sess", ["null", "5", "[]", '[{"cookie":{}}]', '"text"', '"[1]"', '"\\ud83d{"', "true"]
+)
 def test_what_is_no_object_is_an_error_and_stays(url: str, us: Any, sess: str) -> None:
     put(url, sess)
     with pytest.raises(CorruptRecord) as caught:
@@ -240,6 +242,12 @@ def test_what_is_an_object_is_given_as_it_stands(url: str, us: Any) -> None:
     assert entry.text == odd.encode()
     assert us.run(us.store.replace("sid", b'{"cookie":{}}', over=entry, expires=None, now=NOW)) is SAVED
     assert isinstance(us.run(us.store.replace("sid", b"{}", over=entry, expires=None, now=NOW)), Changed)
+
+
+def test_half_a_character_in_a_json_text_is_an_error(url: str, us: Any) -> None:
+    put(url, '"{\\"a\\":\\"\\ud83d\\"}"')
+    with pytest.raises(CorruptRecord):
+        us.get("sid", AT)
 
 
 def test_a_session_in_a_json_text_is_read_as_node_reads_it(url: str, us: Any) -> None:

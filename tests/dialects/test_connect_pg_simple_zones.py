@@ -13,7 +13,7 @@ from coatcheck.dialects.express._pg_simple_table import offset
 from coatcheck.dialects.express.connect_pg_simple import ConnectPgSimple
 from coatcheck.errors import ConfigurationError, StoreError
 from servers import Server
-from tests.dialects.pg_simple_help import cookie, database, new_name, node, python
+from tests.dialects.connect_pg_simple_help import cookie, database, new_name, node, python
 from tests.dialects.rig import data
 from tests.stores.postgres_tables import sql
 
@@ -125,8 +125,9 @@ def test_an_hour_that_the_clock_passes_twice_is_read_as_node_reads_it(
                 ((lives,),) = behind.execute(theirs, [-(-at // 1000)]).fetchall()
                 assert (us.get("sid", at) is not None) is bool(lives)
                 assert us.run(us.store.length(now=at / 1000)) == lives
-            last = chance.choice(moments)
-            assert us.run(us.store.prune(now=last / 1000)) == (ends < -(-last // 1000))
+            over = [ends < -(-at // 1000) for at in sorted(moments)]
+            pruned = [us.run(us.store.prune(now=at / 1000)) for at in sorted(moments)]
+            assert pruned == [int(is_over and not any(over[:n])) for n, is_over in enumerate(over)]
 
 
 # ------------------------------------------------------------------------------------------------------ what cannot be

@@ -7,7 +7,6 @@ back to life, and a body that cannot be read is an error and not a reason to del
 """
 
 import json
-import random
 from collections.abc import Sequence
 from datetime import timedelta
 from math import ceil, inf, isfinite
@@ -18,6 +17,7 @@ from coatcheck.core.policy import seconds
 from coatcheck.core.ports import Verdict
 from coatcheck.dialects.express import _pg_simple_sql as sql
 from coatcheck.dialects.express._pg_simple_table import Missing, Unfit, examine
+from coatcheck.dialects.express._pruning import Turn
 from coatcheck.dialects.express.ports import GONE, SAVED, Changed, Entry, Named, Outcome
 from coatcheck.errors import ConfigurationError, CorruptRecord, StoreError
 from coatcheck.stores._postgres_client import Client
@@ -30,8 +30,6 @@ TTL: Final = 86_400
 PRUNE_EVERY: Final = 900
 PRUNE_STEP: Final = 1_000
 """Rows in one statement."""
-BEGUN_AT_MOST: Final = PRUNE_STEP // 2
-"""Sessions that this process may begin before it prunes again: so what expires never piles up."""
 _CHANGED: Final = frozenset({"42703", "42804", "42809", "42P10", "42846", "42883"})
 """What happens where a table has other columns than it had when it was looked at."""
 
@@ -135,7 +133,7 @@ class PgSimpleSessions:
         self._client, self._options = client, options
         self.touches = options.touches
         self._statements: sql.Statements | None = None
-        self._next_prune = _Turn(options.prune_every)
+        self._next_prune = Turn(options.prune_every)
 
     # ------------------------------------------------------------------------------------------------------ the verbs
 
@@ -279,7 +277,9 @@ class PgSimpleSessions:
             )
         if code in _CHANGED:
             self._statements = None
-            return Unfit(f"the table {table} is not connect-pg-simple's any more ({error.__cause__})")
+            return Unfit(
+                f"the table {table} is not connect-pg-simple's any more ({str(error.__cause__).partition(chr(10))[0]})"
+            )
         return error
 
     def _end(self, expires: float | None, now: float) -> float:
@@ -289,28 +289,6 @@ class PgSimpleSessions:
     def _tend(self, known: sql.Statements, now: float, *, begins: bool = False) -> None:
         if self._next_prune.has_come(now, begins=begins):
             self._client.later(known.prune, _second(now), PRUNE_STEP)
-
-
-class _Turn:
-    """When it is time to prune: after a while, or after many new sessions. `every`: seconds; infinite: never."""
-
-    def __init__(self, every: float) -> None:
-        self._every = every
-        self._at: float | None = None
-        self._begun = 0
-
-    def has_come(self, now: float, *, begins: bool) -> bool:
-        self._begun += begins
-        if self._at is None:
-            self._at = self._next(now)
-        if self._every == inf or (now < self._at and self._begun < BEGUN_AT_MOST):
-            return False
-        self._at, self._begun = self._next(now), 0
-        return True
-
-    def _next(self, now: float) -> float:
-        """Half to half as much again, as the package has it: processes take turns."""
-        return now + self._every * (0.5 + random.random())
 
 
 # ------------------------------------------------------------------------------------------------------------ helpers
@@ -333,9 +311,11 @@ def _entry(stored: str, expires: float) -> Entry:
 def _unwrapped(stored: str) -> str:
     """The text in a JSON text: Node reads a session that somebody has put there as one (wire formats 1.4)."""
     try:
-        return str(json.loads(stored))
+        text = str(json.loads(stored))
+        text.encode()  # half a surrogate pair is no text
     except ValueError:
         return ""
+    return text
 
 
 def _switch(setting: str, value: object) -> bool:
