@@ -10,7 +10,7 @@ SPREAD := -n $(WORKERS) --dist worksteal
 COVER := --cov --cov-config=pyproject.toml --cov-report=term
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-django6 check format docs bench scale fuzz explore sbom pins clean
+.PHONY: help setup demo side-by-side test test-all test-django6 check format docs bench scale fuzz explore sbom pins clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,12 @@ setup: ## .venv with everything tests and checks need (the other commands call i
 demo: ## the demo application: make demo PORT=8000
 	@bash scripts/setup demo
 	@$(PY) -m demo --port $(PORT)
+
+side-by-side: ## an Express and a FastAPI application, one login: make side-by-side PORT=8000
+	@bash scripts/setup side-by-side
+	@bash scripts/node side-by-side
+	@bash scripts/servers side-by-side
+	@$(PY) examples/express-side-by-side/start.py --port $(PORT)
 
 test: ## all tests that fit 25 minutes on two cores; core and lifecycle covered to 95%
 	@bash scripts/setup dev

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from coatcheck.dialects.express import CookieOptions
+from coatcheck.dialects.express.connect_mongo import ConnectMongo
+from coatcheck.dialects.express.connect_pg_simple import ConnectPgSimple
 from coatcheck.dialects.express.connect_redis import ConnectRedis
 from tests.dialects.live import PythonApp
 from tests.dialects.node import NodeApp, node_app
@@ -31,7 +33,27 @@ def in_redis(request: pytest.FixtureRequest) -> Place:
     )
 
 
-PLACES = {"connect-redis": in_redis}
+def in_mongo(request: pytest.FixtureRequest) -> Place:
+    url = request.getfixturevalue("mongo_server").url
+    return Place(
+        {"kind": "connect-mongo", "url": url, "options": {"dbName": "live"}},
+        lambda: ConnectMongo(url, db_name="live", outage=PATIENT),
+    )
+
+
+def in_postgres(request: pytest.FixtureRequest) -> Place:
+    url = request.getfixturevalue("postgres_server").url
+    return Place(
+        {
+            "kind": "connect-pg-simple",
+            "url": url,
+            "options": {"tableName": "live", "createTableIfMissing": True},
+        },
+        lambda: ConnectPgSimple(url, table_name="live", create_table_if_missing=True, outage=PATIENT),
+    )
+
+
+PLACES = {"connect-redis": in_redis, "connect-mongo": in_mongo, "connect-pg-simple": in_postgres}
 
 
 @pytest.fixture(scope="module", params=PLACES)
