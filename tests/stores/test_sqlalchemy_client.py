@@ -651,7 +651,7 @@ def test_several_event_loops_one_after_the_other_and_at_once(place: Place) -> No
 
 async def close_here(store: SQLAlchemyStore) -> None:
     """What this loop opened, the others going on."""
-    for engines in store._opened_async:
+    for engines in store._faces.opened_async:
         engine = engines._engines.pop(asyncio.get_running_loop())
         await engine.dispose()
 

@@ -6,7 +6,7 @@ statement explains where it did nothing; a login and the end of all of a user's 
 """
 
 from collections.abc import Callable
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from sqlalchemy import Engine, MetaData
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -14,18 +14,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from coatcheck.core.outage import Outage
 from coatcheck.core.ports import EndedAll, Outcome, Page, Tally, Terms, Walked
 from coatcheck.core.record import Ended, Expired, Record
-from coatcheck.errors import ConfigurationError, StoreUnavailable, WrongFace
+from coatcheck.errors import ConfigurationError, StoreUnavailable
 from coatcheck.stores._alike import cursor_at, place_of, walked
-from coatcheck.stores._health import ConnectionEvent, Health
+from coatcheck.stores._health import ConnectionEvent
 from coatcheck.stores._rows import expired, judge, readable, written
-from coatcheck.stores._sqlalchemy_client import Awaiting, Blocking, Client, Engines
-from coatcheck.stores._sqlalchemy_engines import AwaitingEngines, BlockingEngines, GivenEngine
+from coatcheck.stores._sqlalchemy_client import Client
+from coatcheck.stores._sqlalchemy_faces import Faces
 from coatcheck.stores._sqlalchemy_jobs import FIRST, Jobs, clock_of
-from coatcheck.stores._sqlalchemy_runner import ASIDE, READ, WHOLE, WRITE, Runner, manner_of
+from coatcheck.stores._sqlalchemy_runner import ASIDE, READ, WHOLE, WRITE
 from coatcheck.stores._sqlalchemy_setup import set_up
 from coatcheck.stores._sqlalchemy_tables import Tables, tables
 from coatcheck.stores._sqlalchemy_tallies import TallyJobs
-from coatcheck.stores._sqlalchemy_url import Pair, parsed
 
 __all__ = ["SQLAlchemySessions", "SQLAlchemyStore", "tables"]
 
@@ -67,41 +66,26 @@ class SQLAlchemyStore:
             raise ConfigurationError(
                 f"store: a {type(engine).__name__} is no engine; give SQLAlchemy's Engine or AsyncEngine, or a URL"
             )
-        shown = engine.url.render_as_string(hide_password=True)
-        self._prepare(shown, engine.dialect.name, prefix, schema, metadata, outage, on_connection, clock)
-        self._given: Engine | AsyncEngine | None = engine
+        self._prepare(
+            Faces(engine, outage=outage, on_connection=on_connection), prefix, schema, metadata, clock
+        )
 
     def _prepare(
-        self,
-        shown: str,
-        dialect: str,
-        prefix: str,
-        schema: str | None,
-        metadata: MetaData | None,
-        outage: Outage | None,
-        on_connection: Callable[[ConnectionEvent], None] | None,
-        clock: str | None,
+        self, faces: Faces, prefix: str, schema: str | None, metadata: MetaData | None, clock: str | None
     ) -> None:
-        self._shown, self._outage, self._on_connection = shown, outage or Outage(), on_connection
+        self._faces = faces
         self.tables: Tables = tables(
             MetaData() if metadata is None else metadata, prefix=prefix, schema=schema
         )
-        known = clock_of(dialect, clock)
+        known = clock_of(faces.dialect, clock)
         if known is None:
             raise ConfigurationError(
-                f"store={shown!r}: coatcheck does not know how to ask {dialect} for its time; give "
+                f"store={faces.shown!r}: coatcheck does not know how to ask {faces.dialect} for its time; give "
                 "SQLAlchemyStore(…, clock=), a SELECT that answers it in seconds"
             )
         self._jobs = Jobs(self.tables, known)
-        self._is_a_file = dialect == "sqlite"
-        self._given = None
-        self._pair: Pair | None = None
-        self._pool_size = 0
         self._blocking: SQLAlchemySessions | None = None
         self._awaiting: SQLAlchemySessions | None = None
-        self._client: Awaiting | None = None
-        self._opened: list[BlockingEngines] = []
-        self._opened_async: list[AwaitingEngines] = []
 
     @classmethod
     def from_url(
@@ -121,84 +105,36 @@ class SQLAlchemyStore:
         A driver that the URL names serves the face it can; the other face, and both where none is named, get PyMySQL and asyncmy,
         psycopg and asyncpg, sqlite3 and aiosqlite. Raises ConfigurationError for what is no such URL.
         """
-        if type(pool_size) is not int or pool_size < 1:
-            raise ConfigurationError(f"pool_size={pool_size!r}: give a whole number, 1 or more")
-        pair = parsed(url)
-        some = pair.blocking or pair.awaiting
-        assert some is not None
+        faces = Faces(url, outage=outage, pool_size=pool_size, on_connection=on_connection)
         store = cls.__new__(cls)
-        name = some.get_dialect().name
-        store._prepare(pair.shown, name, prefix, schema, metadata, outage, on_connection, clock)
-        store._pair, store._pool_size = pair, pool_size
+        store._prepare(faces, prefix, schema, metadata, clock)
         return store
 
     def __repr__(self) -> str:
-        return f"<SQLAlchemyStore {self._shown}>"
+        return f"<SQLAlchemyStore {self._faces.shown}>"
 
     def blocking(self) -> "SQLAlchemySessions":
         """The store whose methods never suspend: for the sync face. Raises WrongFace if there is no blocking driver."""
         if self._blocking is None:
-            engines, runner = self._for_threads()
-            self._blocking = SQLAlchemySessions(Blocking(runner, engines), self._jobs, self.tables)
+            self._blocking = SQLAlchemySessions(self._faces.blocking(), self._jobs, self.tables)
         return self._blocking
-
-    def _for_threads(self) -> tuple[Engines, Runner]:
-        if isinstance(self._given, Engine):
-            runner = self._runner(self._given, own=False)
-            return GivenEngine(self._given, runner.manner), runner
-        url = self._pair and self._pair.blocking
-        if url is None:
-            self._wrong_face("blocks", "Engine", "AsyncSessionManager")
-        engines = BlockingEngines(url, self._outage, self._pool_size)
-        self._opened.append(engines)
-        return engines, self._runner(engines.engine(), own=True)
 
     def awaiting(self) -> "SQLAlchemySessions":
         """The store for event loops, any number of them. Raises WrongFace if there is no awaiting driver."""
         if self._awaiting is None:
-            engines, runner = self._for_loops()
-            # An engine of the application's keeps its own time, and so does an SQLite file.
-            self._client = Awaiting(runner, engines, limits=self._given is None and not self._is_a_file)
-            self._awaiting = SQLAlchemySessions(self._client, self._jobs, self.tables)
+            self._awaiting = SQLAlchemySessions(self._faces.awaiting(), self._jobs, self.tables)
         return self._awaiting
-
-    def _for_loops(self) -> tuple[Engines, Runner]:
-        if isinstance(self._given, AsyncEngine):
-            runner = self._runner(self._given.sync_engine, own=False)
-            return GivenEngine(self._given.sync_engine, runner.manner), runner
-        url = self._pair and self._pair.awaiting
-        if url is None:
-            self._wrong_face("awaits", "AsyncEngine", "SessionManager")
-        engines = AwaitingEngines(url, self._outage, self._pool_size)
-        self._opened_async.append(engines)
-        return engines, self._runner(engines.pattern, own=True)
-
-    def _runner(self, engine: Engine, *, own: bool) -> Runner:
-        health = Health(self._shown, self._outage, on_connection=self._on_connection)
-        return Runner(self._shown, health, self._outage, manner_of(engine, own=own))
-
-    def _wrong_face(self, does: str, kind: str, other: str) -> NoReturn:
-        given = (
-            f"there is no driver that {does} for {self._shown}"
-            if self._given is None
-            else f"a {type(self._given).__name__} was given"
-        )
-        raise WrongFace(f"store: {given}; give an {kind}, a URL with such a driver, or use {other}")
 
     def close(self) -> None:
         """Close what the sync face opened by URL; afterwards the store cannot be used there."""
-        for engines in self._opened:
-            engines.close()
+        self._faces.close()
 
     async def aclose(self) -> None:
         """Close what the running event loop opened by URL; afterwards the store cannot be used there.
 
         Waits for what is under way, on an engine of yours too: so close that afterwards.
         """
-        if self._client is not None:
-            await self._client.finish()
-        for engines in self._opened_async:
-            await engines.aclose()
+        await self._faces.aclose()
 
     def __enter__(self) -> "SQLAlchemyStore":
         return self
