@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pymysql  # type: ignore[import-untyped]  # there are no types for it
 import pytest
-from sqlalchemy import MetaData, create_engine, inspect
+from sqlalchemy import Connection, MetaData, create_engine, inspect
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -31,6 +31,7 @@ from coatcheck.errors import (
 from coatcheck.stores import open_store
 from coatcheck.stores._health import ConnectionEvent
 from coatcheck.stores._sqlalchemy_errors import translated
+from coatcheck.stores._sqlalchemy_runner import READ
 from coatcheck.stores._sqlalchemy_url import parsed
 from coatcheck.stores.sqlalchemy import SQLAlchemySessions, SQLAlchemyStore, tables
 from servers.running import free_port
@@ -461,6 +462,27 @@ def locked_out(place: Place) -> None:
     give_up = time.monotonic() + 60
     while not place.sql(query)[0][0]:
         assert time.monotonic() < give_up
+
+
+@pytest.mark.parametrize("before", ["", "ANSI_QUOTES"])
+@pytest.mark.parametrize("face", FACES)
+def test_a_connection_of_our_own_has_nothing_cut_off(
+    sqlalchemy_mariadb: Place, face: str, before: str
+) -> None:
+    """MySQL and MariaDB shorten what is too long for its column, where somebody has told them to."""
+    ((mode,),) = sqlalchemy_mariadb.sql("SELECT @@GLOBAL.sql_mode")
+    sqlalchemy_mariadb.sql("SET GLOBAL sql_mode = %s", before)
+    store = sqlalchemy_mariadb.store()
+    try:
+        said = running(store, face)(lambda s: s._client.run(READ, _mode))
+    finally:
+        sqlalchemy_mariadb.sql("SET GLOBAL sql_mode = %s", mode)
+        ended(store)
+    assert set(said.split(",")) == {"STRICT_TRANS_TABLES", before} - {""}
+
+
+def _mode(db: Connection) -> str:
+    return str(db.exec_driver_sql("SELECT @@sql_mode").scalar())
 
 
 # ----------------------------------------------------------------------------------------------------------- conflicts

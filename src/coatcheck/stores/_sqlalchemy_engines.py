@@ -203,8 +203,12 @@ def _connect_args(url: URL, outage: Outage) -> dict[str, Any]:
     """What each driver calls its time-outs. On an event loop `Watch` keeps the time of commands."""
     connect, command = float(outage.connect_timeout), float(outage.command_timeout)  # type: ignore[arg-type]  # seconds by now
     base, _, driver = url.drivername.partition("+")
-    # Somebody keeps a row locked: have the server stop waiting too, soon after we did.
-    lock = {"init_command": f"SET SESSION innodb_lock_wait_timeout = {max(1, ceil(command))}"}
+    # Somebody keeps a row locked: have the server stop waiting too, soon after we did. And strict, as it is where nobody has
+    # changed it: else it cuts off what a column cannot hold.
+    lock = {
+        "init_command": f"SET SESSION innodb_lock_wait_timeout = {max(1, ceil(command))}"
+        ", sql_mode = CONCAT_WS(',', NULLIF(@@sql_mode, ''), 'STRICT_TRANS_TABLES')"
+    }
     arguments: dict[str, dict[str, Any]] = {
         "pymysql": {"connect_timeout": connect, "read_timeout": command, "write_timeout": command, **lock},
         "mysqldb": {"connect_timeout": ceil(connect), "read_timeout": ceil(command), **lock},
