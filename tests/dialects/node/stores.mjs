@@ -9,6 +9,7 @@ const kinds = {
     const connection = by === 'conString' ? url : by === 'conObject' ? where : new (await import('pg')).default.Pool(where)
     return new Store({ [by]: connection, ...options })
   },
+  'connect-session-sequelize': async (wanted, session) => (await import('./sequelize.mjs')).openSequelize(wanted, session),
 }
 
 export async function openStore(wanted, session) {
