@@ -1,6 +1,7 @@
 """What the tests of connect-session-sequelize share: the three databases, a way behind everybody's back, and signed cookies."""
 
 import hmac
+import secrets
 import sqlite3
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -12,17 +13,43 @@ from urllib.parse import quote
 
 import psycopg
 import pymysql  # type: ignore[import-untyped]  # it has no types
+import pytest
 
 from coatcheck.core.stepping import run_now
 from coatcheck.dialects.express.connect_session_sequelize import ConnectSessionSequelize, SequelizeSessions
+from coatcheck.dialects.express.plain import dump, load
+from coatcheck.dialects.express.ports import Entry
 from servers import Server
 from tests.databases import own_database
+from tests.dialects.contract import SENTENCES, named
+from tests.dialects.rig import body
 from tests.stores.sqlalchemy_places import PATIENT
 
-__all__ = ["NAMES", "SECRET", "Database", "cookie_of", "in_mariadb", "in_postgres", "in_sqlite"]
+__all__ = [
+    "AGE",
+    "NAMES",
+    "NOW",
+    "SECRET",
+    "WRITES",
+    "Database",
+    "changed",
+    "cookie_of",
+    "create",
+    "cut",
+    "get",
+    "lives",
+    "new_sid",
+    "opened",
+    "replace",
+    "with_user",
+]
 
 NAMES = ("sqlite", "postgres", "mariadb")
 SECRET = "squirrel"
+NOW = 1_764_072_000.25
+AGE = 600.0
+"""Seconds that a session of the applications lasts."""
+WRITES = [sentence for sentence in SENTENCES if "replace" in named(sentence) or "touch" in named(sentence)]
 
 
 @dataclass(frozen=True)
@@ -88,16 +115,70 @@ def in_postgres(server: Server) -> Database:
     return Database("postgres", url, url, lambda: psycopg.connect(url, autocommit=True))
 
 
-def in_mariadb(server: Server) -> Database:
+def in_mariadb(server: Server, dialect: str) -> Database:
     def connect() -> Any:
         return pymysql.connect(
             host="127.0.0.1", port=server.port, user="root", database="coatcheck", autocommit=True
         )
 
-    return Database("mariadb", server.url, server.url.replace("mysql:", "mariadb:"), connect)
+    return Database("mariadb", server.url, server.url.replace("mysql:", f"{dialect}:"), connect)
 
 
 def cookie_of(sid: str) -> str:
     """What a browser sends that has this session."""
     signature = b64encode(hmac.digest(SECRET.encode(), sid.encode(), "sha256")).decode().rstrip("=")
     return "connect.sid=" + quote(f"s:{sid}.{signature}", safe="-_.!~*'()")
+
+
+def opened(name: str, request: pytest.FixtureRequest) -> Database:
+    """One of the databases, without the package's table; `mysql` is MariaDB, and what Sequelize has for MySQL."""
+    if name == "sqlite":
+        database = in_sqlite(request.getfixturevalue("tmp_path_factory").getbasetemp() / "sequelize.db")
+    elif name == "postgres":
+        database = in_postgres(request.getfixturevalue("postgres_server"))
+    else:
+        database = in_mariadb(request.getfixturevalue("mariadb_server"), name)
+    database.drop("Sessions")
+    return database
+
+
+# ------------------------------------------------------------------------------------------------------------- what tests say
+
+
+def get(sessions: SequelizeSessions, sid: str, now: float = NOW) -> Entry | None:
+    return run_now(sessions.get(sid, now=now))
+
+
+def lives(sessions: SequelizeSessions, sid: str, now: float = NOW) -> Entry:
+    entry = get(sessions, sid, now)
+    assert entry is not None
+    return entry
+
+
+def changed(entry: Entry, **fields: Any) -> bytes:
+    """The body with other data, and the cookie that it had."""
+    return dump({"cookie": load(entry.text)["cookie"], **fields})
+
+
+def replace(sessions: SequelizeSessions, sid: str, over: Entry, text: bytes, now: float = NOW) -> Any:
+    return run_now(sessions.replace(sid, text, over=over, expires=now + AGE, now=now))
+
+
+def create(
+    sessions: SequelizeSessions, sid: str, age: float | None = AGE, now: float = NOW, **fields: Any
+) -> Any:
+    expires = None if age is None else now + age
+    return run_now(sessions.create(sid, body(expires, now=now, **fields), expires=expires, now=now))
+
+
+def new_sid() -> str:
+    return secrets.token_urlsafe(24)
+
+
+def cut(database: Database, moment: float) -> float:
+    """A time as the database keeps it: MySQL's DATETIME has no fractions."""
+    return float(int(moment)) if database.name == "mariadb" else moment
+
+
+def with_user(defaults: dict[str, Any], session: dict[str, Any]) -> dict[str, Any]:
+    return {**defaults, "userId": session.get("passport", {}).get("user")}

@@ -57,6 +57,9 @@ class Row(NamedTuple):
     more: Mapping[str, Any]
     """Columns of `extend_default_fields`."""
 
+    def __repr__(self) -> str:
+        return "<Row>"  # all of it is somebody's
+
 
 class Writes(NamedTuple):
     """The statements that write a whole row, for one set of columns more."""
@@ -148,22 +151,18 @@ class Jobs:
     def create(self, db: Connection, row: Row) -> Created:
         """Write where nothing is, or nothing that lives."""
         writes, values = self._to_write(row), _values(row)
-        refused: IntegrityError | None = None
-        for _ in range(TRIES):
+        for left in range(TRIES - 1, -1, -1):
             try:
                 db.execute(writes.insert, values)
                 return Verdict.SAVED
-            except IntegrityError as error:
-                refused = error
-            if _count(db.execute(writes.renew, values)):
-                return Verdict.SAVED
-            if db.execute(self._any, {"p_sid": row.sid}).first() is not None:
-                return Verdict.TAKEN
-        # Not the driver's own words, nor it as the cause: MySQL's show the row's key.
-        raise StoreError(
-            f"the table {self._made.fullname} refused the row ({_code(refused)}): has it a column that must be filled, or be"
-            " unique, and does extend_default_fields see to that?"
-        ) from None
+            except IntegrityError:
+                if _count(db.execute(writes.renew, values)):
+                    return Verdict.SAVED
+                if db.execute(self._any, {"p_sid": row.sid}).first() is not None:
+                    return Verdict.TAKEN
+                if not left:
+                    raise
+        raise AssertionError("unreachable")
 
     def replace(self, db: Connection, row: Row, over: str) -> Verdict | Changed:
         """Write over exactly what was read."""
@@ -239,7 +238,13 @@ class Jobs:
         cause = original(error)
         if trouble(error) is Trouble.MISSING:
             raise not_ours(self._made, said(cause)) from cause
-        match _code(error):
+        if isinstance(error, IntegrityError):
+            # Not the driver's own words, nor it as the cause: MySQL's show what the row holds.
+            raise StoreError(
+                f"the table {self._made.fullname} refused the row ({_code(cause)}): has it a column that must be filled, or be"
+                " unique, and does extend_default_fields see to that?"
+            ) from None
+        match _code(cause):
             case 1406 if "'data'" in str(cause):  # too long for the column
                 raise SessionTooLarge(
                     "the session is longer than the column data can hold, 65,535 octets; what was stored is kept. Keep less in"
@@ -260,9 +265,8 @@ def _count(result: Any) -> int:
     return int(result.rowcount)
 
 
-def _code(error: BaseException | None) -> object:
-    """The database's own number or state for it."""
-    cause: Any = None if error is None else original(error)
-    if cause is not None and cause.args and isinstance(cause.args[0], int):
+def _code(cause: Any) -> object:
+    """The database's own number, state or name for it."""
+    if cause.args and isinstance(cause.args[0], int):
         return cause.args[0]
     return getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None)

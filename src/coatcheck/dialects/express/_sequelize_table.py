@@ -26,6 +26,8 @@ __all__ = ["DATABASES", "LONGEST", "Moment", "exactly", "milliseconds", "offset_
 DATABASES: Final = ("postgresql", *MYSQL, "sqlite")
 LONGEST: Final = 36
 """Characters of a sid: STRING(36) of the package's model."""
+_WITHOUT_SCHEMAS: Final = ("mysql", "sqlite")
+"""Where Sequelize makes one long name of a schema and a table's. (To its `mariadb` a schema is a database.)"""
 _NAME: Final = re.compile(r"[^\x00-\x1f\"'`\[\];%\\]{1,63}")
 _OFFSET: Final = re.compile(r"([+-])(\d\d):(\d\d)")
 _BEFORE_OFFSET: Final = re.compile(r"\s+(?=[+-]\d\d:?\d\d$)")
@@ -129,19 +131,19 @@ def _octets(text: ColumnElement[Any]) -> ColumnElement[Any]:
     return cast(cast(text, CHAR(charset="utf8mb4")), BINARY())
 
 
-def table(name: object, schema: object, offset: timezone, more: Sequence[str] = ()) -> Table:
+def table(name: str, schema: str | None, dialect: str, offset: timezone, more: Sequence[str] = ()) -> Table:
     """The table that `sequelize.sync()` makes, `more` columns of the application's in it. Raises ConfigurationError for a name
     that is none.
     """
-    for setting, given in (("table_name", name), ("schema", schema)):
-        if given is not None and not (isinstance(given, str) and _NAME.fullmatch(given)):
-            raise ConfigurationError(
-                f"{setting}={given!r}: give a name of 1 to 63 characters, without quotes and backslashes"
-            )
+    _insist_on_name("table_name", name)
+    if schema is not None:
+        _insist_on_name("schema", schema)
+    if schema is not None and dialect in _WITHOUT_SCHEMAS:
+        name, schema = f"{schema}.{name}", None
     options: Any = {f"{each}_engine": "InnoDB" for each in MYSQL}
     moment = Moment(offset)
     return Table(
-        str(name),
+        name,
         MetaData(),
         Column("sid", String(LONGEST), primary_key=True),
         Column("expires", moment),
@@ -149,6 +151,13 @@ def table(name: object, schema: object, offset: timezone, more: Sequence[str] = 
         Column("createdAt", moment, nullable=False),
         Column("updatedAt", moment, nullable=False),
         *(Column(each) for each in more),
-        schema=None if schema is None else str(schema),
+        schema=schema,
         **options,
     )
+
+
+def _insist_on_name(setting: str, given: object) -> None:
+    if not (isinstance(given, str) and _NAME.fullmatch(given)):
+        raise ConfigurationError(
+            f"{setting}={given!r}: give a name of 1 to 63 characters, without quotes and backslashes"
+        )

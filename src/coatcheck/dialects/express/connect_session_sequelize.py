@@ -77,7 +77,7 @@ class ConnectSessionSequelize:
                 f"store={self._faces.shown!r}: connect-session-sequelize is shared on PostgreSQL, MySQL, MariaDB and SQLite, not"
                 f" on {dialect}"
             )
-        made = partial(table, table_name, schema, offset_of(timezone, dialect))
+        made = partial(table, table_name, schema, dialect, offset_of(timezone, dialect))
         self._table = made()
         self.check_expiration_interval = _whole(
             "check_expiration_interval", check_expiration_interval, least=0
