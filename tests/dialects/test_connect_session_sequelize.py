@@ -158,7 +158,10 @@ def touched_by_both(
     text, before = database.row(sid, table)
     ask(app, ["get", "n"], sid=sid, now=NOW + 60)
     by_node = database.row(sid, table, '"data", "expires", "updatedAt"')
-    database.sql(f'UPDATE "{table}" SET "expires" = %s WHERE "sid" = %s', before, sid)
+    created = database.row(sid, table, '"createdAt"')[0]
+    database.sql(
+        f'UPDATE "{table}" SET "expires" = %s, "updatedAt" = %s WHERE "sid" = %s', before, created, sid
+    )
     run_now(sessions.touch(sid, b"{}", expires=NOW + 60 + AGE, now=NOW + 60))
     by_us = database.row(sid, table, '"data", "expires", "updatedAt"')
     assert by_us == by_node

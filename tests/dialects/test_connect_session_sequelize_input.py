@@ -1,10 +1,12 @@
 """connect-session-sequelize: ids and tables that are not what they seem, settings, columns of the application's, its engines."""
 
 import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, event
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from coatcheck.core.ports import Checks, SetsUp
@@ -281,6 +283,67 @@ def test_what_is_no_database_of_the_packages_is_refused() -> None:
     shown = repr(ConnectSessionSequelize("mysql://u:sesame@127.0.0.1/db", schema="s"))
     assert "sesame" not in shown
     assert "s.Sessions" in shown
+
+
+# ------------------------------------------------------------------------------------------------- what happens in between
+
+
+@contextmanager
+def in_between(database: Database, statement: str, act: Callable[[], Any]) -> Iterator[SequelizeSessions]:
+    """A store that has something happen once, after it asked for a first statement that begins so."""
+    engine = create_engine(database.url.replace("postgresql:", "postgresql+psycopg:"))
+    acts = [act]
+
+    def asked(db: Any, cursor: Any, asked: str, *_: Any) -> None:
+        if asked.startswith(statement) and acts:
+            acts.pop()()
+
+    event.listen(engine, "after_cursor_execute", asked)
+    with database.sessions():
+        yield ConnectSessionSequelize(engine).blocking()
+    engine.dispose()
+    assert acts == []
+
+
+def test_what_is_touched_while_it_is_pruned_lives_on(request: pytest.FixtureRequest) -> None:
+    database, sid = opened("postgres", request), new_sid()
+
+    def touched() -> None:
+        database.sql("""UPDATE "Sessions" SET "expires" = '2099-01-01Z'""")
+
+    with in_between(database, "SELECT", touched) as sessions:
+        assert create(sessions, sid, n=1) is SAVED
+        assert run_now(sessions.prune(now=NOW + AGE)) == 0
+        assert data(lives(sessions, sid).text) == {"n": 1}
+
+
+def test_what_is_written_and_written_back_is_written_over_in_the_end(request: pytest.FixtureRequest) -> None:
+    database, sid = opened("postgres", request), new_sid()
+    with database.sessions() as sessions:
+        assert create(sessions, sid, n=1) is SAVED
+        read = lives(sessions, sid)
+        database.sql('UPDATE "Sessions" SET "data" = %s', "{}")
+    database_text = read.text.decode()
+
+    def written_back() -> None:
+        database.sql('UPDATE "Sessions" SET "data" = %s', database_text)
+
+    with in_between(database, "UPDATE", written_back) as sessions:
+        assert replace(sessions, sid, read, changed(read, n=2)) is SAVED
+        assert data(lives(sessions, sid).text) == {"n": 2}
+
+
+def test_where_a_row_is_swept_away_meanwhile_a_new_one_is_made(request: pytest.FixtureRequest) -> None:
+    database, sid = opened("postgres", request), new_sid()
+    with database.sessions() as sessions:
+        assert create(sessions, sid, n=1) is SAVED
+
+    def swept() -> None:
+        database.sql('DELETE FROM "Sessions"')
+
+    with in_between(database, "UPDATE", swept) as sessions:  # which finds that the other lives
+        assert create(sessions, sid, n=2) is SAVED
+        assert data(lives(sessions, sid).text) == {"n": 2}
 
 
 # ------------------------------------------------------------------------------------------------------- columns more, engines
