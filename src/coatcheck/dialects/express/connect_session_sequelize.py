@@ -42,17 +42,27 @@ Extend = Callable[[dict[str, Any], dict[str, Any]], Mapping[str, Any]]
 
 
 class ConnectSessionSequelize:
-    """The table of connect-session-sequelize, by URL (as the SQLAlchemy store's: `postgresql:`, `mysql:`, `mariadb:`, `sqlite:`,
-    `sqlalchemy+…`) or on the application's own Engine (sync face) or AsyncEngine (event loops).
+    """The sessions that connect-session-sequelize keeps in a table, shared with its Node application.
 
-    The package's options, in its units: `table_name`; `schema` of the model; `expiration`, milliseconds that a session lasts
-    whose cookie has no end; `disable_touch`: a touch does nothing; `extend_default_fields(defaults, session)` returns the columns
-    to write, a dict like `defaults` (`data`, text, and `expires`, a datetime) with more in it, such as `userId`; what it says of
-    the model's own columns is not taken. `check_expiration_interval`, milliseconds between two sweeps or 0: kept for whoever
-    calls `prune`. Nothing here sweeps by itself, and the sweeper of a Node application goes on.
+    url_or_engine              a URL, as the SQLAlchemy store's: `postgresql:`, `mysql:`, `mariadb:`, `sqlite:`, `sqlalchemy+…`;
+                               or the application's own Engine (sync face) or AsyncEngine (event loops), which stays its own
+    table_name                 the model's `tableName`
+    schema                     the model's. To MySQL and SQLite it begins one long name, `schema.table`, as Sequelize has it; to
+                               a URL that begins with `mariadb:` it is a database, as to Sequelize's dialect of that name
+    expiration                 milliseconds for which a session is kept whose cookie has no end
+    check_expiration_interval  milliseconds between two sweeps, or 0: kept for whoever calls `prune`. Nothing here sweeps by
+                               itself, and the sweeper of the Node application goes on
+    disable_touch              leave a session's end alone while nothing but that would change
+    extend_default_fields      called with `defaults` (`data`, text, and `expires`, a datetime) and the session as a dict,
+                               `cookie` included; answers a dict of the columns to write, `defaults` with more in it, such as
+                               `userId`. What it says of the model's own columns is not taken
+    timezone                   Sequelize's option of that name, an offset: in it MySQL's times are written
+    outage                     what to do when the server is slow or away; an engine of the application's keeps its time-outs
+    pool_size                  at most so many connections a process and face, of a store that was opened by URL
+    on_connection              called with a `ConnectionEvent` when the server is first reached, lost, and back
 
-    Of Sequelize's: `timezone`, an offset, in which MySQL's times are written. `outage`, `pool_size`,
-    `on_connection`: as `SQLAlchemyStore`'s. Raises ConfigurationError for a setting that cannot work.
+    The options are the package's, with its defaults and its units: give both applications the same (wire formats 1.5). Raises
+    ConfigurationError for a setting that cannot be, naming it.
     """
 
     def __init__(
