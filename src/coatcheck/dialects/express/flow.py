@@ -102,9 +102,10 @@ class Flow:
         """Store what a streamed body has changed since the headers left: the browser can be told nothing any more."""
         if session._is_destroyed or session._entry is None:
             return
-        if session._saved != session._parts():
+        lives_otherwise = session._cookie.dump() != session._announced
+        if session._saved != session._parts() or (lives_otherwise and session._is_own):
             await self._save(session)
-        elif session._cookie.dump() != session._announced and self.store.touches:
+        elif lives_otherwise and self.store.touches:
             await self._touch(session)
 
     def _situation(self, session: BaseSession, parts: dict[str, bytes]) -> Situation:
