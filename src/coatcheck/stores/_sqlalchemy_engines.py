@@ -99,6 +99,8 @@ class AwaitingEngines:
     def __init__(self, url: URL, outage: Outage, pool_size: int) -> None:
         self._url, self._outage, self._pool_size = url, outage, pool_size
         self._engines: dict[asyncio.AbstractEventLoop, AsyncEngine] = {}
+        self._files: weakref.WeakKeyDictionary[Engine, weakref.WeakSet[Any]] = weakref.WeakKeyDictionary()
+        """The connections of each engine, where they are open files of SQLite's."""
         # For the first loop that comes; made now, so that a driver that is not installed is said at start-up.
         self._spare: AsyncEngine | None = self._make()
         self.pattern = self._spare.sync_engine
@@ -109,6 +111,9 @@ class AwaitingEngines:
     def _make(self) -> AsyncEngine:
         options = _pooled(self._url, self._outage, self._pool_size, AsyncAdaptedQueuePool)
         engine: AsyncEngine = _made(create_async_engine, self._url, options)
+        if self._url.drivername.startswith("sqlite"):
+            files = self._files[engine.sync_engine] = weakref.WeakSet()
+            event.listen(engine.sync_engine, "connect", lambda _, record: files.add(record.driver_connection))
         return engine
 
     def engine(self) -> Engine:
@@ -125,11 +130,23 @@ class AwaitingEngines:
     def _first(self, loop: asyncio.AbstractEventLoop) -> AsyncEngine:
         if not self._is_open:
             raise _closed()
-        for left in take_ended(self._engines):
-            left.sync_engine.dispose(close=False)
+        self._leave_ended()
         engine, self._spare = self._spare or self._make(), None
         self._engines[loop] = engine
         return engine
+
+    def _leave_ended(self) -> None:
+        """Let go of the engines whose loops have ended.
+
+        A server's connections end with their sockets; a file is closed here, since SQLite's locks are the process's: one that
+        is closed late drops those of whoever has opened it meanwhile.
+        """
+        for engine in take_ended(self._engines):
+            for connection in self._files.pop(engine.sync_engine, ()):
+                connection.stop()
+                # Since 0.22 a connection has a thread, before that it was one. There is no other way to wait without a loop.
+                getattr(connection, "_thread", connection).join(FILE_BUSY)
+            engine.sync_engine.dispose(close=False)
 
     def patient(self) -> Engine:
         """A new one, whose connection is closed as it comes back."""
@@ -145,7 +162,8 @@ class AwaitingEngines:
             await engine.dispose()
 
     def before_fork(self) -> None:
-        """Nothing: no loop runs in a child."""
+        """Close the files of loops that have ended: to a child that had one open, its own locks would seem to be there already."""
+        self._leave_ended()
 
     def start_afresh(self) -> None:
         """In a child: the connections are the parent's, and so are the loops."""
