@@ -162,7 +162,7 @@ class AwaitingEngines:
             await engine.dispose()
 
     def before_fork(self) -> None:
-        """Close the files of loops that have ended: to a child that had one open, its own locks would seem to be there already."""
+        """Close the files of ended loops: to a child that had one open, its own locks would seem to be there already."""
         self._leave_ended()
 
     def start_afresh(self) -> None:
