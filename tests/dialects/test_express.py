@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from coatcheck import Clock, ConfigurationError, Event, OutsideRequest, StoreUnavailable, WeakSecret
+from coatcheck import Clock, ConfigurationError, Event, Outage, OutsideRequest, StoreUnavailable, WeakSecret
 from coatcheck.dialects.express import (
     CookieOptions,
+    ExpressSessions,
     MemoryStore,
     express_sessions,
     get_session,
@@ -21,6 +22,7 @@ from coatcheck.dialects.express.merging import merge
 from coatcheck.dialects.express.ports import Entry
 from coatcheck.dialects.express.signed import Secrets, find
 from coatcheck.errors import CorruptRecord, ReplyLost, SessionGone, TooLate, UnstorableValue, UsageError
+from servers.running import free_port
 from tests.dialects.sites import NOW, Site
 
 VECTORS = json.loads((Path(__file__).parents[1] / "data/express/cookies.json").read_text(encoding="utf-8"))
@@ -615,3 +617,28 @@ def test_the_session_is_a_dict_and_its_cookie_counts_down(site_of: Make) -> None
 def test_corrupt_cookies_say_so() -> None:
     with pytest.raises(CorruptRecord, match="no cookie"):
         Cookie.loaded(None)
+
+
+@pytest.mark.parametrize("face", ["asgi", "wsgi"])
+def test_a_store_that_is_away_is_told_when_the_application_starts(face: str) -> None:
+    heard: list[Event] = []
+    away = f"redis://127.0.0.1:{free_port()}"
+    patience = Outage(connect_timeout=0.2, command_timeout=0.2)
+    sessions = express_sessions(away, secret="keyboard cat", on_event=heard.append, outage=patience)
+    if face == "wsgi":
+        sessions.wsgi(lambda environ, start_response: [])
+        sessions.close()
+    else:
+        asyncio.run(_started(sessions))
+    assert [event.name for event in heard] == ["store.down"]
+
+
+async def _started(sessions: ExpressSessions) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "lifespan.startup.complete"})
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def send(message: Any) -> None:
+        pass
+
+    await sessions.asgi(application)({"type": "lifespan"}, None, send)

@@ -4,11 +4,13 @@ The session is stored before the headers of the response leave, where express-se
 response whose session is not stored yet. What a streamed body changes afterwards is stored at its end.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 from coatcheck import visit
 from coatcheck.arrivals import of_scope, target_of_scope
+from coatcheck.core.ports import Checks
 from coatcheck.dialects.express import visits
 from coatcheck.dialects.express.faces import AsyncExpressSession
 from coatcheck.dialects.express.flow import Flow
@@ -23,6 +25,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Any, Any, Any], Awaitable[None]]
+PATIENCE: Final = 10.0
+"""Seconds an application's start is held up at most by a store that does not answer."""
 _STARTS: Final = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 _ENDS: Final = frozenset(
     {"http.response.body", "http.response.pathsend", "websocket.close", "websocket.http.response.body"}
@@ -37,7 +41,7 @@ class AsgiSessions:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self.app(scope, receive, self._at_the_end(send))
+            await self.app(scope, receive, self._at_both_ends(send))
             return
         arrival = of_scope(scope)
         mounted = isinstance(
@@ -61,13 +65,26 @@ class AsgiSessions:
         finally:
             session._phase = Phase.DONE
 
-    def _at_the_end(self, send: Send) -> Send:
+    def _at_both_ends(self, send: Send) -> Send:
+        """When the application has started, say it if the store cannot be reached; when it has ended, close that."""
+
         async def sent(message: Message) -> None:
-            if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+            if message["type"] == "lifespan.startup.complete":
+                await self._ask()
+            elif message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
                 await self._close()
             await send(message)
 
         return sent
+
+    async def _ask(self) -> None:
+        store = self.flow.store
+        if isinstance(store, Checks):
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await store.check()
+            except (StoreError, TimeoutError) as error:
+                self.flow.failed(error)
 
 
 class _Passage:

@@ -1,23 +1,27 @@
 """The front door: `express_sessions(store=…, secret=…)`, and what an application does with it."""
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import fields
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 from wsgiref.types import WSGIApplication
 
 from coatcheck.core.outage import Outage
+from coatcheck.core.ports import Checks
 from coatcheck.core.spelling import meant
+from coatcheck.core.stepping import run_now
 from coatcheck.dialects.express.asgi import App, AsgiSessions
 from coatcheck.dialects.express.cookie import CookieOptions
 from coatcheck.dialects.express.faces import AsyncExpressSession, ExpressSession
 from coatcheck.dialects.express.flow import Flow
 from coatcheck.dialects.express.manager import AsyncExpressManager, ExpressManager
+from coatcheck.dialects.express.memory import MemoryStore
 from coatcheck.dialects.express.options import Options
 from coatcheck.dialects.express.ports import Backend
 from coatcheck.dialects.express.stores import open_store
 from coatcheck.dialects.express.wsgi import KEY, WsgiSessions
-from coatcheck.errors import ConfigurationError, OutsideRequest, WeakSecret
+from coatcheck.errors import ConfigurationError, OutsideRequest, StoreError, WeakSecret
 
 __all__ = ["ExpressSessions", "express_sessions", "get_session"]
 
@@ -28,8 +32,11 @@ _GROUPS: Final = {"cookie=CookieOptions": frozenset(one.name for one in fields(C
 class ExpressSessions:
     """The sessions of an Express application: middleware for ours, and a manager for work outside a request."""
 
-    def __init__(self, backend: Backend, options: Options, *, is_ours: bool) -> None:
-        self._backend, self.options, self._is_ours = backend, options, is_ours
+    def __init__(
+        self, backend: Backend, options: Options, *, opens: Callable[[], Backend] | None = None
+    ) -> None:
+        """`opens` opens the store once more, if it is ours to open and to close."""
+        self._backend, self.options, self._opens = backend, options, opens
 
     def asgi(self, app: App, *, scope_key: str = "session") -> AsgiSessions:
         """An ASGI application with these sessions: `scope["session"]`, which is `request.session` in Starlette and FastAPI.
@@ -44,7 +51,23 @@ class ExpressSessions:
 
         Raises WrongFace for a store around an awaiting client of your own.
         """
-        return WsgiSessions(app, Flow(self._backend.blocking(), self.options), environ_key=environ_key)
+        flow = Flow(self._backend.blocking(), self.options)
+        self._announce(flow)
+        return WsgiSessions(app, flow, environ_key=environ_key)
+
+    def _announce(self, flow: Flow) -> None:
+        """Say it if the store cannot be reached: over a connection of its own, closed at once, since servers fork later."""
+        if self._opens is None or isinstance(self._backend, MemoryStore):
+            return
+        asking: Any = self._opens()
+        try:
+            store = asking.blocking()
+            if isinstance(store, Checks):
+                run_now(store.check())
+        except StoreError as error:
+            flow.failed(error)
+        finally:
+            asking.close()
 
     def blocking(self) -> ExpressManager:
         """Sessions outside a request, in sync code."""
@@ -56,12 +79,12 @@ class ExpressSessions:
 
     def close(self) -> None:
         """Close what sync code opened from a URL; a store that was handed in is its owner's to close."""
-        if self._is_ours and hasattr(self._backend, "close"):
+        if self._opens is not None and hasattr(self._backend, "close"):
             self._backend.close()
 
     async def aclose(self) -> None:
         """Close what event loops opened from a URL."""
-        if self._is_ours and hasattr(self._backend, "aclose"):
+        if self._opens is not None and hasattr(self._backend, "aclose"):
             await self._backend.aclose()
 
     def __enter__(self) -> Self:
@@ -95,7 +118,8 @@ def express_sessions(
     Raises ConfigurationError or WeakSecret.
     """
     if isinstance(store, str):
-        return ExpressSessions(open_store(store, outage), _options(options), is_ours=True)
+        opens = partial(open_store, store, outage)
+        return ExpressSessions(opens(), _options(options), opens=opens)
     if outage is not None:
         raise ConfigurationError(
             "outage=Outage(…) is for a store that is given as a URL: give it to the store itself"
@@ -105,7 +129,7 @@ def express_sessions(
         raise ConfigurationError(
             f"store=…: {kind} is no store: give a URL, or a store such as ConnectRedis(…)"
         )
-    return ExpressSessions(store, _options(options), is_ours=False)
+    return ExpressSessions(store, _options(options))
 
 
 def _options(given: dict[str, Any]) -> Options:

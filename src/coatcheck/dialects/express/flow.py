@@ -228,9 +228,10 @@ class Flow:
         if self.options.unset == "destroy" and not gone:
             await self._destroy(session._sid)
 
-    def failed(self, error: StoreError) -> None:
+    def failed(self, error: StoreError | TimeoutError) -> None:
         """The store cannot be reached: tell the operator."""
-        self.options.tell(Event("store.down", detail=str(error), at=self.options.clock.time()))
+        detail = str(error) or "it did not answer in time"
+        self.options.tell(Event("store.down", detail=detail, at=self.options.clock.time()))
 
     def tell(self, name: EventName, sid: str, detail: str = "") -> None:
         """Tell of an event, without the id, which is the secret of the cookie."""
