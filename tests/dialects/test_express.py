@@ -641,4 +641,7 @@ async def _started(sessions: ExpressSessions) -> None:
     async def send(message: Any) -> None:
         pass
 
-    await sessions.asgi(application)({"type": "lifespan"}, None, send)
+    async def receive() -> Any:
+        return {"type": "lifespan.startup"}
+
+    await sessions.asgi(application)({"type": "lifespan"}, receive, send)
