@@ -10,6 +10,10 @@ from typing import Final
 
 from coatcheck.core.cookies import CookieSettings, find
 from coatcheck.core.ids import VERIFIER_CHARS
+from coatcheck.dialects.express.ports import Entry
+from coatcheck.dialects.express.session import BaseSession
+from coatcheck.dialects.express.signed import Secrets
+from coatcheck.dialects.express.signed import find as find_first
 from coatcheck.errors import BadSignature, CorruptRecord, InvalidToken
 from coatcheck.exchange import Arrival, Channel, Exchange
 from coatcheck.security.csrf import Asked, Rules, Verdict, is_genuine
@@ -219,6 +223,52 @@ _SEALED: Final = {
     "letters": _many(b"A", b"__Host-session="),
 }
 
+# ------------------------------------------------------------------------------------------------------------ Node's sessions
+
+_NODE: Final = Secrets([SECRET, "another"])
+
+
+def node_cookies(data: bytes) -> None:
+    """A Cookie header for express-session: an id only where somebody with the secret has signed it."""
+    value = find_first(data, b"connect.sid")
+    sid = None if value is None else _NODE.verify(value)
+    if sid is not None:
+        assert _NODE.verify(_NODE.sign(sid).encode("ascii")) == sid
+
+
+def _renamed(make: Callable[[int], bytes]) -> Callable[[int], bytes]:
+    return lambda n: make(n).replace(b"sid=", b"connect.sid=")
+
+
+def node_bodies(data: bytes) -> None:
+    """A body of express-session's, as any writer may leave it: a session, or CorruptRecord; and what is read can be written."""
+    session = _resumed(data)
+    if session is None:
+        return
+    again = _resumed(session._text())
+    assert again is not None
+    assert dict(again) == dict(session)
+    header = session.cookie.header("connect.sid", "value")
+    assert header is None or not set("\r\n") & set(header)
+
+
+def _resumed(body: bytes) -> BaseSession | None:
+    session = BaseSession(lambda: int(NOW * 1000))
+    try:
+        session._resume("sid", Entry(body), resave=False)
+    except CorruptRecord:
+        return None
+    return session
+
+
+_BODIES: Final = {
+    "levels": _many(b"[", b'{"cookie":{},"a":'),
+    "keys": lambda n: b'{"cookie":{}' + b"".join(b',"k%d":1' % number for number in range(n // 8)) + b"}",
+    "digits": _many(b"9", b'{"cookie":{},"a":0.', b"}"),
+    "escapes": _many(b"\\ud800", b'{"cookie":{},"a":"', b'"}'),
+}
+
+
 OCTETS: Final[dict[str, Octets]] = {
     "cookie-reader": Octets(cookie_reader, _COOKIES),
     "headers": Octets(headers, _HEADERS),
@@ -227,5 +277,7 @@ OCTETS: Final[dict[str, Octets]] = {
     "tokens": Octets(tokens, _TOKENS, size=3_000),
     "csrf": Octets(csrf, _CSRF),
     "envelopes": Octets(envelopes, _SEALED),
+    "node-cookies": Octets(node_cookies, {name: _renamed(make) for name, make in _COOKIES.items()}),
+    "node-bodies": Octets(node_bodies, _BODIES, size=8_000),
 }
 """Every reader of ours that takes octets from outside."""
