@@ -1,0 +1,425 @@
+"""Two stores as one, while sessions move from one to the other and requests go on: `Moving(new, old)`.
+
+A move is made in three deploys, each of which may be a rolling one, and each is safe beside the one before and the one after:
+
+    1  Moving(new, old, carry=False)  sessions stay in the old store, and begin there. What somebody has carried is found.
+    2  Moving(new, old)               sessions begin in the new store; those of the old one are carried on first sight
+    3  new                            once `coatcheck migrate --move` has carried the rest and says that nothing is left
+
+A process that knows only the old store beside one of step 2 is what step 1 is for: it finds no session that was carried, and what
+it ends there (all sessions of a user, say) does not end in the new store. So no process may use the old store alone once another
+carries; nothing here could make up for that.
+
+How one session is carried, and why nothing forks, is lost or comes back: `_carry`. What follows here: a verb that ends a session
+has it in the new store first. Whatever ends all sessions of a user does so in the old store, then in the new one.
+"""
+
+import time
+from collections.abc import Callable
+from math import inf
+from typing import Any, cast
+
+from msgspec.structs import replace as changed
+
+from coatcheck.core.ids import RandomIds
+from coatcheck.core.outage import Outage
+from coatcheck.core.ports import (
+    CHANGED,
+    GONE,
+    SAVED,
+    TAKEN,
+    Backend,
+    ByUser,
+    Carries,
+    Changed,
+    EndedAll,
+    Outcome,
+    Page,
+    Remembers,
+    Store,
+    Terms,
+)
+from coatcheck.core.record import Ended, Expired, Record
+from coatcheck.eras import ERA_KEY
+from coatcheck.errors import ConfigurationError, StoreUnavailable
+from coatcheck.stores import hide_password, open_store
+from coatcheck.stores._alike import cursor_at, place_of
+from coatcheck.stores._carry import ATTEMPTS, Carrier, has_moved, is_plain, plain
+from coatcheck.stores._carry_aside import pass_both
+
+__all__ = ["Moving", "MovingSessions"]
+
+Found = Record | Ended | Expired | None
+
+
+class Moving:
+    """The store `new`, and behind it `old`, from which sessions are moving.
+
+    new     a store, or its URL
+    old     a store, or its URL
+    carry   False in the first of two deploys: sessions stay in the old store, and what others carry is found
+    outage  for stores that are given as a URL
+    tokens, monotonic  where versions and seconds come from; tests inject their own
+
+    Raises ConfigurationError for what cannot work.
+    """
+
+    def __init__(
+        self,
+        new: str | Backend | Store,
+        old: str | Backend | Store,
+        *,
+        carry: bool = True,
+        outage: Outage | None = None,
+        tokens: Callable[[], str] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if type(carry) is not bool:
+            raise ConfigurationError(f"Moving(carry={carry!r}): give True or False")
+        if new is old or (isinstance(new, str) and new == old):
+            raise ConfigurationError(
+                "Moving(new, old): these are the same store; give the one to move to, and the one to leave"
+            )
+        if isinstance(new, Moving) or isinstance(old, Moving):
+            raise ConfigurationError("Moving(Moving(…)): finish one move before the next")
+        self._owned = [place for place in (new, old) if isinstance(place, str)]
+        self._shown = " from ".join(hide_password(p) if isinstance(p, str) else repr(p) for p in (new, old))
+        opened = [open_store(p, outage=outage) if isinstance(p, str) else p for p in (new, old)]
+        self._mine = [
+            store for store, given in zip(opened, (new, old), strict=True) if isinstance(given, str)
+        ]
+        self._new, self._old = opened
+        self._carry, self._monotonic = carry, monotonic
+        self._tokens = tokens or RandomIds().version
+        self._faces: dict[str, MovingSessions] = {}
+
+    def __repr__(self) -> str:
+        return f"<Moving to {self._shown}>"
+
+    def blocking(self) -> "MovingSessions":
+        """The store whose methods never suspend: for the sync face."""
+        return self._face("blocking")
+
+    def awaiting(self) -> "MovingSessions":
+        """The store for event loops."""
+        return self._face("awaiting")
+
+    def _face(self, name: str) -> "MovingSessions":
+        face = self._faces.get(name)
+        if face is None:
+            new, old = (
+                _usable(getattr(p, name)() if hasattr(p, name) else p) for p in (self._new, self._old)
+            )
+            kind = _Carrying if self._carry else _Waiting
+            face = self._faces[name] = kind(new, old, tokens=self._tokens, monotonic=self._monotonic)
+        return face
+
+    def close(self) -> None:
+        """Close the stores that were opened from a URL."""
+        for store in self._mine:
+            if hasattr(store, "close"):
+                store.close()
+
+    async def aclose(self) -> None:
+        """The same, for what event loops opened."""
+        for store in self._mine:
+            if hasattr(store, "aclose"):
+                await store.aclose()
+            elif hasattr(store, "close"):
+                store.close()
+
+
+def _usable(store: Any) -> Store:
+    if isinstance(store, Carries):
+        raise ConfigurationError(
+            "Moving: sessions in cookies are in no store that they could be moved from or to; change the store, and their users"
+            " log in again"
+        )
+    if isinstance(store, Remembers):
+        raise ConfigurationError(
+            "Moving(LayeredStore(…)): put the cache around both: LayeredStore(Moving(new, old))"
+        )
+    return cast(Store, store)
+
+
+class _Fences(float):
+    """The fence that was raised in the store that logins go to, and the one in the other."""
+
+    other: float
+
+    @classmethod
+    def of(cls, own: float, other: float) -> "_Fences":
+        fence = cls(own)
+        fence.other = other
+        return fence
+
+
+class MovingSessions:
+    """What `Moving` hands to a face: what both ways of it have in common. It has the abilities that both stores have."""
+
+    def __init__(
+        self, new: Store, old: Store, *, tokens: Callable[[], str], monotonic: Callable[[], float]
+    ) -> None:
+        self._new, self._old = new, old
+        self._carrier = Carrier(new, old, tokens=tokens, monotonic=monotonic)
+        self._new_users, self._old_users = cast(ByUser, new), cast(ByUser, old)
+        pass_both(self, *self._first_and_second())
+        if isinstance(new, ByUser) and isinstance(old, ByUser):
+            self.admit, self.of_user = self._admit, self._of_user
+            self.end_user, self.end_one = self._end_user, self._end_one
+
+    def _first_and_second(self) -> tuple[Store, Store]:
+        """The store that sessions begin in, and the other."""
+        raise NotImplementedError
+
+    async def _admit(self, record: Record, *, expected: str | None, terms: Terms, now: float) -> Outcome:
+        raise NotImplementedError
+
+    async def _end_one(self, user_id: str, key: str, *, now: float, token: str) -> bool:
+        raise NotImplementedError
+
+    async def _of_user(
+        self, user_id: str, *, now: float, cursor: str | None = None, limit: int = 100
+    ) -> Page:
+        """The live sessions of a user in either store, newest login first. Raises UsageError for a foreign cursor."""
+        before = (inf, "") if cursor is None else place_of(cursor)
+        # The old one first: what is carried in between is then found in the new one.
+        there = {record.key: plain(record) for record in await _all(self._old_users, user_id, now)}
+        there |= {record.key: record for record in await _all(self._new_users, user_id, now)}
+        records = sorted((r for r in there.values() if _order(r) < before), key=_order, reverse=True)
+        page = records[:limit]
+        more = len(records) > len(page) and page
+        return Page(page, cursor_at(*_order(page[-1])) if more else None)
+
+    async def _end_user(self, user_id: str, *, keep: str | None, now: float, token: str) -> EndedAll:
+        """Raise the user's fence in both stores, then end every session of theirs but the one with key `keep`: in the old store
+        first, so that what is carried meanwhile meets a fence, or is found, in the new one.
+        """
+        old = await self._old_users.end_user(user_id, keep=keep, now=now, token=token)
+        new = await self._new_users.end_user(user_id, keep=keep, now=now, token=token)
+        first, second = (new, old) if self._first_and_second()[0] is self._new else (old, new)
+        return EndedAll(new.count + old.count, _Fences.of(first.fence, second.fence))
+
+    async def _carry_all(self, user_id: str, now: float) -> None:
+        """For a limit of sessions: they are counted where the login goes."""
+        for record in await _all(self._old_users, user_id, now):
+            await self._carrier.carry(record.key, now)
+
+    # -------------------------------------------------------------------------------------------------- eras
+
+    async def _era(self, now: float) -> Record | None:
+        """The present era, as either store knows it: the later one."""
+        found = [await store.load(ERA_KEY, now=now) for store in (self._new, self._old)]
+        eras = [record for record in found if type(record) is Record]
+        return max(eras, key=lambda record: record.era, default=None)
+
+    async def _begin_era(self, record: Record, now: float) -> Outcome:
+        """Write the next era into both stores. It is never carried, since what is left in the old store must know it."""
+        outcomes = [await _raise_era(store, record, now) for store in (self._old, self._new)]
+        return next((outcome for outcome in outcomes if outcome is not SAVED), SAVED)
+
+
+async def _raise_era(store: Store, record: Record, now: float) -> Outcome:
+    found = await store.load(ERA_KEY, now=now)
+    if type(found) is not Record:
+        return await store.create(record, now=now)
+    if record.versions[0] in found.versions:
+        return SAVED
+    if found.era >= record.era:
+        return Changed(found)
+    versions = (record.versions[0], *found.versions[:8])
+    return await store.replace(changed(record, versions=versions), expected=found.versions[0], now=now)
+
+
+class _Carrying(MovingSessions):
+    """Sessions are in the new store, or will be as soon as somebody asks for them."""
+
+    def _first_and_second(self) -> tuple[Store, Store]:
+        return self._new, self._old
+
+    async def load(self, key: str, *, now: float) -> Found:
+        if key == ERA_KEY:
+            return await self._era(now)
+        found = await self._new.load(key, now=now)
+        if type(found) is Record or type(found) is Ended:
+            return found
+        return await self._carrier.carry(key, now) or found
+
+    async def create(self, record: Record, *, now: float) -> Outcome:
+        if record.key == ERA_KEY:
+            return await self._begin_era(record, now)
+        if type(await self._carrier.carry(record.key, now)) is Ended:
+            return TAKEN
+        return await self._new.create(record, now=now)
+
+    async def replace(
+        self, record: Record, *, expected: str, now: float, may_shorten: bool = False
+    ) -> Outcome:
+        if record.key == ERA_KEY:
+            return await self._begin_era(record, now)
+        if may_shorten:
+            await self._carrier.carry(record.key, now)  # nothing that lives longer may stay frozen behind it
+        outcome = await self._new.replace(record, expected=expected, now=now, may_shorten=may_shorten)
+        if outcome is not GONE or type(await self._carrier.carry(record.key, now)) is not Record:
+            return outcome
+        return await self._new.replace(record, expected=expected, now=now, may_shorten=may_shorten)
+
+    async def touch(self, key: str, *, deadline: float, seen_at: float, expected: str, now: float) -> bool:
+        return await self._new.touch(key, deadline=deadline, seen_at=seen_at, expected=expected, now=now)
+
+    async def delete(self, key: str, *, now: float, token: str, expected: str | None = None) -> bool:
+        there = await self._carrier.carry(key, now)
+        if await self._new.delete(key, now=now, token=token, expected=expected):
+            return True
+        return type(there) is Ended and there.token == token
+
+    async def _admit(self, record: Record, *, expected: str | None, terms: Terms, now: float) -> Outcome:
+        """Write a record that begins a login: see `coatcheck.core.ports.ByUser`."""
+        there = await self._carrier.carry(record.key, now)
+        if expected is None and type(there) is Ended:
+            return TAKEN
+        if terms.limit is not None and record.user_id is not None:
+            await self._carry_all(record.user_id, now)
+        return await self._new_users.admit(record, expected=expected, terms=_terms(terms), now=now)
+
+    async def _end_one(self, user_id: str, key: str, *, now: float, token: str) -> bool:
+        """End one session, only while it belongs to this user."""
+        there = await self._carrier.carry(key, now)
+        if await self._new_users.end_one(user_id, key, now=now, token=token):
+            return True
+        return type(there) is Ended and there.token == token
+
+
+class _Waiting(MovingSessions):
+    """Sessions are in the old store, but for those that another process has carried."""
+
+    def _first_and_second(self) -> tuple[Store, Store]:
+        return self._old, self._new
+
+    async def load(self, key: str, *, now: float) -> Found:
+        if key == ERA_KEY:
+            return await self._era(now)
+        found = await self._old.load(key, now=now)
+        if type(found) is Record:
+            return found if is_plain(found) else await self._carrier.carry(key, now)
+        return found if type(found) is Ended else await self._new.load(key, now=now) or found
+
+    async def create(self, record: Record, *, now: float) -> Outcome:
+        if record.key == ERA_KEY:
+            return await self._begin_era(record, now)
+        if await self._has_left(record.key, now):
+            return await self._new.create(record, now=now)
+        return await self._old.create(record, now=now)
+
+    async def replace(
+        self, record: Record, *, expected: str, now: float, may_shorten: bool = False
+    ) -> Outcome:
+        if record.key == ERA_KEY:
+            return await self._begin_era(record, now)
+        outcome = await self._old.replace(record, expected=expected, now=now, may_shorten=may_shorten)
+        if _is_there(outcome) or not await self._has_left(record.key, now):
+            return outcome if outcome is SAVED else _without_steps(outcome)
+        return await self._new.replace(record, expected=expected, now=now, may_shorten=may_shorten)
+
+    async def touch(self, key: str, *, deadline: float, seen_at: float, expected: str, now: float) -> bool:
+        given: Any = {"deadline": deadline, "seen_at": seen_at, "expected": expected, "now": now}
+        return await self._old.touch(key, **given) or await self._new.touch(key, **given)
+
+    async def delete(self, key: str, *, now: float, token: str, expected: str | None = None) -> bool:
+        async def old(version: str) -> bool | None:
+            if expected is not None and expected != version:
+                return False
+            return await self._old.delete(key, now=now, token=token, expected=version) or None
+
+        return await self._end(
+            key, now, token, old, lambda: self._new.delete(key, now=now, token=token, expected=expected)
+        )
+
+    async def _end(
+        self, key: str, now: float, token: str, old: Callable[[str], Any], new: Callable[[], Any]
+    ) -> bool:
+        """End it where it is. What is frozen is carried first: were it ended there, whoever carries it might not notice."""
+        for _ in range(ATTEMPTS):
+            found = await self._old.load(key, now=now)
+            if type(found) is not Record or not is_plain(found):
+                await self._carrier.carry(key, now)
+                return bool(await new()) or (type(found) is Ended and found.token == token)
+            ended: bool | None = await old(found.versions[0])
+            if ended is not None:
+                return ended
+        raise StoreUnavailable(f"another writer was first {ATTEMPTS} times in a row; try again later")
+
+    async def _has_left(self, key: str, now: float) -> bool:
+        """Whether the session is in the new store; one that is on its way is, afterwards."""
+        found = await self._old.load(key, now=now)
+        if type(found) is Ended or (type(found) is Record and is_plain(found)):
+            return False
+        there = await (
+            self._carrier.carry(key, now) if type(found) is Record else self._new.load(key, now=now)
+        )
+        return type(there) is Record or type(there) is Ended or type(found) is Record
+
+    async def _admit(self, record: Record, *, expected: str | None, terms: Terms, now: float) -> Outcome:
+        """Write a record that begins a login: see `coatcheck.core.ports.ByUser`."""
+        key, user_id = record.key, record.user_id
+        if terms.limit is not None and user_id is not None and await _all(self._new_users, user_id, now):
+            # Some of theirs have moved, and they can be counted in one store only: so all of them move.
+            await self._carry_all(user_id, now)
+            await self._carrier.carry(key, now)
+        elif expected is not None or not await self._has_left(key, now):
+            outcome = await self._old_users.admit(record, expected=expected, terms=_terms(terms), now=now)
+            is_settled = expected is None or (outcome is not GONE and not isinstance(outcome, Changed))
+            if is_settled or not await self._has_left(key, now):
+                return _without_steps(outcome)
+        there = _terms(terms, other=True)
+        return await self._new_users.admit(record, expected=expected, terms=there, now=now)
+
+    async def _end_one(self, user_id: str, key: str, *, now: float, token: str) -> bool:
+        """End one session, only while it belongs to this user."""
+
+        async def old(version: str) -> bool | None:
+            if await self._old_users.end_one(user_id, key, now=now, token=token):
+                return True
+            found = await self._old.load(key, now=now)
+            return False if type(found) is Record and is_plain(found) else None
+
+        return await self._end(
+            key, now, token, old, lambda: self._new_users.end_one(user_id, key, now=now, token=token)
+        )
+
+
+def _is_there(outcome: Outcome) -> bool:
+    """Whether the old store settled it: it was written, or somebody else's session data are in the way."""
+    return outcome is SAVED or (
+        isinstance(outcome, Changed) and outcome.current is not None and is_plain(outcome.current)
+    )
+
+
+def _without_steps(outcome: Outcome) -> Outcome:
+    """What a caller may be told is there: a session, and no step of carrying it."""
+    return CHANGED if isinstance(outcome, Changed) and not _is_there(outcome) else outcome
+
+
+def _terms(terms: Terms, *, other: bool = False) -> Terms:
+    """With the fence that this request raised, as the store knows it that the login goes to."""
+    fence = terms.own_fence
+    if type(fence) is not _Fences:
+        return terms
+    own = fence.other if other else float(fence)
+    return changed(terms, own_fence=own)
+
+
+async def _all(users: ByUser, user_id: str, now: float) -> list[Record]:
+    """A user's sessions in one store, those on their way too."""
+    found: list[Record] = []
+    cursor = None
+    while True:
+        page = await users.of_user(user_id, now=now, cursor=cursor)
+        found += [record for record in page.records if not has_moved(record)]
+        cursor = page.cursor
+        if cursor is None:
+            return found
+
+
+def _order(record: Record) -> tuple[float, str]:
+    return (record.created_at if record.authenticated_at is None else record.authenticated_at, record.key)
