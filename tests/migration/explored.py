@@ -2,6 +2,8 @@
 
 Every scenario starts with all sessions in the old store. In a mixed world the first request is in a process that carries, the
 others in one that waits: two deploys beside each other.
+
+The end of all sessions of a user is two commands here, one to each store, and the oracles know it as one: it is in test_orders.
 """
 
 from collections.abc import Callable, Coroutine, Generator, Hashable, Mapping
@@ -12,58 +14,64 @@ from typing import Any, cast
 from msgspec.structs import replace as changed
 
 from coatcheck import AsyncSessionManager, Options
-from coatcheck.core.ports import Store
+from coatcheck.core.ports import Changed, Page, Store
 from coatcheck.core.record import Record
 from coatcheck.stores._carry import has_moved, is_frozen, thawed
 from coatcheck.stores.moving import Moving
 from coatcheck.testing.explorer import Command, Database, Provisional, Scenario, World
 from coatcheck.testing.explorer.database import Row
-from coatcheck.testing.explorer.requests import State, first
 from coatcheck.testing.explorer.operations import OPERATIONS
+from coatcheck.testing.explorer.requests import State, first
 from coatcheck.testing.explorer.world import USERS, Node
 
 Make = Callable[[Callable[[], float]], Database]
 
 
+Verb = Callable[..., Coroutine[Any, Any, Any]]
+VERBS = ("load", "create", "replace", "touch", "delete", "admit", "of_user", "end_user", "end_one")
+SIDES = ("new", "old")
+
+
 class At:
     """A store whose commands say which of the two they are for."""
 
-    def __init__(self, store: Store, side: int) -> None:
-        for name in ("load", "create", "replace", "touch", "delete", "admit", "of_user", "end_user", "end_one"):
-            setattr(self, name, _at(getattr(store, name), side))
+    def __init__(self, store: Store, side: str) -> None:
+        self._side = side
+        for name in VERBS:
+            setattr(self, name, self._at(getattr(store, name)))
 
+    def _at(self, method: Verb) -> Verb:
+        async def command(*args: Any, **given: Any) -> Any:
+            return await self._tagged(method(*args, **given))
 
-def _at(method: Callable[..., Coroutine[Any, Any, Any]], side: int) -> Callable[..., Coroutine[Any, Any, Any]]:
-    async def command(*args: Any, **given: Any) -> Any:
-        return await _tagged(method(*args, **given), side)
+        return command
 
-    return command
+    @coroutine
+    def _tagged(self, flow: Coroutine[Any, Any, Any]) -> Generator[Command, Any, Any]:
+        reply: Any = None
+        error: BaseException | None = None
+        while True:
+            try:
+                command = flow.send(reply) if error is None else flow.throw(error)
+            except StopIteration as done:
+                return done.value
+            error = None
+            try:
+                reply = yield self._of(command)
+            except BaseException as thrown:
+                error = thrown
 
-
-@coroutine
-def _tagged(flow: Coroutine[Any, Any, Any], side: int) -> Generator[Command, Any, Any]:
-    reply: Any = None
-    error: BaseException | None = None
-    while True:
-        try:
-            command = flow.send(reply) if error is None else flow.throw(error)
-        except StopIteration as done:
-            return done.value
-        error = None
-        # The old store's fence comes first: from the new one's on, both are raised.
-        fences = command.fences if side == 0 else None
-        try:
-            reply = yield command._replace(
-                name=f"{('new', 'old')[side]}.{command.name}", args=(side, command), kwargs={}, fences=fences
-            )
-        except BaseException as thrown:
-            error = thrown
+    def _of(self, command: Command) -> Command:
+        name = f"{self._side}.{command.name}"
+        return command._replace(name=name, args=(SIDES.index(self._side), command), kwargs={})
 
 
 class Two:
     """The new database and the old one, seen as one by the oracles."""
 
-    def __init__(self, parts: tuple[Database, Database], moving: Callable[[Database, Database], Store]) -> None:
+    def __init__(
+        self, parts: tuple[Database, Database], moving: Callable[[Database, Database], Store]
+    ) -> None:
         self.parts, self._moving = parts, moving
 
     def store(self) -> Store:
@@ -89,7 +97,11 @@ class Two:
 
     def rows(self) -> Mapping[str, Row]:
         old = {key: there for key, row in self.parts[1].rows().items() if (there := _seen(row)) is not None}
-        return old | {key: row for key, row in ((k, _seen(r)) for k, r in self.parts[0].rows().items()) if row is not None}
+        return old | {
+            key: row
+            for key, row in ((k, _seen(r)) for k, r in self.parts[0].rows().items())
+            if row is not None
+        }
 
     def listed(self, user_id: str) -> frozenset[str]:
         return self.parts[0].listed(user_id) | self.parts[1].listed(user_id)
@@ -113,10 +125,33 @@ def _worked_out(row: Row) -> Row | None:
         return row
     if has_moved(row):
         return None
-    if is_frozen(row):
-        row = thawed(row)
-    versions = tuple(version for version in row.versions if not version.startswith("carried."))
-    return changed(row, versions=versions)
+    return _bare(thawed(row) if is_frozen(row) else row)
+
+
+def _bare(there: Any) -> Any:
+    """What a request is told, without the mark of its carrier: that one was carried is none of the oracles' concern."""
+    if isinstance(there, Record):
+        return changed(there, versions=tuple(v for v in there.versions if not v.startswith("carried.")))
+    if isinstance(there, Changed):
+        return Changed(_bare(there.current))
+    return (
+        Page([_bare(record) for record in there.records], there.cursor) if isinstance(there, Page) else there
+    )
+
+
+class Bare:
+    """The store, telling of no marks."""
+
+    def __init__(self, store: Store) -> None:
+        for name in VERBS:
+            setattr(self, name, _telling(getattr(store, name)))
+
+
+def _telling(method: Verb) -> Verb:
+    async def verb(*args: Any, **given: Any) -> Any:
+        return _bare(await method(*args, **given))
+
+    return verb
 
 
 class MovingWorld(World):
@@ -133,10 +168,12 @@ class MovingWorld(World):
         super().__init__(two)
 
     def _moving(self, new: Database, old: Database, *, carry: bool = True) -> Store:
-        stores: Any = At(new.store(), 0), At(old.store(), 1)
-        return Moving(
+        stores: Any = At(new.store(), "new"), At(old.store(), "old")
+        moving = Moving(
             *stores, carry=carry, tokens=lambda: self.moment.trace.me, monotonic=lambda: self.moment.mono
-        ).awaiting()
+        )
+        bare: Any = Bare(moving.awaiting())
+        return cast(Store, bare)
 
     def manager(self, limit: int | None = None) -> AsyncSessionManager:
         carry = self._carry[min(self._at, len(self._carry) - 1)]
@@ -144,7 +181,10 @@ class MovingWorld(World):
             two = cast(Two, self.empty())
             options = Options(max_sessions=limit, on_event=self.moment.hear)
             manager = AsyncSessionManager(
-                self._moving(*two.parts, carry=carry), options=options, clock=self.moment.clock(), ids=self.moment
+                self._moving(*two.parts, carry=carry),
+                options=options,
+                clock=self.moment.clock(),
+                ids=self.moment,
             )
             eras = manager.flows.lifecycle.eras
             eras.lag, eras.read_at = inf, 0.0
@@ -167,7 +207,9 @@ class MovingWorld(World):
         if known is None:
             operation = OPERATIONS[name]
             self._at = index
-            known = first(self.manager(operation.limit), operation, f"r{index + 1}", USERS[actor], self.moment)
+            known = first(
+                self.manager(operation.limit), operation, f"r{index + 1}", USERS[actor], self.moment
+            )
             self._at = 0
             self._roots[index, name, actor] = known
         return known

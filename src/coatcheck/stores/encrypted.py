@@ -147,6 +147,10 @@ class Encrypted:
                     "Encrypted(CookieStore(…)): what is in the cookie is encrypted as it is; for the store behind it say"
                     ' CookieStore(revocation="epoch", store=Encrypted(…))'
                 )
+            if getattr(below, "moves", False):
+                raise ConfigurationError(
+                    "Encrypted(Moving(new, old)): each of the two has its own encryption, or none: Moving(Encrypted(…), …)"
+                )
             face = self._faces[name] = EncryptedSessions(
                 cast(Store, below), self._at, allow_plaintext=self._allow_plaintext
             )

@@ -17,7 +17,7 @@ has it in the new store first. Whatever ends all sessions of a user does so in t
 import time
 from collections.abc import Callable
 from math import inf
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from msgspec.structs import replace as changed
 
@@ -157,6 +157,8 @@ class _Fences(float):
 class MovingSessions:
     """What `Moving` hands to a face: what both ways of it have in common. It has the abilities that both stores have."""
 
+    moves: Final = True
+
     def __init__(
         self, new: Store, old: Store, *, tokens: Callable[[], str], monotonic: Callable[[], float]
     ) -> None:
@@ -243,7 +245,10 @@ class _Carrying(MovingSessions):
         found = await self._new.load(key, now=now)
         if type(found) is Record or type(found) is Ended:
             return found
-        return await self._carrier.carry(key, now) or found
+        carried = await self._carrier.carry(key, now)
+        if type(carried) is Record:
+            return await self._new.load(key, now=now)  # as it is now that it has settled
+        return carried or found
 
     async def create(self, record: Record, *, now: float) -> Outcome:
         if record.key == ERA_KEY:
@@ -301,7 +306,10 @@ class _Waiting(MovingSessions):
             return await self._era(now)
         found = await self._old.load(key, now=now)
         if type(found) is Record:
-            return found if is_plain(found) else await self._carrier.carry(key, now)
+            if is_plain(found):
+                return found
+            carried = await self._carrier.carry(key, now)
+            return await self._new.load(key, now=now) if type(carried) is Record else carried
         return found if type(found) is Ended else await self._new.load(key, now=now) or found
 
     async def create(self, record: Record, *, now: float) -> Outcome:
@@ -326,27 +334,31 @@ class _Waiting(MovingSessions):
         return await self._old.touch(key, **given) or await self._new.touch(key, **given)
 
     async def delete(self, key: str, *, now: float, token: str, expected: str | None = None) -> bool:
-        async def old(version: str) -> bool | None:
-            if expected is not None and expected != version:
-                return False
-            return await self._old.delete(key, now=now, token=token, expected=version) or None
+        def may_end(there: Record) -> bool:
+            return expected is None or expected == there.versions[0]
 
-        return await self._end(
-            key, now, token, old, lambda: self._new.delete(key, now=now, token=token, expected=expected)
+        ended = await self._end(key, may_end, token, now)
+        return (
+            await self._new.delete(key, now=now, token=token, expected=expected) if ended is None else ended
         )
 
-    async def _end(
-        self, key: str, now: float, token: str, old: Callable[[str], Any], new: Callable[[], Any]
-    ) -> bool:
-        """End it where it is. What is frozen is carried first: were it ended there, whoever carries it might not notice."""
+    async def _end(self, key: str, may_end: Callable[[Record], bool], token: str, now: float) -> bool | None:
+        """End it in the old store, as it was read and no other: were a frozen one ended there, whoever carries it might not
+        notice. None: it is, or was, in the new store, if anywhere.
+        """
         for _ in range(ATTEMPTS):
             found = await self._old.load(key, now=now)
-            if type(found) is not Record or not is_plain(found):
+            if type(found) is Ended:
+                return found.token == token
+            if type(found) is not Record:
+                return None
+            if not is_plain(found):
                 await self._carrier.carry(key, now)
-                return bool(await new()) or (type(found) is Ended and found.token == token)
-            ended: bool | None = await old(found.versions[0])
-            if ended is not None:
-                return ended
+                return None
+            if not may_end(found):
+                return False
+            if await self._old.delete(key, now=now, token=token, expected=found.versions[0]):
+                return True
         raise StoreUnavailable(f"another writer was first {ATTEMPTS} times in a row; try again later")
 
     async def _has_left(self, key: str, now: float) -> bool:
@@ -376,16 +388,8 @@ class _Waiting(MovingSessions):
 
     async def _end_one(self, user_id: str, key: str, *, now: float, token: str) -> bool:
         """End one session, only while it belongs to this user."""
-
-        async def old(version: str) -> bool | None:
-            if await self._old_users.end_one(user_id, key, now=now, token=token):
-                return True
-            found = await self._old.load(key, now=now)
-            return False if type(found) is Record and is_plain(found) else None
-
-        return await self._end(
-            key, now, token, old, lambda: self._new_users.end_one(user_id, key, now=now, token=token)
-        )
+        ended = await self._end(key, lambda there: there.user_id == user_id, token, now)
+        return await self._new_users.end_one(user_id, key, now=now, token=token) if ended is None else ended
 
 
 def _is_there(outcome: Outcome) -> bool:
