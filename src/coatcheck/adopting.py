@@ -36,19 +36,20 @@ from coatcheck.core.session import BaseSession, Standing, user_text
 from coatcheck.errors import CorruptRecord, SessionTooLarge, StoreError, StoreUnavailable, UnstorableValue
 from coatcheck.lifecycle import ATTEMPTS, Lifecycle
 
-__all__ = ["adopt_with"]
+__all__ = ["Adopting", "adopt_with"]
 
 LONG_AGO: Final = 10 * 365 * 86_400.0
 """Seconds since an old session was issued of which nobody knows when that was: before every revocation."""
 
 
-def adopt_with(lifecycle: Lifecycle, olds: Olds, archives: Sequence[Archive | None]) -> None:
+def adopt_with(lifecycle: Lifecycle, olds: Olds, archives: Sequence[Archive | None]) -> "Adopting":
     """Have this lifecycle adopt old sessions. `archives` are those of `olds.kinds`, as the lifecycle's face reaches them."""
-    adopting = _Adopting(lifecycle, olds, archives)
+    adopting = Adopting(lifecycle, olds, archives)
     lifecycle.open, lifecycle.revoking = adopting.open, adopting.revoking
+    return adopting
 
 
-class _Adopting:
+class Adopting:
     """The flows of one lifecycle that concern old sessions."""
 
     def __init__(self, lifecycle: Lifecycle, olds: Olds, archives: Sequence[Archive | None]) -> None:
@@ -57,6 +58,11 @@ class _Adopting:
         self._version = lifecycle._ids.version
 
     # ---- open
+
+    async def adopt(self, session: BaseSession, claim: Claim, now: float) -> bool:
+        """Adopt a session of the first kind as if its browser had come. False: it is not adopted, and why was told."""
+        await self._try(session, self._olds.kinds[0], self._archives[0], claim, now)
+        return session._standing is not Standing.NEW
 
     async def open(self, session: BaseSession, ticket: Ticket | None, now: float) -> None:
         """What the request's cookie of ours stands for; where it stands for nothing, what an old one does."""
@@ -309,7 +315,8 @@ def _user_of(session: BaseSession, kind: OldSessions, data: Mapping[str, Any]) -
     if value is None:
         return None
     try:
-        return user_text(value if make is None else make(value))
+        user = value if make is None else make(value)
+        return None if user is None else user_text(user)
     except Exception as error:
         return Refused(f"{key!r} does not say who is logged in ({type(error).__name__}): give to_user_id=")
 

@@ -11,7 +11,7 @@ from coatcheck import ConfigurationError, SessionManager
 from coatcheck.core.ids import Ticket
 from coatcheck.core.stepping import run_now
 from coatcheck.eras import ERA_KEY
-from coatcheck.stores.cookie import CookieStore
+from coatcheck.stores import open_store
 from coatcheck.stores.encrypted import Encrypted
 from coatcheck.stores.layered import LayeredStore
 from coatcheck.stores.memory import MemoryStore
@@ -104,7 +104,7 @@ def test_some_pairs_between_two_kinds_of_store() -> None:
         (lambda: Moving("sqlite:///a.db", "sqlite:///a.db"), "the same store"),
         (lambda: Moving(MemoryStore(), Moving(MemoryStore(), MemoryStore())), "finish one move"),
         (lambda: Moving(MemoryStore(), MemoryStore(), carry=1), "give True or False"),  # type: ignore[arg-type]
-        (lambda: Moving(MemoryStore(), CookieStore(secret="s" * 44)).blocking(), "in no store"),
+        (lambda: Moving(MemoryStore(), open_store("cookie:?revocation=none")).blocking(), "in no store"),
         (lambda: Moving(LayeredStore(MemoryStore()), MemoryStore()).blocking(), "put the cache around both"),
         (
             lambda: Encrypted(
@@ -127,7 +127,6 @@ def test_everybodys_end_reaches_both_stores() -> None:
     assert all(moving.session(ticket).get("n") == 1 for ticket in tickets)
     moving.end_everyone()
     assert all(moving.session(ticket).get("n") is None for ticket in tickets)
-    assert SessionManager(old).session(begun(before)).get("n") == 1
     assert {run_now(store.load(ERA_KEY, now=time.time())).era for store in (new, old)} == {  # type: ignore[union-attr]
         moving.flows.lifecycle.eras.number
     }

@@ -174,6 +174,23 @@ class MovingSessions:
         """The store that sessions begin in, and the other."""
         raise NotImplementedError
 
+    async def load(self, key: str, *, now: float) -> Found:
+        raise NotImplementedError
+
+    async def create(self, record: Record, *, now: float) -> Outcome:
+        raise NotImplementedError
+
+    async def replace(
+        self, record: Record, *, expected: str, now: float, may_shorten: bool = False
+    ) -> Outcome:
+        raise NotImplementedError
+
+    async def touch(self, key: str, *, deadline: float, seen_at: float, expected: str, now: float) -> bool:
+        raise NotImplementedError
+
+    async def delete(self, key: str, *, now: float, token: str, expected: str | None = None) -> bool:
+        raise NotImplementedError
+
     async def _admit(self, record: Record, *, expected: str | None, terms: Terms, now: float) -> Outcome:
         raise NotImplementedError
 

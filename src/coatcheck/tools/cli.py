@@ -8,6 +8,7 @@ import click
 from coatcheck.tools.doctor.command import doctor
 from coatcheck.tools.exempt import exempt
 from coatcheck.tools.housekeeping import COMMANDS
+from coatcheck.tools.migrate import migrate
 
 _SECRET_BYTES: Final = 48
 """64 characters without padding; half as much again as the 32 bytes a secret must have."""
@@ -28,7 +29,7 @@ def secret() -> None:
     click.echo(secrets.token_urlsafe(_SECRET_BYTES))
 
 
-for command in (*COMMANDS, doctor, exempt):
+for command in (*COMMANDS, migrate, doctor, exempt):
     main.add_command(command)
 
 

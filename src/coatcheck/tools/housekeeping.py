@@ -27,7 +27,7 @@ from coatcheck.flows import Device
 from coatcheck.manager import SessionManager
 from coatcheck.stores import hide_password
 
-__all__ = ["COMMANDS"]
+__all__ = ["COMMANDS", "Failed", "encrypted", "exists", "secret", "without_password"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 VARIABLE: Final = "COATCHECK_STORE"
@@ -81,20 +81,20 @@ def _opened(
     """
     logging.getLogger("coatcheck").addHandler(_WARNINGS)
     try:
-        _exists(url, make=make)
+        exists(url, make=make)
         with (
             closing(around(url)) if around is not None else nullcontext(url) as store,
             SessionManager(store) as sessions,
         ):
             yield sessions
     except StoreUnavailable as error:
-        raise Failed(_without_password(str(error), url), exit_code=3) from error
+        raise Failed(without_password(str(error), url), exit_code=3) from error
     except SessionError as error:
-        raise Failed(_without_password(str(error), url)) from error
+        raise Failed(without_password(str(error), url)) from error
 
 
-def _exists(url: str, *, make: bool) -> None:
-    """A mistyped path must not become an empty store, and another process's memory is out of reach."""
+def exists(url: str, *, make: bool) -> None:
+    """Raise ConfigurationError where nothing can be: a mistyped path must not become an empty store, and another process's memory is out of reach."""
     scheme = url.partition(":")[0].lower()
     if scheme == "memory":
         raise ConfigurationError(
@@ -108,7 +108,7 @@ def _exists(url: str, *, make: bool) -> None:
             )
 
 
-def _without_password(text: str, url: str) -> str:
+def without_password(text: str, url: str) -> str:
     """Belt and braces: a driver may have put the URL into its words."""
     text = " ".join(text.replace(url, hide_password(url)).split())
     credentials = url.partition("://")[2].rpartition("@")[0]
@@ -173,8 +173,8 @@ def reseal(url: str, names: tuple[str, ...], after: str | None, *, allow_plainte
 
     Interrupted, it has done what it has said; begun again, it looks at all and seals the rest.
     """
-    secrets = [_secret(name) for name in names]
-    with _opened(url, around=lambda inside: _encrypted(inside, secrets, allow_plaintext)) as sessions:
+    secrets = [secret(name) for name in names]
+    with _opened(url, around=lambda inside: encrypted(inside, secrets, allow_plaintext)) as sessions:
         seen, sealed, unreadable = _reseal(sessions, _cursor(after))
     click.echo(f"{seen} sessions looked at, {sealed} sealed anew")
     if unreadable:
@@ -185,14 +185,16 @@ def reseal(url: str, names: tuple[str, ...], after: str | None, *, allow_plainte
         )
 
 
-def _secret(name: str) -> str:
+def secret(name: str) -> str:
+    """What an environment variable holds. Raises UsageError for one that is not there."""
     value = os.environ.get(name)
     if not value:
         raise click.UsageError(f"--secret-env {name}: there is no such variable, or it is empty")
     return value
 
 
-def _encrypted(url: str, secrets: list[str], allow_plaintext: bool) -> Any:
+def encrypted(url: str, secrets: list[str], allow_plaintext: bool) -> Any:
+    """The store of a URL, with its encryption around it."""
     from coatcheck.stores.encrypted import Encrypted  # who encrypts nothing need not have `cryptography`
 
     return Encrypted(url, secret=secrets, allow_plaintext=allow_plaintext)

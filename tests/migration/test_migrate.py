@@ -1,0 +1,259 @@
+"""Sessions brought from one store to another: all of each, once, whatever interrupts it; and what cannot be."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coatcheck import ConfigurationError, SessionManager
+from coatcheck.core.ids import Ticket
+from coatcheck.core.stepping import run_now
+from coatcheck.dialects.express.memory import MemoryStore as ExpressMemory
+from coatcheck.migration import Report, _flow, migrate, migrate_async
+from coatcheck.stores.encrypted import Encrypted
+from coatcheck.stores.memory import MemoryStore
+from coatcheck.stores.moving import Moving
+from coatcheck.stores.sqlite import SQLiteStore
+from tests.patience import PATIENT
+
+FACES = pytest.mark.parametrize(
+    "face", [migrate, lambda *a, **k: asyncio.run(migrate_async(*a, **k))], ids=["sync", "async"]
+)
+MOVES = pytest.mark.parametrize("move", [False, True], ids=["copy", "move"])
+
+
+def begun(store: Any, user: str | None = None, n: int = 1) -> Ticket:
+    with_user = SessionManager(store)
+    session = with_user.session()
+    session["n"] = n
+    if user is not None:
+        session.login(user)
+    session.save()
+    assert session._record is not None
+    assert session._verifier is not None
+    return Ticket(session._record.key, session._verifier)
+
+
+def seen(store: Any, ticket: Ticket) -> tuple[Any, str | None]:
+    session = SessionManager(store).session(ticket)
+    return session.get("n"), session.user_id
+
+
+@FACES
+@MOVES
+def test_every_session_arrives_with_all_it_has(face: Any, move: bool) -> None:
+    old, new = MemoryStore(), MemoryStore()
+    tickets = [begun(old, user, n) for n, user in enumerate(["ada", "ada", None, "bob"])]
+    records = {t.locator: old._rows[t.locator] for t in tickets}
+    report: Report = face(old, new, move=move)
+    assert (report.seen, report.done, report.is_whole, report.late) == (4, 4, True, 0)
+    assert [seen(new, ticket) for ticket in tickets] == [(0, "ada"), (1, "ada"), (2, None), (3, "bob")]
+    for key, record in records.items():
+        there: Any = new._rows[key]
+        assert there.versions[0] == record.versions[0]  # type: ignore[union-attr]
+        assert [getattr(there, f) for f in there.__struct_fields__ if f != "versions"] == [
+            getattr(record, f) for f in there.__struct_fields__ if f != "versions"
+        ]
+    assert {d.handle for d in SessionManager(new).of("ada").list()} == {t.locator for t in tickets[:2]}
+    assert [seen(old, ticket)[1] for ticket in tickets] == (
+        [None] * 4 if move else ["ada", "ada", None, "bob"]
+    )
+
+
+@MOVES
+def test_a_second_time_changes_nothing(move: bool) -> None:
+    old, new = MemoryStore(), MemoryStore()
+    ticket = begun(old, "ada")
+    migrate(old, new, move=move)
+    report = migrate(old, new, move=move)
+    assert (report.done, report.is_whole) == (0, True)
+    assert seen(new, ticket) == (1, "ada")
+
+
+def test_a_copy_follows_its_original_until_it_is_used() -> None:
+    old, new = MemoryStore(), MemoryStore()
+    changed, used, ended, begun_there = (begun(old, "ada") for _ in range(4))
+    migrate(old, new)
+    for store, ticket in ((old, changed), (new, used), (new, begun_there)):
+        session = SessionManager(store).session(ticket)
+        session["n"] = 7
+        session.save()
+    SessionManager(old).end(ended.locator)
+    SessionManager(old).end(begun_there.locator)
+    report = migrate(old, new)
+    assert (seen(new, changed), seen(new, used)) == ((7, "ada"), (7, "ada"))
+    assert seen(new, ended)[1] is None
+    assert seen(new, begun_there) == (7, "ada")
+    assert (report.ended, report.is_whole) == (1, True)
+
+
+@MOVES
+def test_a_dry_run_writes_nothing(move: bool) -> None:
+    old, new = MemoryStore(), MemoryStore()
+    ticket = begun(old, "ada")
+    before = dict(old._rows)
+    report = migrate(old, new, move=move, dry_run=True)
+    assert (report.done, old._rows, new._rows) == (1, before, {})
+    assert seen(old, ticket) == (1, "ada")
+
+
+@FACES
+@MOVES
+def test_one_that_is_interrupted_goes_on_where_it_stopped(
+    face: Any, move: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_flow, "BATCH", 5)
+    with SQLiteStore(tmp_path / "old.db") as old:
+        tickets = [begun(old, f"u{n}", n) for n in range(23)]
+    urls = [f"sqlite:///{tmp_path / name}.db" for name in ("old", "new")]
+    looked: list[int] = []
+
+    class Interrupted(Exception):
+        pass
+
+    def stop(progress: Any) -> None:
+        looked.append(progress.looked_at)
+        if progress.looked_at == 10:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        face(*urls, move=move, resume=tmp_path / "state", on_progress=stop)
+    state = json.loads((tmp_path / "state").read_text())
+    assert state["report"]["seen"] == 10
+    report = face(
+        *urls, move=move, resume=tmp_path / "state", on_progress=lambda p: looked.append(p.looked_at)
+    )
+    assert looked[:4] == [5, 10, 15, 20]
+    assert (report.seen, report.done, report.is_whole) == (23, 23, True)
+    assert not (tmp_path / "state").exists()
+    with SQLiteStore(tmp_path / "new.db") as new:
+        assert [seen(new, ticket) for ticket in tickets] == [(n, f"u{n}") for n in range(23)]
+
+
+def test_what_was_begun_in_the_source_meanwhile_is_found_and_told() -> None:
+    old, new = MemoryStore(), MemoryStore()
+    begun(old)
+    late: list[Ticket] = []
+
+    def begin(progress: Any) -> None:
+        if not late:
+            late.append(begun(old, "bob"))
+
+    report = migrate(old, new, move=True, on_progress=begin)
+    assert (report.seen, report.late, report.is_whole) == (1, 1, True)
+    assert seen(new, late[0]) == (1, "bob")
+
+
+def test_redis_to_postgres(redis_server: Any, postgres_server: Any) -> None:
+    source, target = redis_server.url.removesuffix("/0") + "/9", postgres_server.url
+    with SessionManager(target, outage=PATIENT) as sessions:
+        sessions.setup()
+    with SessionManager(source, outage=PATIENT) as sessions:
+        backend = sessions._backend
+        tickets = [begun(backend, user, n) for n, user in enumerate(["ada", None, "ada", "bob"])]
+        SessionManager(backend).end(tickets[3].locator)
+    report = migrate(source, target, move=True, outage=PATIENT)
+    assert (report.done, report.late, report.is_whole) == (3, 0, True)
+    with SessionManager(target, outage=PATIENT) as sessions:
+        assert [seen(sessions._backend, t) for t in tickets] == [
+            (0, "ada"),
+            (1, None),
+            (2, "ada"),
+            (None, None),
+        ]
+        assert len(sessions.of("ada").list()) == 2
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "given", "words"),
+    [
+        ("sqlite:///a.db", "sqlite:///a.db", {}, "the same store"),
+        ("cookie:?revocation=none", "sqlite:///a.db", {}, "with their browsers"),
+        (MemoryStore(), ExpressMemory(), {}, "by its own"),
+        (ExpressMemory(), MemoryStore(), {}, "--move"),
+        (MemoryStore(), MemoryStore(), {"user_id": "user.id"}, "know whose they are"),
+        (Moving(MemoryStore(), MemoryStore()), MemoryStore(), {}, "give the two stores"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_changed(
+    source: Any, target: Any, given: Any, words: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        migrate(source, target, **given)
+
+
+def test_one_store_under_two_names(tmp_path: Path) -> None:
+    SQLiteStore(tmp_path / "a.db").close()
+    (tmp_path / "b.db").symlink_to(tmp_path / "a.db")
+    with pytest.raises(ConfigurationError, match="under two names"):
+        migrate(f"sqlite:///{tmp_path}/a.db", f"sqlite:///{tmp_path}/b.db")
+
+
+def test_with_a_wrong_secret_nothing_is_changed() -> None:
+    below, new = MemoryStore(), MemoryStore()
+    begun(Encrypted(below, secret="right" * 9, insecure_dev=True), "ada")
+    before = dict(below._rows)
+    with pytest.raises(ConfigurationError, match="can be read"):
+        migrate(Encrypted(below, secret="wrong" * 9, insecure_dev=True), new, move=True)
+    assert below._rows == before
+    assert SessionManager(new).count() == 0
+
+
+def test_a_target_where_everybody_was_logged_out_is_refused() -> None:
+    old, new = MemoryStore(), MemoryStore()
+    begun(old)
+    SessionManager(new).end_everyone()
+    with pytest.raises(ConfigurationError, match="everybody's sessions were ended"):
+        migrate(old, new)
+
+
+def test_the_end_of_everybody_comes_along() -> None:
+    old, new = MemoryStore(), MemoryStore()
+    before = begun(old)
+    SessionManager(old).end_everyone()
+    migrate(old, new, move=True)
+    assert seen(new, before) == (None, None)
+
+
+# -------------------------------------------------------------------------------------------------------------- Express
+
+
+def body(data: dict[str, Any]) -> bytes:
+    return json.dumps({"cookie": {"originalMaxAge": None, "expires": None, "path": "/"}, **data}).encode()
+
+
+def of_express(**sessions: dict[str, Any]) -> ExpressMemory:
+    store = ExpressMemory()
+    for sid, data in sessions.items():
+        run_now(store.create(sid, body(data), expires=None, now=1.0))
+    return store
+
+
+@MOVES
+def test_express_to_express_is_a_copy_of_text(move: bool) -> None:
+    old, new = of_express(a={"n": 1}, b={"passport": {"user": 7}}), of_express(b={"other": 1})
+    report = migrate(old, new, move=move)
+    assert (report.done, report.differs) == (1, 1)
+    assert new._entries["a"] == body({"n": 1})
+    assert new._entries["b"] == body({"other": 1})
+    assert sorted(old._entries) == (["b"] if move else ["a", "b"])
+
+
+def test_express_to_coatcheck_fills_the_index_by_user() -> None:
+    old, new = (
+        of_express(a={"n": 1}, b={"passport": {"user": 7}}, c={"passport": {}}, d={"passport": {"user": 7}}),
+        MemoryStore(),
+    )
+    report = migrate(old, new, move=True)
+    assert (report.done, report.is_whole, old._entries) == (4, True, {})
+    assert len(SessionManager(new).of("7").list()) == 2
+    assert migrate(old, new, move=True).done == 0
+
+
+def test_one_that_cannot_be_adopted_stays_and_is_counted() -> None:
+    old, new = of_express(a={"passport": {"user": {"id": 1}}}), MemoryStore()
+    old._entries["b"] = b"[]"
+    report = migrate(old, new, move=True)
+    assert (report.done, report.refused, report.left, len(old._entries)) == (0, 2, 2, 2)
