@@ -11,6 +11,10 @@ from click.testing import CliRunner, Result
 from coatcheck import SessionManager
 from coatcheck.stores.sqlite import SQLiteStore
 from coatcheck.tools.cli import main
+from servers import Server
+from servers.postgres import psql
+
+OTHER_SECRET = "vQ0m6nTzKxw3Jr8LdYbPfE5sGh1UaC9oXiR2tWqNyZk"
 
 
 def run(*arguments: str, code: int = 0, **given: str) -> Result:
@@ -73,14 +77,19 @@ def test_the_urls_may_be_in_the_environment(urls: list[str]) -> None:
 def test_what_is_wrong_is_said_in_a_line(
     urls: list[str], tmp_path: Path, arguments: list[str], code: int, words: str
 ) -> None:
-    output = run(*(word.format(tmp_path) for word in arguments), code=code, OLD="q7" * 30).output
+    output = run(
+        *(word.format(tmp_path) for word in arguments),
+        code=code,
+        OLD="vQ0m6nTzKxw3Jr8LdYbPfE5sGh1UaC9oXiR2tWqNyZk",
+    ).output
     assert words in output
     assert "sesame" not in output
 
 
-def test_a_database_without_tables_is_said(urls: list[str], postgres_server: object) -> None:
-    url = postgres_server.url  # type: ignore[attr-defined]
-    assert "coatcheck setup" in run(urls[0], f"{url}?table=nobody_made_it", code=1).output
+def test_a_database_without_tables_is_said(urls: list[str], postgres_server: Server) -> None:
+    psql(postgres_server, "CREATE DATABASE bare")
+    bare = postgres_server.url.removesuffix("coatcheck") + "bare"
+    assert "coatcheck setup" in run(urls[0], bare, code=1).output
 
 
 def test_a_file_of_another_migration_is_refused(urls: list[str], tmp_path: Path) -> None:

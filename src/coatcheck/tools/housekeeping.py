@@ -94,7 +94,9 @@ def _opened(
 
 
 def exists(url: str, *, make: bool) -> None:
-    """Raise ConfigurationError where nothing can be: a mistyped path must not become an empty store, and another process's memory is out of reach."""
+    """Raise ConfigurationError for what is not there: a mistyped path must not become an empty store, and another process's
+    memory is out of reach.
+    """
     scheme = url.partition(":")[0].lower()
     if scheme == "memory":
         raise ConfigurationError(

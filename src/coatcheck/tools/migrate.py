@@ -18,6 +18,8 @@ __all__ = ["migrate"]
 
 WIDTH: Final = 30
 _EXPRESS: Final = "express+"
+_FILE: Final = click.Path(dir_okay=False, path_type=Path)
+_RATE: Final = click.FloatRange(min=0, min_open=True)
 
 
 class _Bar:
@@ -60,21 +62,11 @@ def _shown(progress: Progress, seconds: float, *, bar: bool) -> str:
 @click.argument("source", metavar="FROM", envvar="COATCHECK_FROM")
 @click.argument("target", metavar="TO", envvar="COATCHECK_TO")
 @click.option(
-    "--move", "--dual-read", is_flag=True, help="Carry sessions over while applications use Moving(TO, FROM)."
+    "--move", "--dual-read", is_flag=True, help="Carry over while applications use Moving(TO, FROM)."
 )
 @click.option("--dry-run", is_flag=True, help="Look, and write nothing.")
-@click.option(
-    "--resume",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Note the progress here; go on from it.",
-)
-@click.option(
-    "--rate",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="N",
-    help="At most so many sessions a second.",
-)
+@click.option("--resume", metavar="FILE", type=_FILE, help="Note the progress here; go on from it.")
+@click.option("--rate", type=_RATE, metavar="N", help="At most so many sessions a second.")
 @click.option(
     "--user-id",
     metavar="PATH",
@@ -92,7 +84,7 @@ def _shown(progress: Progress, seconds: float, *, bar: bool) -> str:
     "new",
     metavar="NAME",
     multiple=True,
-    help="The variable with a secret of Encrypted(TO), newest first.",
+    help="The variable with one of Encrypted(TO), the newest first.",
 )
 def migrate(
     source: str, target: str, old: tuple[str, ...], new: tuple[str, ...], resume: Path | None, **given: Any
