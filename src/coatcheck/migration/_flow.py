@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import json
 import os
 import time
 from collections import Counter
@@ -325,7 +324,8 @@ class _Walk:
                     f"none of the first {report.seen} sessions of FROM can be read: is it encrypted (--from-secret-env), or with"
                     " another secret? Nothing was changed"
                 )
-        state.cursor = cursor
+        # Redis counts in octets, which JSON has not.
+        state.cursor = cursor.decode("ascii") if isinstance(cursor, bytes) else cursor
         if self._file is not None and not self._dry:
             _save(self._file, state)
 
@@ -347,12 +347,10 @@ def _load(file: Path | None, named: str) -> _State:
 
 def _save(file: Path, state: _State) -> None:
     """Whole or not at all: a process may be killed while it writes."""
-    try:
+    if state.cursor is None or isinstance(state.cursor, str | int):
         text = msgspec.json.encode(state)
-    except (TypeError, msgspec.MsgspecError):
-        text = json.dumps(
-            {"job": state.job}
-        ).encode()  # a cursor that is none of JSON: then all is looked at again
+    else:  # of a Cluster, which names its nodes: then all is looked at again, and what is done is done
+        text = msgspec.json.encode({"job": state.job})
     beside = file.with_name(file.name + ".new")
     beside.write_bytes(text)
     os.replace(beside, file)
