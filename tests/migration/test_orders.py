@@ -297,6 +297,18 @@ def test_one_that_was_held_up_for_long_takes_back_what_it_made() -> None:
     assert not isinstance(world.found(), Record)
 
 
+def test_a_touch_that_comes_in_between_counts() -> None:
+    world = World(changed(session(), deadline=START + 9))
+    carrier = look(world.process())
+    for _ in range(3):
+        carrier.send(None)  # it has read the session, and is about to freeze it
+    assert run_now(
+        world.old.touch(KEY, deadline=START + DAY, seen_at=START + 0.5, expected="v0", now=START + 1)
+    )
+    found = _finished(carrier)
+    assert (found.deadline, found.seen_at) == (START + DAY, START + 0.5)
+
+
 def _finished(flow: Flow) -> Any:
     while True:
         try:
