@@ -135,8 +135,13 @@ class Worker:
             self.visits += 1
             await asyncio.sleep(0.005)
 
+    def hear(self) -> None:
+        """Wait to be told that it is over."""
+        sys.stdin.read()
+        self.over.set()
+
     async def run(self) -> None:
-        threading.Thread(target=lambda: (sys.stdin.read(), self.over.set()), daemon=True).start()
+        threading.Thread(target=self.hear, daemon=True).start()
         async with self.sessions:
             await asyncio.gather(*(self.task(self.number * 1000 + n) for n in range(TASKS)))
         told = {

@@ -6,28 +6,17 @@ import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, cast
 
 import msgspec
 
-from coatcheck.adopting import adopt_with
-from coatcheck.core.events import Event
-from coatcheck.core.ids import RandomIds
 from coatcheck.core.options import Options
 from coatcheck.core.outage import Outage
-from coatcheck.core.ports import SAVED, Carries, Checks, Remembers, Walks
-from coatcheck.core.record import Record
 from coatcheck.core.stepping import run_now
-from coatcheck.dialects.express.adopted import ExpressSession
-from coatcheck.dialects.express.ports import Lists
-from coatcheck.dialects.express.stores import open_store as open_express
-from coatcheck.eras import ERA_KEY
-from coatcheck.errors import ConfigurationError, StoreError
-from coatcheck.manager import AsyncSessionManager, SessionManager
-from coatcheck.migration._jobs import Adopt, Copy, CopyText, Job, Move, Names, Word
-from coatcheck.stores import hide_password, open_store
+from coatcheck.errors import ConfigurationError
+from coatcheck.migration._jobs import Adopt, Job, Names, Word
+from coatcheck.migration._places import Places, job_of
 
 __all__ = ["Progress", "Report", "migrate", "migrate_async"]
 
@@ -38,7 +27,6 @@ WALKS: Final = 3
 """How often the source is walked through at most: until one walk finds nothing new."""
 Each = Callable[[Sequence[Coroutine[Any, Any, Word]]], Awaitable[list[Word]]]
 """What does so many jobs: one after the other, or some at once."""
-_EXPRESS: Final = "express+"
 
 
 class Report(msgspec.Struct):
@@ -85,175 +73,6 @@ class _State(msgspec.Struct):
     walk: int = 1
     cursor: Any = None
     report: Report = msgspec.field(default_factory=Report)
-
-
-class _Places:
-    """Source and target, opened for one face."""
-
-    def __init__(self, source: Any, target: Any, face: str, outage: Outage | None) -> None:
-        if source is target or (isinstance(source, str) and source == target):
-            raise ConfigurationError("FROM and TO are the same store")
-        self.owned: list[Any] = []
-        self.face = face
-        self.is_express = [_is_express(source), _is_express(target)]
-        self.source, self.target = (self._opened(place, outage) for place in (source, target))
-        self.shown = " ".join(hide_password(p) if isinstance(p, str) else repr(p) for p in (source, target))
-
-    def _opened(self, place: Any, outage: Outage | None) -> Any:
-        if isinstance(place, str):
-            is_express = place.startswith(_EXPRESS)
-            url = place.removeprefix(_EXPRESS)
-            place = open_express(url, outage) if is_express else open_store(url, outage=outage)
-            self.owned.append(place)
-        store = getattr(place, self.face)() if hasattr(place, self.face) else place
-        if isinstance(store, Carries):
-            raise ConfigurationError(
-                "sessions in cookies are in no store that could be walked through, or written to: they are with their browsers"
-            )
-        if getattr(store, "moves", False):
-            raise ConfigurationError(
-                "Moving(new, old) is for the applications: give the two stores themselves"
-            )
-        if isinstance(store, Remembers):
-            raise ConfigurationError("LayeredStore(…) answers from memory: give the store below it")
-        return store
-
-    def closing(self, name: str) -> list[Callable[[], Any]]:
-        return [
-            close
-            for place in self.owned
-            if (close := getattr(place, name, None) or getattr(place, "close", None))
-        ]
-
-
-def _is_express(place: Any) -> bool:
-    if isinstance(place, str):
-        return place.startswith(_EXPRESS)
-    return hasattr(place, "destroy") or hasattr(getattr(place, "blocking", lambda: None)(), "destroy")
-
-
-def _job(
-    places: _Places, *, move: bool, dry: bool, user_id: str | None, to_user_id: Any, options: Options | None
-) -> tuple[Job, Callable[[], Coroutine[Any, Any, None]]]:
-    """The job, and what has to be checked before it begins."""
-    match places.is_express:
-        case [False, False]:
-            if user_id is not None:
-                raise ConfigurationError(
-                    "user_id=…: sessions of coatcheck know whose they are; it is for those of Express"
-                )
-            return _native(places, move=move, dry=dry)
-        case [True, True]:
-            return CopyText(_listing(places.source), places.target, move=move), _nothing
-        case [True, False]:
-            if not move:
-                raise ConfigurationError(
-                    "from Express to coatcheck sessions are moved (move=True, --move): of two that both went on, each would be a"
-                    " part. For a rehearsal: dry_run=True"
-                )
-            return _adopt(places, user_id or "passport.user", to_user_id, options), _checks(places.target)
-    raise ConfigurationError(
-        "from coatcheck to Express nothing can be moved: browsers hold our cookie, and Express finds a session by its own. To"
-        " work side by side, let coatcheck speak express-session's dialect: coatcheck.dialects.express"
-    )
-
-
-def _native(places: _Places, *, move: bool, dry: bool) -> tuple[Job, Callable[[], Coroutine[Any, Any, None]]]:
-    source, target, tokens = places.source, places.target, RandomIds().version
-    store: Any = source
-    if not isinstance(source, Walks):
-        raise ConfigurationError(
-            f"{type(source).__name__} cannot name its sessions (Walks): nobody can walk through it"
-        )
-    job: Job = Move(store, target, tokens, time.monotonic) if move else Copy(store, target, tokens)
-
-    async def check() -> None:
-        for store in (source, target):
-            await _checks(store)()
-        if not dry:
-            await _are_two(source, target, tokens())
-        await _same_era(source, target)
-
-    return job, check
-
-
-def _adopt(places: _Places, user_id: str, to_user_id: Any, options: Options | None) -> Job:
-    heard: list[str] = []
-
-    def hear(event: Event) -> None:
-        heard.append(event.name)
-
-    # No cookie is looked at here, so no secret of theirs is needed.
-    kind = ExpressSession(
-        store=_Faces(_listing(places.source)), secret="none", user_id=user_id, to_user_id=to_user_id
-    )
-    options = replace(options or Options(), adopt=kind, on_event=hear)
-    make: Any = SessionManager if places.face == "blocking" else AsyncSessionManager
-    manager = make(_Faces(places.target), options=options)
-    flows = manager.flows
-    assert flows.options.olds is not None
-    adopting = adopt_with(flows.lifecycle, flows.options.olds, flows._archives)
-
-    return Adopt(places.source, adopting, manager.session, heard)
-
-
-class _Faces:
-    """A store of one face, where a backend is asked for."""
-
-    def __init__(self, store: Any) -> None:
-        self._store = store
-
-    def blocking(self) -> Any:
-        """The store."""
-        return self._store
-
-    awaiting = blocking
-
-
-def _listing(store: Any) -> Any:
-    if not isinstance(store, Lists):
-        raise ConfigurationError(
-            f"{type(store).__name__} cannot name its sessions (Lists): nobody can walk through it"
-        )
-    return store
-
-
-async def _nothing() -> None:
-    """There is nothing to check."""
-
-
-def _checks(store: Any) -> Callable[[], Coroutine[Any, Any, None]]:
-    async def check() -> None:
-        if isinstance(store, Checks):
-            await store.check()
-
-    return check
-
-
-async def _are_two(source: Any, target: Any, token: str) -> None:
-    """Raise ConfigurationError for one store under two names: what is written to one must not be in the other."""
-    now, key = time.time(), f"coatcheck-migrate-{token}"
-    bell = Record(key, (token,), b"", b"{}", now, now, now + 60, now + 60)
-    if await target.create(bell, now=now) is SAVED:
-        try:
-            found = await source.load(key, now=now)
-        except StoreError:
-            found = None
-        await target.delete(key, now=now, token=token)
-        if found is not None:
-            raise ConfigurationError("FROM and TO are the same store, under two names")
-
-
-async def _same_era(source: Any, target: Any) -> None:
-    now = time.time()
-    eras = [
-        found.era if type(found := await s.load(ERA_KEY, now=now)) is Record else 0 for s in (source, target)
-    ]
-    if eras[1] > eras[0]:
-        raise ConfigurationError(
-            "in TO everybody's sessions were ended (end_everyone), and those of FROM would be over there, too: take a store, or a"
-            " prefix or table of it, that is new"
-        )
 
 
 # ------------------------------------------------------------------------------------------------------------------- the walk
@@ -388,9 +207,9 @@ def migrate(
 
     Raises ConfigurationError for what cannot be done, before anything is changed, and StoreError.
     """
-    places = _Places(source, target, "blocking", outage)
+    places = Places(source, target, "blocking", outage)
     try:
-        job, check = _job(
+        job, check = job_of(
             places, move=move, dry=dry_run, user_id=user_id, to_user_id=to_user_id, options=options
         )
         run_now(check())
@@ -423,9 +242,9 @@ async def migrate_async(
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Report:
     """The same in an event loop, several sessions at once: see `migrate`."""
-    places = _Places(source, target, "awaiting", outage)
+    places = Places(source, target, "awaiting", outage)
     try:
-        job, check = _job(
+        job, check = job_of(
             places, move=move, dry=dry_run, user_id=user_id, to_user_id=to_user_id, options=options
         )
         await check()
