@@ -88,10 +88,6 @@ class Two:
     def copy(self) -> "Two":
         return Two((self.parts[0].copy(), self.parts[1].copy()), self._moving)
 
-    def turned(self) -> "Two":
-        """What is in one is in the other."""
-        return Two((self.parts[1].copy(), self.parts[0].copy()), self._moving)
-
     def state(self) -> Hashable:
         return self.parts[0].state(), self.parts[1].state()
 
@@ -192,15 +188,14 @@ class MovingWorld(World):
         return self._kinds[carry, limit]
 
     def begin(self, scenario: Scenario, start: Callable[[World], Node]) -> Node:
-        def turned(world: World) -> Node:
-            self._at, carry, self._carry = 0, self._carry, (True,)
+        def in_the_old(world: World) -> Node:
+            self._at, carry, self._carry = 0, self._carry, (False,)
             try:
-                node = start(world)
+                return start(world)
             finally:
                 self._carry = carry
-            return node._replace(database=cast(Two, node.database).turned())
 
-        return super().begin(scenario, turned)
+        return super().begin(scenario, in_the_old)
 
     def _root(self, index: int, name: str, actor: str) -> State:
         known = self._roots.get((index, name, actor))

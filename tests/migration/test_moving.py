@@ -21,14 +21,18 @@ from coatcheck.testing.explorer import (
     CORE,
     HAPPENINGS,
     OPERATIONS,
+    VICTIM,
     Happening,
     Report,
     Scenario,
     explore,
     pairs,
 )
+from coatcheck.testing.explorer.postgres import postgres
+from coatcheck.testing.explorer.redis_server import redis
 from coatcheck.testing.explorer.sqlite import sqlite
 from coatcheck.testing.explorer.world import memory
+from servers import Server
 from tests.migration.explored import MovingWorld
 
 BOTH = pytest.mark.parametrize("carry", [True, False], ids=["carrying", "waiting"])
@@ -93,6 +97,22 @@ def test_some_pairs_between_two_kinds_of_store() -> None:
     with sqlite() as old:
         clean(MovingWorld(memory, old=old), islice(core(), 7, None, 41))
         clean(MovingWorld(old, old=memory, carry=(True, False)), islice(core(), 11, None, 41))
+
+
+@pytest.mark.parametrize("processes", [(True,), (True, False)], ids=["carry", "one-waits"])
+def test_requests_that_meet_between_redis_and_postgres(
+    processes: tuple[bool, ...], redis_server: Server, postgres_server: Server
+) -> None:
+    with redis(redis_server.url) as old, postgres(postgres_server.url) as new:
+        world = MovingWorld(new, old=old, carry=processes)
+        clean(world, [Scenario("logged in", (("logout", VICTIM), ("set_a", VICTIM)))])
+
+
+@pytest.mark.slow
+def test_some_pairs_between_redis_and_postgres(redis_server: Server, postgres_server: Server) -> None:
+    with redis(redis_server.url) as one, postgres(postgres_server.url) as other:
+        clean(MovingWorld(other, old=one), islice(core(), 9, None, 101))
+        clean(MovingWorld(other, old=one, carry=(True, False)), islice(core(), 13, None, 101))
 
 
 # ------------------------------------------------------------------------------------------------------ what cannot be

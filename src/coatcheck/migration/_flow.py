@@ -15,7 +15,7 @@ from coatcheck.core.options import Options
 from coatcheck.core.outage import Outage
 from coatcheck.core.stepping import run_now
 from coatcheck.errors import ConfigurationError
-from coatcheck.migration._jobs import Adopt, Job, Names, Word
+from coatcheck.migration._jobs import Job, Names, Word
 from coatcheck.migration._places import Places, job_of
 
 __all__ = ["Progress", "Report", "migrate", "migrate_async"]
@@ -255,8 +255,7 @@ async def migrate_async(
         async def pause(count: int) -> None:
             await asyncio.sleep(count / rate if rate else 0)
 
-        each = _one_by_one if isinstance(job, Adopt) else _at_once
-        return await walk.run(each, pause)
+        return await walk.run(_at_once, pause)
     finally:
         for close in places.closing("aclose"):
             closing = close()

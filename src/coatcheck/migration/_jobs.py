@@ -11,6 +11,7 @@ Each answers with one word:
 """
 
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Any, Final, Literal, NamedTuple, Protocol, cast
 
 from msgspec.structs import replace as changed
@@ -23,11 +24,13 @@ from coatcheck.eras import ERA_KEY
 from coatcheck.errors import CorruptRecord
 from coatcheck.stores._carry import Carrier, has_moved, is_frozen, plain
 
-__all__ = ["WORDS", "Adopt", "Copy", "CopyText", "Job", "Move", "Names", "Word"]
+__all__ = ["HEARD", "WORDS", "Adopt", "Copy", "CopyText", "Job", "Move", "Names", "Word"]
 
 Word = Literal["done", "there", "over", "differs", "refused", "unreadable"]
 WORDS: Final[tuple[Word, ...]] = ("done", "there", "over", "differs", "refused", "unreadable")
 _COPIED: Final = "copied."
+HEARD: Final[ContextVar[list[str]]] = ContextVar("HEARD")
+"""The events of the session that this task has under way."""
 
 
 class Names(NamedTuple):
@@ -211,8 +214,8 @@ class Adopt:
     browser brings later is its old cookie, which then opens the session (`coatcheck.adopting`).
     """
 
-    def __init__(self, source: Any, adopting: Adopting, session: Callable[[], Any], heard: list[str]) -> None:
-        self._source, self._adopting, self._session, self._heard = source, adopting, session, heard
+    def __init__(self, source: Any, adopting: Adopting, session: Callable[[], Any]) -> None:
+        self._source, self._adopting, self._session = source, adopting, session
 
     async def walk(self, cursor: object, limit: int, now: float) -> Names:
         step = await self._source.names(now=now, cursor=cursor, limit=limit)
@@ -227,11 +230,12 @@ class Adopt:
             return "over"
         if dry:
             return "done"
-        self._heard.clear()
+        heard: list[str] = []
+        HEARD.set(heard)
         is_there = await self._adopting.adopt(self._session(), Claim(name), now)
-        if "session.adopted" in self._heard:
+        if "session.adopted" in heard:
             return "done"
-        return "refused" if "adoption.refused" in self._heard else "there" if is_there else "over"
+        return "refused" if "adoption.refused" in heard else "there" if is_there else "over"
 
     async def tidy(self, now: float) -> int:
         return 0

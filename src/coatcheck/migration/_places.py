@@ -18,7 +18,7 @@ from coatcheck.dialects.express.stores import open_store as open_express
 from coatcheck.eras import ERA_KEY
 from coatcheck.errors import ConfigurationError, StoreError
 from coatcheck.manager import AsyncSessionManager, SessionManager
-from coatcheck.migration._jobs import Adopt, Copy, CopyText, Job, Move
+from coatcheck.migration._jobs import HEARD, Adopt, Copy, CopyText, Job, Move
 from coatcheck.stores import hide_password, open_store
 
 __all__ = ["Places", "job_of"]
@@ -111,10 +111,8 @@ def _native(places: Places, *, move: bool, dry: bool) -> tuple[Job, Callable[[],
 
 
 def _adopt(places: Places, user_id: str, to_user_id: Any, options: Options | None) -> Job:
-    heard: list[str] = []
-
     def hear(event: Event) -> None:
-        heard.append(event.name)
+        HEARD.get().append(event.name)
 
     # No cookie is looked at here, so no secret of theirs is needed.
     kind = ExpressSession(
@@ -127,7 +125,7 @@ def _adopt(places: Places, user_id: str, to_user_id: Any, options: Options | Non
     assert flows.options.olds is not None
     adopting = adopt_with(flows.lifecycle, flows.options.olds, flows._archives)
 
-    return Adopt(places.source, adopting, manager.session, heard)
+    return Adopt(places.source, adopting, manager.session)
 
 
 class _Faces:
