@@ -257,3 +257,4 @@ def test_one_that_cannot_be_adopted_stays_and_is_counted() -> None:
     old._entries["b"] = b"[]"
     report = migrate(old, new, move=True)
     assert (report.done, report.refused, report.left, len(old._entries)) == (0, 2, 2, 2)
+    assert any("to_user_id" in reason for reason in report.why)

@@ -43,7 +43,7 @@ class Report(msgspec.Struct):
     differs: int = 0
     """In both, and each has changed since: the target's stays."""
     refused: int = 0
-    """Not brought over; the log says why."""
+    """Not brought over; `why` says why."""
     unreadable: int = 0
     late: int = 0
     """Found in a later walk: begun in the source, or changed there, since this began. Somebody still uses it."""
@@ -51,6 +51,8 @@ class Report(msgspec.Struct):
     """Copies that were ended in the target, since their originals had ended."""
     left: int = 0
     """Still in the source and in no target after the last walk, of those that can be read."""
+    why: dict[str, int] = {}
+    """The reasons of those that were refused in the last walk, and how often each was given."""
     is_whole: bool = False
     """The last walk found nothing new, and nothing that could not be read."""
 
@@ -107,6 +109,7 @@ class _Walk:
                 report.late += found["done"]
                 report.left = found["differs"] + found["refused"]
             report.is_whole = state.walk > 1 and not found["done"] and not found["unreadable"]
+            report.why = dict(getattr(self._job, "why", {}))
             if self._dry or report.is_whole or state.walk == WALKS:
                 break
             state.walk, state.cursor = state.walk + 1, None
@@ -118,6 +121,7 @@ class _Walk:
 
     async def _walk(self, each: Any, pause: Any) -> Counter[str]:
         state, words = self._state, Counter[str]()
+        getattr(self._job, "why", {}).clear()
         looked_at = state.report.seen if state.walk == 1 else 0
         while True:
             step: Names = await self._job.walk(state.cursor, BATCH, time.time())

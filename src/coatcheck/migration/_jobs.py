@@ -10,6 +10,7 @@ Each answers with one word:
     unreadable  what is stored cannot be read
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any, Final, Literal, NamedTuple, Protocol, cast
@@ -29,8 +30,8 @@ __all__ = ["HEARD", "WORDS", "Adopt", "Copy", "CopyText", "Job", "Move", "Names"
 Word = Literal["done", "there", "over", "differs", "refused", "unreadable"]
 WORDS: Final[tuple[Word, ...]] = ("done", "there", "over", "differs", "refused", "unreadable")
 _COPIED: Final = "copied."
-HEARD: Final[ContextVar[list[str]]] = ContextVar("HEARD")
-"""The events of the session that this task has under way."""
+HEARD: Final[ContextVar[dict[str, str]]] = ContextVar("HEARD")
+"""The events of the session that this task has under way, and what each said."""
 
 
 class Names(NamedTuple):
@@ -216,6 +217,8 @@ class Adopt:
 
     def __init__(self, source: Any, adopting: Adopting, session: Callable[[], Any]) -> None:
         self._source, self._adopting, self._session = source, adopting, session
+        self.why = Counter[str]()
+        """Why some were refused, and how often each was the reason."""
 
     async def walk(self, cursor: object, limit: int, now: float) -> Names:
         step = await self._source.names(now=now, cursor=cursor, limit=limit)
@@ -230,12 +233,15 @@ class Adopt:
             return "over"
         if dry:
             return "done"
-        heard: list[str] = []
+        heard: dict[str, str] = {}
         HEARD.set(heard)
         is_there = await self._adopting.adopt(self._session(), Claim(name), now)
         if "session.adopted" in heard:
             return "done"
-        return "refused" if "adoption.refused" in heard else "there" if is_there else "over"
+        if "adoption.refused" in heard:
+            self.why[heard["adoption.refused"]] += 1
+            return "refused"
+        return "there" if is_there else "over"
 
     async def tidy(self, now: float) -> int:
         return 0

@@ -111,14 +111,16 @@ def _native(places: Places, *, move: bool, dry: bool) -> tuple[Job, Callable[[],
 
 
 def _adopt(places: Places, user_id: str, to_user_id: Any, options: Options | None) -> Job:
+    options = options or Options()
+
     def hear(event: Event) -> None:
-        HEARD.get().append(event.name)
+        HEARD.get({})[event.name] = event.detail
 
     # No cookie is looked at here, so no secret of theirs is needed.
     kind = ExpressSession(
         store=_Faces(_listing(places.source)), secret="none", user_id=user_id, to_user_id=to_user_id
     )
-    options = replace(options or Options(), adopt=kind, on_event=hear)
+    options = replace(options, adopt=kind, on_event=[options.tell, hear])
     make: Any = SessionManager if places.face == "blocking" else AsyncSessionManager
     manager = make(_Faces(places.target), options=options)
     flows = manager.flows

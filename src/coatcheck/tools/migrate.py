@@ -149,11 +149,13 @@ def _say(report: Report, *, dry: bool, move: bool) -> None:
         (report.late, "came later: somebody still begins sessions in FROM, or changes them there"),
         (report.ended, "copies ended in TO, since their originals had ended"),
         (report.differs, "have changed in both; TO keeps its own"),
-        (report.refused, "were refused: see the log"),
+        (report.refused, "were refused"),
         (report.unreadable, "could not be read"),
     ):
         if count:
             click.echo(f"{count:,} {what}")
+    for reason, count in report.why.items():
+        click.echo(f"  {count:,} times: {reason}")
     if dry:
         return
     if not report.is_whole:
