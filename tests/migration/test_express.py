@@ -14,7 +14,10 @@ from coatcheck.dialects.express.signed import Secrets
 from coatcheck.errors import WeakSecret
 from coatcheck.migration import migrate
 from coatcheck.stores.memory import MemoryStore
+from servers import Server
 from tests.adoption.rig import FACES, NOTHING, Site
+from tests.dialects.node import node_app
+from tests.patience import PATIENT
 
 SECRET = "keyboard cat"
 SID = "MQyjsV9BTXB1wdmBLG_UT99xobJj4i6O"
@@ -137,6 +140,23 @@ def test_what_node_writes_after_the_move_brings_nothing_back(sites: list[Site]) 
     assert site.browser(**{"connect.sid": VALUE}).get() == NOTHING
     assert migrate(old, new, move=True).done == 0
     assert site.browser(**{"connect.sid": VALUE}).get() == NOTHING
+
+
+@pytest.mark.parametrize("first", ["the browser", "migrate"])
+def test_with_the_real_packages_on_the_other_side(
+    first: str, redis_server: Server, sites: list[Site]
+) -> None:
+    url, new = redis_server.url.removesuffix("/0") + "/4", MemoryStore()
+    options = {"secret": "newest", "resave": False, "saveUninitialized": False}
+    with node_app({"kind": "connect-redis", "url": url, "options": {}}, session=options) as node:
+        said = node.run(["set", ["passport"], {"user": "ada"}], ["set", ["cart"], ["tea"]])
+        if first == "migrate":
+            assert migrate(f"express+{url}", new, move=True, outage=PATIENT).done == 1
+        kind = ExpressSession(store=url, secret=["newest", SECRET], outage=PATIENT)
+        sites.append(Site("wsgi", new, kind))
+        browser = sites[-1].browser(**{"connect.sid": said.cookie.partition("=")[2]})
+        assert browser.get() == {"user": "ada", "data": {"passport": {"user": "ada"}, "cart": ["tea"]}}
+        assert node.run(["get", "cart"], cookie=said.cookie).body["results"] == [None]
 
 
 def test_who_was_logged_out_everywhere_is_not_adopted(sites: list[Site]) -> None:

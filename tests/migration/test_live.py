@@ -116,7 +116,7 @@ async def as_promised(what: str, count: int, new: str, old: str, told: list[dict
 def test_redis_to_postgres_under_traffic(
     count: int, redis_server: Server, postgres_server: Server, tmp_path: Path
 ) -> None:
-    old = redis_server.url.removesuffix("/0") + "/5"
+    old = redis_server.url.removesuffix("/0") + "/1"
     new = own_database(postgres_server, f"live_{count}")
 
     async def fill() -> None:
@@ -147,7 +147,7 @@ def test_redis_to_postgres_under_traffic(
 def test_express_to_coatcheck_under_traffic(
     count: int, redis_server: Server, postgres_server: Server, tmp_path: Path
 ) -> None:
-    plain = redis_server.url.removesuffix("/0") + "/6"
+    plain = redis_server.url.removesuffix("/0") + "/2"
     new = own_database(postgres_server, f"express_{count}")
 
     async def fill() -> None:

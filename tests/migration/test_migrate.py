@@ -147,7 +147,7 @@ def test_what_was_begun_in_the_source_meanwhile_is_found_and_told() -> None:
 
 
 def test_redis_to_postgres(redis_server: Any, postgres_server: Any) -> None:
-    source, target = redis_server.url.removesuffix("/0") + "/9", postgres_server.url
+    source, target = redis_server.url.removesuffix("/0") + "/3", postgres_server.url
     with SessionManager(target, outage=PATIENT) as sessions:
         sessions.setup()
     with SessionManager(source, outage=PATIENT) as sessions:
