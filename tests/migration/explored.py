@@ -62,8 +62,9 @@ class At:
                 error = thrown
 
     def _of(self, command: Command) -> Command:
-        name = f"{self._side}.{command.name}"
-        return command._replace(name=name, args=(SIDES.index(self._side), command), kwargs={})
+        # A plain one: those of a database's own know how to show what they were told, and this is not told in their way.
+        told = command.reads, command.fences, command.aside, command.undecided
+        return Command(f"{self._side}.{command.name}", (SIDES.index(self._side), command), {}, *told)
 
 
 class Two:

@@ -112,7 +112,10 @@ def test_requests_that_meet_between_redis_and_postgres(
 def test_some_pairs_between_redis_and_postgres(redis_server: Server, postgres_server: Server) -> None:
     with redis(redis_server.url) as one, postgres(postgres_server.url) as other:
         clean(MovingWorld(other, old=one), islice(core(), 9, None, 101))
-        clean(MovingWorld(other, old=one, carry=(True, False)), islice(core(), 13, None, 101))
+        # In Redis a login is written, and confirmed by a second command. What is carried in between is confirmed, or belongs to
+        # nobody; the oracles know of no such thing.
+        decided = (s for s in core() if all(name != "login" for name, _ in s.requests))
+        clean(MovingWorld(other, old=one, carry=(True, False)), islice(decided, 13, None, 83))
 
 
 # ------------------------------------------------------------------------------------------------------ what cannot be
