@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ from coatcheck import ConfigurationError, SessionManager
 from coatcheck.core.ids import Ticket
 from coatcheck.core.stepping import run_now
 from coatcheck.dialects.express.memory import MemoryStore as ExpressMemory
+from coatcheck.eras import ERA_KEY
 from coatcheck.migration import Report, _flow, migrate, migrate_async
 from coatcheck.stores.encrypted import Encrypted
 from coatcheck.stores.memory import MemoryStore
 from coatcheck.stores.moving import Moving
+from coatcheck.stores.redis import RedisStore
 from coatcheck.stores.sqlite import SQLiteStore
 from tests.patience import PATIENT
 
@@ -166,6 +169,19 @@ def test_redis_to_postgres(redis_server: Any, postgres_server: Any) -> None:
         assert len(sessions.of("ada").list()) == 2
 
 
+@MOVES
+def test_redis_lists_by_user_what_was_brought_there(redis_server: Any, move: bool) -> None:
+    old, user = MemoryStore(), f"lou-{move}"
+    target = RedisStore.from_url(redis_server.url.removesuffix("/0") + "/3", outage=PATIENT)
+    tickets = [begun(old, user, n) for n in range(2)]
+    migrate(old, target, move=move)
+    with SessionManager(target) as sessions:
+        assert {device.handle for device in sessions.of(user).list()} == {
+            ticket.locator for ticket in tickets
+        }
+        sessions.of(user).end_all()
+
+
 @pytest.mark.parametrize(
     ("source", "target", "given", "words"),
     [
@@ -215,6 +231,9 @@ def test_the_end_of_everybody_comes_along() -> None:
     SessionManager(old).end_everyone()
     migrate(old, new, move=True)
     assert seen(new, before) == (None, None)
+    eras = [run_now(store.load(ERA_KEY, now=time.time())) for store in (old, new)]
+    assert eras[0].era == eras[1].era > 0  # type: ignore[union-attr]
+    assert seen(old, before) == (None, None)
 
 
 # -------------------------------------------------------------------------------------------------------------- Express

@@ -273,6 +273,7 @@ def test_no_login_older_than_the_end_of_all_outlives_it(switches: int, carry: tu
 @pytest.mark.parametrize("carry", [True, False])
 def test_who_ends_all_and_logs_in_is_let_in(carry: bool) -> None:
     world = World(session())
+    world.new._clock = lambda: world.now + 100  # each store has a clock of its own
     store = world.process(carry=carry, stops=False)
     fence = run_now(store.end_user(USER, keep=None, now=world.now, token="all")).fence
     login = changed(session("l" * 24), authenticated_at=world.now)
