@@ -1,5 +1,6 @@
 """PostgreSQL."""
 
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -25,6 +26,10 @@ def postgres(folder: Path, *options: str) -> Iterator[Server]:
         check=True,
         capture_output=True,
         cwd=folder,
+        env={
+            **os.environ,
+            "TZ": "Etc/UTC",
+        },  # the server's zone is the one of who makes it, and Django sets its own
     )
     settings = ["listen_addresses=127.0.0.1", f"port={port}", f"unix_socket_directories={folder}"]
     settings += ["max_connections=200", "shared_buffers=64MB", *options]

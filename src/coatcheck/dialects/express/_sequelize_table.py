@@ -30,7 +30,7 @@ _WITHOUT_SCHEMAS: Final = ("mysql", "sqlite")
 """Where Sequelize makes one long name of a schema and a table's. (To its `mariadb` a schema is a database.)"""
 _NAME: Final = re.compile(r"[^\x00-\x1f\"'`\[\];%\\]{1,63}")
 _OFFSET: Final = re.compile(r"([+-])(\d\d):(\d\d)")
-_BEFORE_OFFSET: Final = re.compile(r"\s+(?=[+-]\d\d:?\d\d$)")
+_BEFORE_OFFSET: Final = re.compile(r"(?<!\s)\s{1,9}(?=[+-]\d\d:?\d\d$)")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _LAST: Final = (datetime(9999, 12, 30, tzinfo=UTC) - _EPOCH) // _MILLISECOND
