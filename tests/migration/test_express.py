@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -27,8 +28,9 @@ DATA = {"passport": {"user": 7}, "cart": ["a"]}
 PAGE = {"user": "7", "data": DATA}
 
 
-def body(data: dict[str, Any]) -> bytes:
-    return json.dumps({"cookie": {"originalMaxAge": None, "expires": None}, **data}).encode()
+def body(data: dict[str, Any], ends: float | None = None) -> bytes:
+    expires = None if ends is None else datetime.fromtimestamp(ends, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    return json.dumps({"cookie": {"originalMaxAge": None, "expires": expires}, **data}).encode()
 
 
 def of(data: dict[str, Any] = DATA) -> ExpressMemory:
@@ -140,6 +142,23 @@ def test_what_node_writes_after_the_move_brings_nothing_back(sites: list[Site]) 
     assert site.browser(**{"connect.sid": VALUE}).get() == NOTHING
     assert migrate(old, new, move=True).done == 0
     assert site.browser(**{"connect.sid": VALUE}).get() == NOTHING
+
+
+@pytest.mark.parametrize("first", ["the browser", "migrate"])
+def test_nor_does_it_once_the_session_would_have_been_over(first: str, sites: list[Site]) -> None:
+    """It had an end when it was adopted. A request that Node had under way writes it with a later one."""
+    old, new = ExpressMemory(), MemoryStore()
+    site = site_of(sites, "wsgi", old, new)
+    run_now(old.create(SID, body(DATA, ends=site.time.now + 600), expires=None, now=site.time.now))
+    if first == "migrate":
+        assert migrate(old, new, move=True).done == 1
+    browser = site.browser(**{"connect.sid": VALUE})
+    before = browser.copy()
+    assert browser.get() == PAGE
+    browser.get("/logout")
+    run_now(old.create(SID, body(DATA, ends=site.time.now + 90 * 86_400), expires=None, now=site.time.now))
+    site.time.now += 2 * 86_400
+    assert before.get() == NOTHING
 
 
 @pytest.mark.parametrize("first", ["the browser", "migrate"])

@@ -95,9 +95,9 @@ class _Archive:
             return Refused(str(error))
         if isinstance(data, Refused):
             return data
-        return Found(
-            {name: value for name, value in data.items() if name != "cookie"}, expires_at=entry.expires
-        )
+        # Not when it ends there: a request that Node has under way may write it anew, with another end. The old cookie itself has
+        # none, so it is remembered as used for as long as a browser may keep it.
+        return Found({name: value for name, value in data.items() if name != "cookie"})
 
     async def end(self, key: str) -> None:
         """Destroy it."""
