@@ -135,6 +135,21 @@ def test_one_that_is_interrupted_goes_on_where_it_stopped(
         assert [seen(new, ticket) for ticket in tickets] == [(n, f"u{n}") for n in range(23)]
 
 
+def test_one_that_is_interrupted_when_all_were_looked_at_counts_none_twice(tmp_path: Path) -> None:
+    with SQLiteStore(tmp_path / "old.db") as store:
+        for n in range(7):
+            begun(store, f"u{n}", n)
+    old, new = (f"sqlite:///{tmp_path / name}.db" for name in ("old", "new"))
+
+    def stop(progress: Any) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        migrate(old, new, move=True, resume=tmp_path / "state", on_progress=stop)
+    report = migrate(old, new, move=True, resume=tmp_path / "state")
+    assert (report.seen, report.done, report.there, report.is_whole) == (7, 7, 0, True)
+
+
 def test_what_was_begun_in_the_source_meanwhile_is_found_and_told() -> None:
     old, new = MemoryStore(), MemoryStore()
     begun(old)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import msgspec
+from msgspec.structs import replace
 
 from coatcheck.core.options import Options
 from coatcheck.core.outage import Outage
@@ -150,7 +151,9 @@ class _Walk:
         # Redis counts in octets, which JSON has not.
         state.cursor = cursor.decode("ascii") if isinstance(cursor, bytes) else cursor
         if self._file is not None and not self._dry:
-            _save(self._file, state)
+            # The next walk, when this one is over: begun again, it would count all sessions once more.
+            over = state.cursor is None and state.walk < WALKS
+            _save(self._file, replace(state, walk=state.walk + 1) if over else state)
 
 
 def _load(file: Path | None, named: str) -> _State:
