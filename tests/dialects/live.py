@@ -10,7 +10,7 @@ from coatcheck.core.stepping import run_now
 from coatcheck.dialects.express import Cookie, express_sessions
 from tests.dialects.node import Answer, Op
 
-__all__ = ["PythonApp"]
+__all__ = ["PythonApp", "acted"]
 
 
 class PythonApp:
@@ -80,14 +80,15 @@ class PythonApp:
         return []
 
     async def _act(self, session: Any) -> None:
-        results = [await _acted(session, name, given) for name, *given in self._ops]
+        results = [await acted(session, name, given) for name, *given in self._ops]
         gone = session._is_destroyed
         cookie: Cookie = session.cookie
         data = None if gone else {**session, "cookie": cookie.dump()}
         self._body = {"has": not gone, "id": session.id, "data": data, "results": results}
 
 
-async def _acted(session: Any, name: str, given: list[Any]) -> Any:
+async def acted(session: Any, name: str, given: list[Any]) -> Any:
+    """One operation of a handler: what app.mjs does under this name."""
     match name:
         case "set":
             path, value = given

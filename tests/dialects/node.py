@@ -40,6 +40,9 @@ class Answer:
 class NodeApp:
     """A running application: see `app.mjs`."""
 
+    patience = 60.0
+    """Seconds for which an answer is waited for."""
+
     def __init__(self, process: "subprocess.Popen[str]", port: int) -> None:
         self._process, self.port = process, port
 
@@ -84,8 +87,16 @@ class NodeApp:
         asked: list[Any] = self._ask("/__log", {}).body
         return asked
 
+    def reached(self, name: str) -> None:
+        """Return when a request waits: it does `["wait", name]`."""
+        self._ask(f"/__reached?{name}", {})
+
+    def go(self, name: str) -> None:
+        """Let that request go on."""
+        self._ask(f"/__go?{name}", {})
+
     def _ask(self, path: str, headers: dict[str, str]) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.patience)
         try:
             connection.request("GET", path, headers=headers)
             response = connection.getresponse()

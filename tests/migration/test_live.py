@@ -55,8 +55,20 @@ def told_by(worker: "subprocess.Popen[str]") -> dict[str, Any]:
 
 def killed_and_resumed(source: str, target: str, state: Path, count: int) -> str:
     """`coatcheck migrate`, killed with a good part done, and begun again."""
+    killed(source, target, state, count)
+    return resumed(source, target, state)
+
+
+def of_migrate(source: str, target: str, state: Path) -> tuple[list[str], dict[str, str]]:
+    """The command, and its environment."""
     command = [sys.executable, "-m", "coatcheck.tools.cli", "migrate", "--move", "--resume", str(state)]
-    environment = os.environ | {"COATCHECK_FROM": source, "COATCHECK_TO": target}
+    return command, os.environ | {"COATCHECK_FROM": source, "COATCHECK_TO": target}
+
+
+def killed(source: str, target: str, state: Path, count: int) -> None:
+    """The command, begun, and killed once a third of the sessions is behind it."""
+    command, environment = of_migrate(source, target, state)
+    command += ["--rate", str(count // 4)]  # so that there is a moment to kill it in, however few there are
     first = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     until = time.monotonic() + 600
     while first.poll() is None and seen(state) < count // 3 and time.monotonic() < until:
@@ -65,6 +77,11 @@ def killed_and_resumed(source: str, target: str, state: Path, count: int) -> str
     first.send_signal(signal.SIGKILL)
     first.wait()
     assert count // 3 <= seen(state) < count
+
+
+def resumed(source: str, target: str, state: Path) -> str:
+    """What the command says that goes on from there to the end."""
+    command, environment = of_migrate(source, target, state)
     again = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
     assert again.returncode == 0, again.stdout + again.stderr
     return again.stdout
@@ -143,7 +160,8 @@ def test_redis_to_postgres_under_traffic(
     assert "verified" in said
 
 
-@SIZES
+@pytest.mark.slow  # test_leaving shows the same in small, with Node's own packages on the other side
+@pytest.mark.parametrize("count", [1_000, 100_000])
 def test_express_to_coatcheck_under_traffic(
     count: int, redis_server: Server, postgres_server: Server, tmp_path: Path
 ) -> None:

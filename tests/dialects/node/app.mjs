@@ -5,9 +5,10 @@
 // Prints its port, then serves until it is ended. Fields of a request: x-ops is the handler's program, base64url of a JSON list of
 // operations; x-now is the time in milliseconds, for all of JavaScript, from here on (without it: the real one).
 //   /__log     what the store was asked since the last time, in order     /__flush     does nothing, when all that came is done
+//   /__reached?name     answers when a request waits there (["wait", name])     /__go?name     lets it go on
 import http from 'node:http'
 import session from 'express-session'
-import { handle } from './handler.mjs'
+import { go, handle, reached } from './handler.mjs'
 import { openStore } from './stores.mjs'
 import { clock, configured, watched } from './world.mjs'
 
@@ -23,6 +24,9 @@ const server = http.createServer((req, res) => {
     return res.end(JSON.stringify(log.splice(0).map(([verb, sid, body]) => (body ? [verb, sid, JSON.parse(body)] : [verb, sid]))))
   }
   if (req.url === '/__flush') return setImmediate(function wait() { going ? setTimeout(wait, 1) : res.end('{}') })
+  const [path, name] = req.url.split('?')
+  if (path === '/__reached') return void reached(name).then(() => res.end('{}'))
+  if (path === '/__go') { go(name); return res.end('{}') }
   if (req.headers['x-now']) clock.now = Number(req.headers['x-now'])
   going += 1
   res.on('close', () => { going -= 1 })

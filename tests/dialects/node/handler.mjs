@@ -2,7 +2,15 @@
 const call = (target, verb) => new Promise((done) => target[verb]((error) => done(error ? String(error.message) : null)))
 const place = (data, path) => path.slice(0, -1).reduce((at, key) => at[key], data)
 
+// Requests that wait, by name. `reached`: answers when one does; `go`: lets it go on, also if it comes later.
+const meeting = () => { let open; const done = new Promise((go) => { open = go }); return { done, open } }
+const meetings = new Map()
+const meet = (name) => meetings.get(name) ?? meetings.set(name, { reached: meeting(), gone: meeting() }).get(name)
+export const reached = (name) => meet(name).reached.done
+export const go = (name) => meet(name).gone.open()
+
 const operations = {
+  wait: (_, name) => { meet(name).reached.open(); return meet(name).gone.done },
   set: (req, path, value) => { place(req.session, path)[path.at(-1)] = value },
   delete: (req, path) => { delete place(req.session, path)[path.at(-1)] },
   move: (req, key) => { if (key in req.session) { const value = req.session[key]; delete req.session[key]; req.session[key] = value } },
