@@ -1,8 +1,8 @@
 """A process of requests for the live migrations: `python -m tests.migration.live_worker WHAT NUMBER COUNT NEW OLD`.
 
-It visits random sessions of the `COUNT` there are until its standard input ends, and prints what it was promised: which sessions
-it counted up and how often, which it logged out, and what was wrong. Both workers count up the same sessions; each logs out
-its own.
+It says `ready`, visits random sessions of the `COUNT` there are until its standard input ends, and prints what it was promised:
+which sessions it counted up and how often, which it logged out, and what was wrong. Both workers count up the same sessions; each
+logs out its own.
 """
 
 import asyncio
@@ -142,6 +142,7 @@ class Worker:
 
     async def run(self) -> None:
         threading.Thread(target=self.hear, daemon=True).start()
+        print("ready", flush=True)
         async with self.sessions:
             await asyncio.gather(*(self.task(self.number * 1000 + n) for n in range(TASKS)))
         told = {

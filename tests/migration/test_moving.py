@@ -66,7 +66,7 @@ def core(happening: tuple[Happening, ...] = ()) -> Iterable[Scenario]:
 
 @pytest.mark.parametrize("processes", PROCESSES)
 def test_some_pairs(processes: str) -> None:
-    clean(MovingWorld(memory, carry=PROCESSES[processes]), islice(core(), 7, None, 83))
+    clean(MovingWorld(memory, carry=PROCESSES[processes]), islice(core(), 7, None, 167))
 
 
 @pytest.mark.slow

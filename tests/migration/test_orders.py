@@ -157,6 +157,8 @@ async def end_all(store: MovingSessions) -> int:
     return (await store.end_user(USER, keep=KEPT, now=START + 1, token="all")).count
 
 
+# One is ended as by a logout, but for whose it must be.
+ENDS = pytest.mark.parametrize("over", [log_out, pytest.param(end_one, marks=pytest.mark.slow), end_all])
 PROCESSES = pytest.mark.parametrize(
     "carry", [(True, True), (True, False), (False, True)], ids=["both-carry", "one-waits", "the-other-waits"]
 )
@@ -213,8 +215,13 @@ def test_no_write_is_lost(switches: int, carry: tuple[bool, bool], kill: int | N
 @SWITCHES
 @PROCESSES
 @DEATHS
-@pytest.mark.parametrize("over", [log_out, end_one, end_all])
-@pytest.mark.parametrize("other", [look, lambda store: write(store, "w")], ids=["look", "write"])
+@ENDS
+@pytest.mark.parametrize(
+    "other",
+    # Whoever writes has looked before.
+    [pytest.param(look, marks=pytest.mark.slow), lambda store: write(store, "w")],
+    ids=["look", "write"],
+)
 def test_what_ended_stays_ended(
     switches: int, carry: tuple[bool, bool], kill: int | None, over: Any, other: Any
 ) -> None:
@@ -238,7 +245,7 @@ def test_what_ended_stays_ended(
 
 @SWITCHES
 @PROCESSES
-@pytest.mark.parametrize("over", [log_out, end_one, end_all])
+@ENDS
 def test_two_that_carry_and_one_that_ends(switches: int, carry: tuple[bool, bool], over: Any) -> None:
     def make() -> tuple[World, list[Flow]]:
         world = World(session(), session(KEPT))
