@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import redis
 
 from coatcheck import (
     ConfigurationError,
@@ -254,6 +255,24 @@ def test_several_kinds_are_tried_in_their_order(face: str, redis_server: Server,
     assert site.browser(session=olds.flask({"_user_id": "2"})).get()["user"] == "2"
     assert site.browser(session=olds.starlette({"who": 3})).get()["user"] == "3"
     assert site.browser(session="x" * 43).get() == NOTHING
+
+
+def test_what_the_old_library_writes_late_brings_nothing_back(
+    redis_server: Server, site_of: MakeSite
+) -> None:
+    """It had an end when it was adopted. A request that the old application had under way writes it with a later one."""
+    url = f"redis://127.0.0.1:{redis_server.port}/9"
+    site = site_of("wsgi", "memory:", FlaskSessionInRedis(server=url, outage=PATIENT))
+    old = olds.flask_session(url, {"_user_id": "1"})
+    with redis.Redis.from_url(url) as client:
+        kept = client.get(f"session:{old}")
+        client.expire(f"session:{old}", 600)
+        browser = site.browser(session=old)
+        assert browser.get()["user"] == "1"
+        browser.get("/logout")
+        client.set(f"session:{old}", kept, ex=90 * 86_400)
+    site.time.now += 2 * 86_400
+    assert site.browser(session=old).get() == NOTHING
 
 
 def test_until_a_date_and_no_longer(site_of: MakeSite) -> None:

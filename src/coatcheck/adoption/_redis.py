@@ -1,4 +1,4 @@
-"""What lies under a key of a Redis: read with what is left of its life, and deleted. Over the store's own clients."""
+"""What lies under a key of a Redis: read, and deleted. Over the store's own clients."""
 
 from typing import Any, Final, NamedTuple
 
@@ -37,16 +37,12 @@ class _Archive:
 
     async def fetch(self, key: str, now: float) -> Found | Refused | None:
         """The session; None if there is none. Raises StoreUnavailable."""
-        scripts = _scripts()
-        where = (self._prefix + key,)
-        value = await self._client.run(scripts.value, where)
+        value = await self._client.run(_scripts().value, (self._prefix + key,))
         if value is None:
             return None
-        found = self._form.read(bytes(value))
-        if isinstance(found, Refused):
-            return found
-        left = await self._client.run(scripts.left, where)
-        return found._replace(expires_at=now + left / 1000) if left >= 0 else found
+        # Not when it ends there: a request that the old library has under way may write it anew, with another end. The old cookie
+        # itself has none, so it is remembered as used for as long as a browser may keep it.
+        return self._form.read(bytes(value))
 
     async def end(self, key: str) -> None:
         """Delete it."""
@@ -62,7 +58,6 @@ class _Archive:
 
 class _Scripts(NamedTuple):
     value: Any
-    left: Any
     delete: Any
 
 
@@ -73,7 +68,7 @@ def _scripts() -> _Scripts:
     if not _made:
         from coatcheck.stores._redis_scripts import Script
 
-        _made.append(_Scripts(Script("GET", reads=True), Script("PTTL", reads=True), Script("DEL")))
+        _made.append(_Scripts(Script("GET", reads=True), Script("DEL")))
     return _made[0]
 
 
