@@ -93,7 +93,7 @@ def test_a_table_that_is_missing_is_an_error_that_says_so(url: str) -> None:
     with python(url) as us:
         for work in (us.store.check, lambda: us.store.get("sid", now=NOW), lambda: us.store.destroy("sid")):
             with pytest.raises(
-                StoreError, match=r"not there.*create_table_if_missing=True.*`coatcheck setup`"
+                StoreError, match=r"not there.*create_table_if_missing=True.*`coatcheck setup --store express"
             ):
                 us.run(work())
         us.run(us.store.setup())

@@ -3,8 +3,10 @@
 import json
 import logging
 import shlex
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from coatcheck.stores.encrypted import Encrypted
 from coatcheck.stores.sqlite import SQLiteStore
 from coatcheck.tools import housekeeping
 from coatcheck.tools.cli import main
+from servers.running import free_port
 from tests.faulty import FaultyServer, faulty
 
 LONG_AGO = 1_700_000_000.0
@@ -211,6 +214,17 @@ def test_setup_of_a_store_that_needs_none_makes_its_file(file: Path) -> None:
         == f"sqlite:///{file} needs no tables, and works\n"
     )
     assert file.exists()
+
+
+def test_setup_makes_the_table_of_an_express_application(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/node.db"
+    for _ in range(2):
+        assert run("setup", "--store", f"express+{url}").output == f"express+{url} is set up, and works\n"
+    with closing(sqlite3.connect(tmp_path / "node.db")) as file:
+        assert file.execute("SELECT count(*) FROM Sessions").fetchone() == (0,)
+    away = f"express+redis://ada:secret-word@127.0.0.1:{free_port()}"
+    assert "secret-word" not in run("setup", "--store", away, code=3).output
+    assert "own process" in run("setup", "--store", "express+memory:", code=1).output
 
 
 def test_stats_are_for_people_and_for_programs(url: str) -> None:

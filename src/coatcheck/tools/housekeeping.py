@@ -15,13 +15,14 @@ from contextlib import closing, contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from shlex import quote
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
 import click
 import msgspec
 
-from coatcheck.core.ports import SetsUp
+from coatcheck.core.ports import Checks, SetsUp
+from coatcheck.core.stepping import run_now
 from coatcheck.errors import ConfigurationError, SessionError, StoreUnavailable
 from coatcheck.flows import Device
 from coatcheck.manager import SessionManager
@@ -31,6 +32,8 @@ __all__ = ["COMMANDS", "Failed", "encrypted", "exists", "secret", "without_passw
 
 F = TypeVar("F", bound=Callable[..., Any])
 VARIABLE: Final = "COATCHECK_STORE"
+EXPRESS: Final = "express+"
+"""How the URL of an Express application's store begins."""
 BATCH: Final = 1000
 REPORT_EVERY: Final = 10.0
 """Seconds between two lines about a long sweep, where nobody watches a terminal."""
@@ -79,14 +82,21 @@ def _opened(
 
     `around` opens the store of that URL with something around it.
     """
-    logging.getLogger("coatcheck").addHandler(_WARNINGS)
-    try:
+    with _in_one_line(url):
         exists(url, make=make)
         with (
             closing(around(url)) if around is not None else nullcontext(url) as store,
             SessionManager(store) as sessions,
         ):
             yield sessions
+
+
+@contextmanager
+def _in_one_line(url: str) -> Iterator[None]:
+    """What goes wrong with the store of this URL is said in one line."""
+    logging.getLogger("coatcheck").addHandler(_WARNINGS)
+    try:
+        yield
     except StoreUnavailable as error:
         raise Failed(without_password(str(error), url), exit_code=3) from error
     except SessionError as error:
@@ -259,12 +269,33 @@ class _Progress:
 @click.command()
 @_store_option
 def setup(url: str) -> None:
-    """Make the tables and indexes that the store needs. Safe to run again, and on several machines at once."""
-    with _opened(url, make=True) as sessions:
-        needed = isinstance(sessions.flows.store, SetsUp)
-        sessions.setup()
-        sessions.check()
+    """Make the tables and indexes that the store needs. Safe to run again, and on several machines at once.
+
+    express+ before the URL: the store of an Express application.
+    """
+    if url.startswith(EXPRESS):
+        needed = _set_up_express(url.removeprefix(EXPRESS))
+    else:
+        with _opened(url, make=True) as sessions:
+            needed = isinstance(sessions.flows.store, SetsUp)
+            sessions.setup()
+            sessions.check()
     click.echo(f"{hide_password(url)} {'is set up' if needed else 'needs no tables'}, and works")
+
+
+def _set_up_express(url: str) -> bool:
+    """Make what the Node package would make. Returns whether it needs anything."""
+    from coatcheck.dialects.express.stores import open_store  # who has no Node need not wait for it
+
+    with _in_one_line(url):
+        exists(url, make=True)
+        with closing(cast(Any, open_store(url, None))) as backend:
+            store = backend.blocking()
+            if isinstance(store, SetsUp):
+                run_now(store.setup())
+            if isinstance(store, Checks):
+                run_now(store.check())
+            return isinstance(store, SetsUp)
 
 
 @click.command()

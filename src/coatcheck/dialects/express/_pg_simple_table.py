@@ -115,7 +115,7 @@ async def examine(client: Client, name: TableName, time_zone: str | None) -> Sta
     if not kind.exists:
         raise Missing(
             f"connect-pg-simple: the table {name.quoted()} is not there: start the Node application, give"
-            " create_table_if_missing=True, or run `coatcheck setup`"
+            " create_table_if_missing=True, or run `coatcheck setup --store express+URL`"
         )
     sess = _fitting(name, kind)
     if kind.expire == "timestamp with time zone":

@@ -273,7 +273,8 @@ class PgSimpleSessions:
         if code == "42P01":
             self._statements = None
             return Missing(
-                f"connect-pg-simple: the table {table} is gone: give create_table_if_missing=True, or run `coatcheck setup`"
+                f"connect-pg-simple: the table {table} is gone: give create_table_if_missing=True, or run"
+                " `coatcheck setup --store express+URL`"
             )
         if code in _CHANGED:
             self._statements = None
