@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from coatcheck import AsyncSessionManager
@@ -188,6 +189,45 @@ def test_a_connection_that_nobody_waits_for_any_more_is_closed() -> None:
         with pytest.raises(asyncio.CancelledError):
             await request
         assert made.closed
+
+    asyncio.run(work())
+
+
+def test_a_connection_of_the_applications_pool_goes_back_though_nobody_waits_for_it(server: Server) -> None:
+    """Cancelled when it has been acquired, and before the request has heard of it."""
+
+    async def work() -> None:
+        async with asyncpg.create_pool(server.url, min_size=0, max_size=1) as pool:
+            client: Any = PostgresStore(pool).awaiting()._client
+            client._pool = Hurried(pool)
+            for _ in range(2):
+                request = asyncio.create_task(client.fetch("SELECT 1"))
+                client._pool.hurry = request.cancel
+                with pytest.raises(asyncio.CancelledError):
+                    await request
+                await asyncio.gather(*client._returning)
+                async with asyncio.timeout(10), pool.acquire() as link:
+                    assert await link.fetchval("SELECT 1") == 1
+                await pool.expire_connections()
+
+    class Hurried:
+        """The pool, and somebody who leaves as it hands a connection out."""
+
+        hurry: Callable[[], object]
+
+        def __init__(self, pool: Any) -> None:
+            self._pool = pool
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._pool, name)
+
+        def get_idle_size(self) -> int:
+            return 0
+
+        async def acquire(self) -> Any:
+            link = await self._pool.acquire()
+            asyncio.get_running_loop().call_soon(self.hurry)
+            return link
 
     asyncio.run(work())
 

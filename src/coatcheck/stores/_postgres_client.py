@@ -245,6 +245,8 @@ class AwaitingTheirs:
     def __init__(self, pool: "asyncpg.Pool[Any]", health: Health, name: str) -> None:
         self._pool, self._health, self._name = pool, health, name
         self._upkeep: asyncio.Task[None] | None = None
+        self._returning: set[asyncio.Task[None]] = set()
+        """Ways back to the pool: an event loop holds tasks only weakly."""
 
     async def fetch(self, statement: str, *args: Any) -> Sequence[Row]:
         """Carry out one statement."""
@@ -281,9 +283,20 @@ class AwaitingTheirs:
             if self._pool.get_idle_size():
                 return await self._pool.acquire()
             # One may have to be made: see `LoopPool`.
-            return await asyncio.get_running_loop().create_task(_acquired(self._pool))
+            making = asyncio.get_running_loop().create_task(_acquired(self._pool))
+            try:
+                return await making
+            except asyncio.CancelledError:  # perhaps when it had been made, and before we heard of it
+                making.add_done_callback(self._give_back)
+                raise
         except Exception as error:
             raise _not_reached(error, self._health, self._name, True) or AssertionError() from error
+
+    def _give_back(self, making: "asyncio.Task[Any]") -> None:
+        if not making.cancelled() and making.exception() is None:
+            back = making.get_loop().create_task(_returned(self._pool, making.result()))
+            self._returning.add(back)
+            back.add_done_callback(self._returning.discard)
 
 
 _inherited: list[Any] = []
@@ -312,6 +325,10 @@ def _not_reached(error: Exception, health: Health, name: str, is_last: bool) -> 
 
 async def _acquired(pool: "asyncpg.Pool[Any]") -> Any:
     return await pool.acquire()
+
+
+async def _returned(pool: "asyncpg.Pool[Any]", link: Any) -> None:
+    await pool.release(link)
 
 
 async def _quietly(client: Client, statement: str, args: tuple[Any, ...]) -> None:
