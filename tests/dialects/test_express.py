@@ -294,6 +294,26 @@ def test_a_cookie_of_nothing_is_taken_as_node_takes_it(site_of: Make) -> None:
     assert answer.result == {"a": 1}
 
 
+@pytest.mark.parametrize("end", ["+275760-09-13T00:00:00.000Z", "2027-06-01T00:00:00.000Z", None])
+@pytest.mark.parametrize("age", [8.6e15, 8_000_000_000_000_000])
+def test_a_lifetime_beyond_the_calendar_is_one_to_its_end(site_of: Make, age: float, end: str | None) -> None:
+    """JavaScript's dates reach to the year 275760, Python's and HTTP's to 9999."""
+    site = site_of(rolling=True)
+    body = {"cookie": {"originalMaxAge": age, "expires": end}, "a": 1}
+    site.store._entries["sid"] = json.dumps(body).encode()
+    cookie = f"connect.sid={Secrets('keyboard cat').sign('sid')}"
+    (sent,) = site.get(lambda s: s.update(b=2), cookie=cookie).set_cookies
+    assert sent == f"{cookie}; Expires=Fri, 31 Dec 9999 23:59:59 GMT"
+    assert site.get(dict, cookie=cookie).result == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize("max_age", [8e15, -8e15])
+def test_a_lifetime_beyond_the_calendar_that_was_asked_for(site_of: Make, max_age: float) -> None:
+    site = site_of(cookie=CookieOptions(max_age=max_age))
+    year = "9999" if max_age > 0 else "0001"
+    assert f" {year} " in site.get(lambda s: s.update(a=1)).set_cookies[0]
+
+
 def test_passport_and_connect_flash(site_of: Make) -> None:
     site = site_of()
     first = site.get(lambda s: s.update(cart=[1]))

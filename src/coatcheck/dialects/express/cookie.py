@@ -30,6 +30,11 @@ SameSite = bool | Literal["strict", "lax", "none", "auto"]
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = 8_640_000_000_000_000
 """The last millisecond of a JavaScript Date."""
+_FIRST: Final = -62_135_596_800_000
+_LAST: Final = 253_402_300_799_999
+"""The years 1 to 9999, which is what Python, HTTP and the databases know: what lives longer, lives until then."""
+_FAR: Final = re.compile(r"([+-])\d{6}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+"""As JavaScript writes a Date of another year."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +154,7 @@ class Cookie:
 
     def set_expires(self, at: int | None, now: int) -> None:
         """`expires = at` at `now`, milliseconds since the epoch."""
+        at = None if at is None else min(max(at, _FIRST), _LAST)
         self.expires_at, self.original_max_age = at, None if at is None else at - now
 
     def touch(self, now: int) -> None:
@@ -313,6 +319,8 @@ def _read(expires: object) -> int | None:
     if expires is None or expires is False:
         return None
     if type(expires) is str:
+        if far := _FAR.fullmatch(expires):
+            return _LAST if far[1] == "+" else _FIRST
         try:
             at = datetime.fromisoformat(expires)
         except ValueError:
