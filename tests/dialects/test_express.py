@@ -271,6 +271,7 @@ def test_what_nobody_changed_is_written_back_as_it_came(site_of: Make) -> None:
     [
         b"", b"null", b"[]", b"{", b'{"a":1}', b'{"cookie":null}', b'{"cookie":1}', b'{"cookie":{"expires":"tomorrow"}}',
         b'{"cookie":{"expires":7}}', b'{"cookie":{"originalMaxAge":"x"}}', b"\xff", b'{"a":NaN,"cookie":{}}', b"[" * 100_000,
+        b'{"a":[1e400],"cookie":{}}', b'{"a":-1e400,"cookie":{}}', b'{"a":%s,"cookie":{}}' % (b"9" * 5000),
     ],
 )  # fmt: skip
 def test_what_is_no_session_is_an_anonymous_one_and_told(site_of: Make, text: bytes) -> None:

@@ -5,6 +5,7 @@ come back as something else is refused when it is written, with the path to it a
 """
 
 import json
+from math import isinf
 from typing import Any, Final
 
 from coatcheck.core.codec import MAX_DEPTH
@@ -38,9 +39,16 @@ def dump(value: Any) -> bytes:
 def load(text: bytes) -> Any:
     """What a JSON text says. Raises CorruptRecord for what is none."""
     try:
-        return json.loads(text.decode("utf-8"), parse_constant=_no_constant)
+        return json.loads(text.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise CorruptRecord(f"what is stored is not JSON ({type(error).__name__})") from None
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if isinf(value):  # 1e400, which would be written as no JSON at all
+        raise ValueError
+    return value
 
 
 def _no_constant(name: str) -> Any:
