@@ -251,6 +251,13 @@ def test_a_value_that_was_spoilt_in_place_is_refused_when_it_is_stored(site_of: 
         site_of().get(lambda s: (s.update(cart={}), s["cart"].update(at=datetime(2026, 1, 1))))
 
 
+def test_a_value_that_was_put_into_itself_is_refused_when_it_is_stored(site_of: Make) -> None:
+    site = site_of()
+    cookie = site.get(lambda s: s.update(cart=[])).cookie
+    with pytest.raises(UnstorableValue, match=r"\['cart'\].*levels deep"):
+        site.get(lambda s: s["cart"].append(s["cart"]), cookie=cookie)
+
+
 def test_what_nobody_changed_is_written_back_as_it_came(site_of: Make) -> None:
     """Numbers that Python has no equal of, other spellings, unknown attributes of the cookie."""
     site = site_of()

@@ -253,6 +253,6 @@ def _says(text: bytes, value: Any) -> bool:
     """Whether a JSON text says this value, however it spells it: a value like that was not changed."""
     try:
         mine = plain.dump(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return False
     return mine == text or mine == plain.dump(plain.load(text))
