@@ -171,6 +171,16 @@ def test_a_reply_that_was_lost_is_made_up_for(site_of: Make) -> None:
         assert site.get(dict, cookie=cookie).result == {"n": 2}
 
 
+@pytest.mark.parametrize(("was", "becomes"), [(True, 1), (0, False), ([1], [True])])
+def test_a_reply_that_was_lost_is_not_made_up_by_what_python_holds_for_equal(
+    site_of: Make, was: Any, becomes: Any
+) -> None:
+    site = site_of(store=_Losing(carried_out=False))
+    cookie = site.get(lambda s: s.update(n=was)).cookie
+    site.get(lambda s: s.update(n=becomes), cookie=cookie)
+    assert repr(site.get(dict, cookie=cookie).result["n"]) == repr(becomes)
+
+
 class _Losing(MemoryStore):
     """Loses the reply to every first write."""
 
