@@ -19,7 +19,7 @@ from coatcheck.dialects.express import (
 )
 from coatcheck.dialects.express.cookie import Cookie
 from coatcheck.dialects.express.merging import merge
-from coatcheck.dialects.express.ports import Entry
+from coatcheck.dialects.express.ports import Changed, Entry
 from coatcheck.dialects.express.signed import Secrets, find
 from coatcheck.errors import CorruptRecord, ReplyLost, SessionGone, TooLate, UnstorableValue, UsageError
 from servers.running import free_port
@@ -203,6 +203,36 @@ class _Losing(MemoryStore):
         else:
             write.close()
         raise ReplyLost("the connection broke")
+
+
+@pytest.mark.parametrize("left", [b"\xff", b"{", b'{"cookie":{},"b":%s}' % (b"9" * 5000), b'{"cookie":{},"a":[1e400]}'])
+@pytest.mark.parametrize("tells", [False, True])
+def test_what_another_writer_has_spoilt_meanwhile_is_left_as_it_is(
+    site_of: Make, left: bytes, tells: bool
+) -> None:
+    """As if it were read now: nobody gets in, nobody sees an error page, and nothing is written over it."""
+    site = site_of(store=_Telling() if tells else None)
+    cookie = site.get(lambda s: s.update(a=1)).cookie
+    (sid,) = site.store._entries
+
+    def outer(session: Any) -> None:
+        session["a"] = 2
+        site.store._entries[sid] = left
+
+    answer = site.get(outer, cookie=cookie)
+    assert (answer.status, answer.set_cookies) == (200, [])
+    assert site.store._entries[sid] == left
+    assert "session.corrupt" in site.heard()
+
+
+class _Telling(MemoryStore):
+    """Reads what is there instead, as the stores on a server do."""
+
+    async def replace(self, sid: str, text: bytes, *, over: Entry, **rest: Any) -> Any:
+        outcome = await super().replace(sid, text, over=over, **rest)
+        if isinstance(outcome, Changed):
+            raise CorruptRecord("no text")
+        return outcome
 
 
 def test_merging_key_by_key() -> None:

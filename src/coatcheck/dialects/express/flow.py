@@ -131,7 +131,11 @@ class Flow:
         """Write the session. Where another writer was first, on top of that; where there is nothing any more: False."""
         for _ in range(ATTEMPTS):
             text, parts = session._text(), session._parts()
-            outcome = await self._write(session, text)
+            try:
+                outcome = await self._write(session, text)
+            except CorruptRecord as error:  # what another writer has left is no session
+                self.tell("session.corrupt", session._sid, str(error))
+                outcome = GONE
             if outcome is SAVED:
                 session._settle(text, parts, _seconds(session._cookie))
                 return True
@@ -169,6 +173,8 @@ class Flow:
                 return False
             theirs = parted(current.text)
             cookie = Cookie.loaded(plain.load(theirs["cookie"]) if "cookie" in theirs else None)
+            for part in theirs.values():
+                plain.load(part)  # so that none of them fails us half way
         except CorruptRecord as error:
             self.tell("session.corrupt", session._sid, str(error))
             return False
@@ -245,7 +251,11 @@ def _same(mine: dict[str, bytes], theirs: dict[str, bytes]) -> bool:
 
 
 def _alike(a: bytes, b: bytes) -> bool:
-    """Whether two bodies say the same to JavaScript, in whatever order and spelling a database has it: 1 is 1.0, but not true."""
+    """Whether two bodies say the same to JavaScript, in whatever order and spelling a database has it: 1 is 1.0, but not true.
+
+    Raises CorruptRecord.
+    """
+    plain.load(a)
     left, right = (json.dumps(json.loads(text, parse_int=float), sort_keys=True) for text in (a, b))
     return left == right
 
