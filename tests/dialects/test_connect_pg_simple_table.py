@@ -244,6 +244,17 @@ def test_what_is_an_object_is_given_as_it_stands(url: str, us: Any) -> None:
     assert isinstance(us.run(us.store.replace("sid", b"{}", over=entry, expires=None, now=NOW)), Changed)
 
 
+@pytest.mark.parametrize("odd", ["\\u0000", "\\ud83d", "\\udead\\ud83d"])
+def test_text_that_postgresql_cannot_read_in_one_session_is_no_obstacle_to_all_others(
+    url: str, us: Any, odd: str
+) -> None:
+    """Node stores what a visitor has typed, and PostgreSQL's json keeps it; but its operators refuse it."""
+    put(url, f'{{"a":"{odd}","cookie":{{}}}}')
+    us.run(us.store.check())
+    assert us.lives("sid", AT)
+    us.create("another", AT, LIFE, n=1)
+
+
 def test_half_a_character_in_a_json_text_is_an_error(url: str, us: Any) -> None:
     put(url, '"{\\"a\\":\\"\\ud83d\\"}"')
     with pytest.raises(CorruptRecord):

@@ -17,7 +17,8 @@ from math import ceil
 from typing import Any, Final, NamedTuple
 
 from coatcheck.dialects.express._pg_simple_sql import SESS_TYPES, Statements, TableName
-from coatcheck.errors import StoreError
+from coatcheck.dialects.express.plain import load
+from coatcheck.errors import CorruptRecord, StoreError
 from coatcheck.stores._postgres_client import Client
 from coatcheck.stores._postgres_errors import sqlstate
 
@@ -188,7 +189,8 @@ async def _insist_on_name(client: Client, time_zone: str) -> None:
 
 async def _insist_on_rows(client: Client, statements: Statements, zone: str) -> None:
     """That what Node has written looks as if it were written in this zone."""
-    off = offset(await client.aside(statements.sample, SAMPLE))
+    rows = await client.aside(statements.sample, SAMPLE)
+    off = offset((column, _said(text)) for column, text in rows)
     if off:
         raise Unfit(
             f"connect-pg-simple: read in TimeZone {zone!r}, the sessions in the table end {abs(off) / 3600:g} hours"
@@ -204,6 +206,15 @@ def offset(rows: Iterable[tuple[Any, ...]]) -> int:
     by, how_often = apart.most_common(1)[0] if apart else (0, 0)
     is_zone = by % QUARTER == 0 and abs(by) <= FARTHEST
     return by if is_zone and how_often >= ENOUGH and 2 * how_often > len(ends) else 0
+
+
+def _said(text: str) -> str | None:
+    """The `cookie.expires` of a body, as it stands there."""
+    try:
+        expires: object = load(text.encode())["cookie"]["expires"]
+    except (CorruptRecord, LookupError, TypeError):
+        return None
+    return expires if isinstance(expires, str) else None
 
 
 def _seconds(text: str | None) -> int | None:
