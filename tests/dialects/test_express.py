@@ -205,7 +205,9 @@ class _Losing(MemoryStore):
         raise ReplyLost("the connection broke")
 
 
-@pytest.mark.parametrize("left", [b"\xff", b"{", b'{"cookie":{},"b":%s}' % (b"9" * 5000), b'{"cookie":{},"a":[1e400]}'])
+@pytest.mark.parametrize(
+    "left", [b"\xff", b"{", b'{"cookie":{},"b":%s}' % (b"9" * 5000), b'{"cookie":{},"a":[1e400]}']
+)
 @pytest.mark.parametrize("tells", [False, True])
 def test_what_another_writer_has_spoilt_meanwhile_is_left_as_it_is(
     site_of: Make, left: bytes, tells: bool

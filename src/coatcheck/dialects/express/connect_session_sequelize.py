@@ -185,7 +185,7 @@ class SequelizeSessions:
 
     async def get(self, sid: str, *, now: float) -> Entry | None:
         """The session, if it has not expired at `now`: unlike the package, which serves it until it was swept away (1.5)."""
-        return await self._client.run(READ, self._known(self._jobs.find), _checked(sid), milliseconds(now))
+        return await self._client.run(READ, self._known(self._jobs.find), sid, milliseconds(now))
 
     async def create(
         self, sid: str, text: bytes, *, expires: float | None, now: float
@@ -198,7 +198,7 @@ class SequelizeSessions:
         self, sid: str, text: bytes, *, over: Entry, expires: float | None, now: float
     ) -> Outcome:
         """Write over exactly the text of `over`."""
-        row = self._rules.row(_checked(sid), text, expires, now)
+        row = self._rules.row(sid, text, expires, now)
         return await self._client.run(WRITE, self._known(self._jobs.replace), row, over.text.decode())
 
     async def touch(self, sid: str, text: bytes, *, expires: float | None, now: float) -> None:
@@ -206,11 +206,11 @@ class SequelizeSessions:
         at = milliseconds(now)
         if self.touches:
             end = self._rules.mark(expires, at)
-            await self._client.run(WRITE, self._known(self._jobs.touch), _checked(sid), end, at)
+            await self._client.run(WRITE, self._known(self._jobs.touch), sid, end, at)
 
     async def destroy(self, sid: str) -> bool:
         """Delete it. Whether it was there."""
-        return await self._client.run(WRITE, self._known(self._jobs.destroy), _checked(sid))
+        return await self._client.run(WRITE, self._known(self._jobs.destroy), sid)
 
     # ----------------------------------------------------------------------------------------------------------- upkeep
 
