@@ -596,6 +596,12 @@ def test_a_cookie_may_depend_on_the_request(site_of: Make) -> None:
     assert "Domain" not in site.get(lambda s: s.update(a=1), path="/y").set_cookies[0]
 
 
+@pytest.mark.parametrize("options", [None, {"max_age": 1}, "lax"])
+def test_a_function_that_returns_no_cookie_options_is_told(site_of: Make, options: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"cookie=.* return CookieOptions\(…\)"):
+        site_of(cookie=lambda arrival: options).get(dict)
+
+
 def test_a_genid_that_repeats_itself_gives_nobody_anothers_session(site_of: Make) -> None:
     """Rule 8.5."""
     ids = iter(["same", "same", "other"])

@@ -85,8 +85,15 @@ class Options:
         return cast(Listener, self.on_event)
 
     def cookie_for(self, arrival: Arrival) -> CookieOptions:
-        """The cookie that a session begun by this request gets."""
-        return self.cookie if isinstance(self.cookie, CookieOptions) else self.cookie(arrival)
+        """The cookie that a session begun by this request gets. Raises ConfigurationError if the function returns none."""
+        if isinstance(self.cookie, CookieOptions):
+            return self.cookie
+        made: object = self.cookie(arrival)
+        if not isinstance(made, CookieOptions):
+            raise ConfigurationError(
+                f"cookie=…: the function returned a {type(made).__name__}: let it return CookieOptions(…)"
+            )
+        return made
 
     def new_id(self) -> str:
         """A fresh id. Raises ConfigurationError for what `genid` should not return."""
