@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -466,6 +467,62 @@ def test_what_a_streamed_body_changes_is_stored_at_its_end(site_of: Make) -> Non
     cookie = site.get(lambda s: s.update(a=1)).cookie
     site.stream(lambda s: s.update(a=2), lambda s: s.update(a=3), cookie=cookie)
     assert site.get(dict, cookie=cookie).result == {"a": 3}
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_what_a_websocket_has_changed_is_stored_when_its_client_leaves(raises: bool) -> None:
+    """A client that has gone is told nothing, so no message of the application's shows that it is done."""
+    site = Site("asgi")
+    cookie = site.get(lambda s: s.update(a=1)).cookie
+    assert _socket(site, cookie, raises=raises) == ["websocket.accept"]
+    assert site.get(dict, cookie=cookie).result == {"a": 2}
+
+
+def test_what_a_websocket_has_changed_before_an_error_is_not_stored() -> None:
+    site = Site("asgi")
+    cookie = site.get(lambda s: s.update(a=1)).cookie
+    _socket(site, cookie, raises=True, leaves=False)
+    assert site.get(dict, cookie=cookie).result == {"a": 1}
+
+
+def _socket(site: Site, cookie: str, *, raises: bool, leaves: bool = True) -> list[str]:
+    """A WebSocket whose application changes the session, and returns or raises when the client has left. Returns what it sent."""
+    sent: list[str] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        scope["session"]["a"] = 2
+        await receive()
+        if raises:
+            raise ValueError("mine")
+
+    async def receive() -> Any:
+        return {"type": "websocket.disconnect" if leaves else "websocket.receive"}
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    scope = {"type": "websocket", "scheme": "ws", "path": "/", "headers": [(b"cookie", cookie.encode())]}
+    with suppress(ValueError):
+        asyncio.run(site.sessions.asgi(application)(scope, receive, send))
+    return sent
+
+
+def test_what_a_streamed_body_has_changed_is_stored_though_nobody_waits_for_its_end() -> None:
+    site = Site("asgi")
+    cookie = site.get(lambda s: s.update(a=1)).cookie
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x", "more_body": True})
+        scope["session"]["a"] = 2
+
+    async def send(message: Any) -> None:
+        pass
+
+    scope = {"type": "http", "path": "/", "headers": [(b"cookie", cookie.encode())]}
+    asyncio.run(site.sessions.asgi(application)(scope, None, send))  # type: ignore[arg-type]  # nobody receives
+    assert site.get(dict, cookie=cookie).result == {"a": 2}
 
 
 def test_a_session_that_begins_after_the_headers_is_refused(site_of: Make) -> None:

@@ -51,7 +51,7 @@ class AsgiSessions:
             await self.app(scope, receive, send)
             return
         session = visits.arrive(self.flow, AsyncExpressSession, arrival)
-        passage = _Passage(self, session, scope, send)
+        passage = _Passage(self, session, scope, receive, send)
         try:
             await self.flow.open(session, visits.named(self.flow, arrival.cookies), session._new_cookie)
         except StoreError as error:
@@ -59,9 +59,14 @@ class AsgiSessions:
             return
         scope[self._key] = session
         try:
-            await self.app(scope, receive, passage.send)
+            await self.app(scope, passage.receive, passage.send)
+            await passage.finish()
         except visit.REFUSED as error:
             await passage.refuse(error)
+        except Exception:
+            if passage.is_left:  # what the application makes of that is no failure
+                await passage.finish()
+            raise
         finally:
             session._phase = Phase.DONE
 
@@ -91,11 +96,25 @@ class _Passage:
     """One request on its way through: its session, and how far the response is."""
 
     def __init__(
-        self, middleware: AsgiSessions, session: AsyncExpressSession, scope: Scope, send: Send
+        self,
+        middleware: AsgiSessions,
+        session: AsyncExpressSession,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
         self._flow, self._key = middleware.flow, middleware._key
-        self._session, self._scope, self._send = session, scope, send
+        self._session, self._scope, self._receive, self._send = session, scope, receive, send
         self._is_kept = True
+        self.is_left = False
+        """Whether the client of a WebSocket has gone."""
+
+    async def receive(self) -> Message:
+        """Take note that the client of a WebSocket has gone: nothing that is sent tells of that."""
+        message = await self._receive()
+        if message["type"] == "websocket.disconnect":
+            self.is_left = True
+        return message
 
     async def send(self, message: Message) -> None:
         """Store before the headers leave, and again before the end of the body."""
@@ -104,10 +123,14 @@ class _Passage:
             message = self._dressed(message, sends=await self._commit())
             session._phase = Phase.STREAMING
         elif kind in _ENDS and not message.get("more_body"):
-            if self._is_kept and session._phase is Phase.STREAMING:
-                await self._commit_rest()
+            await self.finish()
             session._phase = Phase.DONE
         await self._send(message)
+
+    async def finish(self) -> None:
+        """The response has ended, or the application has, because its client is gone."""
+        if self._is_kept and self._session._phase is Phase.STREAMING:
+            await self._commit_rest()
 
     async def _commit(self) -> bool:
         self._is_kept = visits.is_there(self._session, self._scope.get(self._key), f"scope[{self._key!r}]")
