@@ -525,6 +525,23 @@ def test_what_a_streamed_body_has_changed_is_stored_though_nobody_waits_for_its_
     assert site.get(dict, cookie=cookie).result == {"a": 2}
 
 
+def test_an_error_page_in_place_of_the_first_answer_says_nothing_of_a_session_that_is_over() -> None:
+    """PEP 3333: start_response may be called again, with exc_info, as long as no header has left."""
+    site, told = Site("wsgi"), list[list[tuple[str, str]]]()
+
+    def application(environ: Any, start_response: Any) -> list[bytes]:
+        environ["coatcheck.session"]["a"] = 1
+        start_response("200 OK", [])
+        environ["coatcheck.session"].destroy()
+        start_response("500 Internal Server Error", [], (ValueError, ValueError(), None))
+        return []
+
+    environ = {"wsgi.url_scheme": "http", "PATH_INFO": "/"}
+    list(site.sessions.wsgi(application)(environ, lambda status, headers, exc_info=None: told.append(headers)))  # type: ignore[arg-type]
+    names = [{name for name, _ in headers} for headers in told]
+    assert ["Set-Cookie" in each for each in names] == [True, False]
+
+
 def test_a_session_that_begins_after_the_headers_is_refused(site_of: Make) -> None:
     """Rule 4.8: Node stores one that nobody has a cookie for."""
     site = site_of()

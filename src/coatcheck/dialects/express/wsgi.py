@@ -88,7 +88,8 @@ class _Passage:
     def _dressed(self, headers: Headers) -> Headers:
         """The headers, with what must be said about the session."""
         vary, cache = _joined(headers, "vary"), _joined(headers, "cache-control")
-        said = visits.say(self._session, self._flow, sends=self._sends, vary=vary, cache_control=cache)
+        sends = self._sends and not self._session._is_destroyed
+        said = visits.say(self._session, self._flow, sends=sends, vary=vary, cache_control=cache)
         for name, value in (("Vary", said.vary), ("Cache-Control", said.cache_control)):
             if value is not None:
                 headers = [item for item in headers if item[0].lower() != name.lower()] + [(name, value)]
