@@ -163,6 +163,33 @@ def test_of_a_cookie_that_only_the_other_changed_the_others_counts(site_of: Make
     assert site.get(lambda s: s.cookie.max_age, cookie=cookie).result == 5_000_000
 
 
+def test_a_cookie_that_the_other_changed_is_not_written_a_second_time(site_of: Make) -> None:
+    store = _Counting()
+    site = site_of(store=store, cookie=CookieOptions(max_age=60_000))
+    cookie = site.get(lambda s: s.update(a=1)).cookie
+
+    def longer(session: Any) -> None:
+        session["b"], session.cookie.max_age = 1, 5_000_000
+        store.writes = 0
+
+    def outer(session: Any) -> None:
+        session["a"] = 2
+        site.get(longer, cookie=cookie)
+
+    site.get(outer, cookie=cookie)
+    assert store.writes == 1 + 2  # the other's, and ours: at first over what is not there any more
+
+
+class _Counting(MemoryStore):
+    """Counts what is written over something."""
+
+    writes = 0
+
+    async def replace(self, sid: str, text: bytes, **rest: Any) -> Any:
+        self.writes += 1
+        return await super().replace(sid, text, **rest)
+
+
 def test_a_reply_that_was_lost_is_made_up_for(site_of: Make) -> None:
     """The write had happened, or had not: either way it has at the end, once."""
     for carried_out in (True, False):

@@ -91,12 +91,12 @@ class Flow:
         if (sending or action is not Action.NOTHING) and not session._touched:
             session._cookie.touch(self.now())
             session._touched = True
-        session._announced = session._cookie.dump()
         if action is Action.SET:
             if not await self._save(session):
                 return False
         elif action is Action.TOUCH and self.store.touches:
             await self._touch(session)
+        session._announced = session._cookie.dump()
         return sending
 
     async def commit_rest(self, session: BaseSession) -> None:
