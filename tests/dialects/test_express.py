@@ -449,6 +449,20 @@ def test_pages_with_a_session_are_kept_from_shared_caches(site_of: Make) -> None
     assert (public.header("vary"), public.header("cache-control")) == ("Accept, Cookie", "no-store")
 
 
+def test_the_page_of_a_session_that_ends_with_it_is_kept_from_shared_caches_too(site_of: Make) -> None:
+    """It may show what was in it."""
+    site = site_of()
+    ends: list[Callable[[Any], Any]] = [
+        lambda s: site.act(s, "destroy"),
+        lambda s: site.act(s, "regenerate"),
+        lambda s: (s.update(a=2), site.store._entries.clear()),
+    ]
+    for end in ends:
+        cookie = site.get(lambda s: s.update(a=1)).cookie
+        answer = site.get(lambda s, end=end: (dict(s), end(s)), cookie=cookie)
+        assert answer.header("cache-control") in ("private", "no-store")
+
+
 def test_paths_that_begin_with_the_cookies_have_a_session(site_of: Make) -> None:
     site = site_of(cookie=CookieOptions(path="/admin"))
     assert site.get(lambda s: s is None, path="/").result is True
