@@ -107,6 +107,10 @@ class Named(msgspec.Struct, frozen=True):
     sids: Sequence[str]
     cursor: object = None
 
+    def __repr__(self) -> str:
+        """Without the ids, which are secrets; the cursor may be one of them."""
+        return f"<{len(self.sids)} ids>"
+
 
 @runtime_checkable
 class Lists(Protocol):
