@@ -180,6 +180,75 @@ def test_a_cookie_that_the_other_changed_is_not_written_a_second_time(site_of: M
     assert store.writes == 1 + 2  # the other's, and ours: at first over what is not there any more
 
 
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("slow", [0, 1])
+def test_two_tasks_of_one_request_that_store_its_session_do_not_lose_it(known: bool, slow: int) -> None:
+    async def twice(session: Any) -> None:
+        await asyncio.gather(session.save(), session.save())
+
+    site, cookie = _after(twice, known=known, slow=slow)
+    assert site.get(dict, cookie=cookie).result == {"a": 2}
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("slow", [0, 1])
+def test_a_login_beside_a_save_of_the_same_request_is_not_lost(known: bool, slow: int) -> None:
+    async def beside(session: Any) -> None:
+        await asyncio.gather(session.save(), session.login(42))
+
+    site, cookie = _after(beside, known=known, slow=slow)
+    assert site.get(lambda s: s.user_id, cookie=cookie).result == 42
+
+
+def _after(handle: Callable[[Any], Any], *, known: bool, slow: int) -> tuple[Site, str]:
+    """A site after a request whose handler did this, and the browser's cookie."""
+    site = Site("asgi", store=_Waiting(slow))
+    first = site.store.inline.get(lambda s: s.update(a=1)).cookie if known else ""
+    sent: list[Any] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        scope["session"]["a"] = 2
+        await handle(scope["session"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "path": "/", "headers": [(b"cookie", first.encode())]}
+    asyncio.run(site.sessions.asgi(application)(scope, None, send))  # type: ignore[arg-type]  # nobody receives
+    told = [value.decode() for name, value in sent[0]["headers"] if name == b"set-cookie"]
+    return site.store.inline, told[0].partition(";")[0] if told else first
+
+
+class _Waiting(MemoryStore):
+    """Waits for its reply as for a server's: each `slow`-th one twice as long. `inline`: a site that does not wait."""
+
+    def __init__(self, slow: int) -> None:
+        super().__init__()
+        self._slow, self._asked = slow, 0
+        plain = MemoryStore()
+        plain._entries = self._entries
+        self.inline = Site("asgi", store=plain)
+
+    async def create(self, sid: str, text: bytes, **rest: Any) -> Any:
+        return await self._late(super().create(sid, text, **rest))
+
+    async def replace(self, sid: str, text: bytes, **rest: Any) -> Any:
+        return await self._late(super().replace(sid, text, **rest))
+
+    async def destroy(self, sid: str) -> bool:
+        return bool(await self._late(super().destroy(sid)))
+
+    async def _late(self, work: Any) -> Any:
+        self._asked += 1
+        slow = self._slow and self._asked % 2
+        await asyncio.sleep(0)
+        done = await work
+        for _ in range(5 if slow else 1):
+            await asyncio.sleep(0)
+        return done
+
+
 class _Counting(MemoryStore):
     """Counts what is written over something."""
 

@@ -130,17 +130,20 @@ class Flow:
     async def _save(self, session: BaseSession) -> bool:
         """Write the session. Where another writer was first, on top of that; where there is nothing any more: False."""
         for _ in range(ATTEMPTS):
-            text, parts = session._text(), session._parts()
+            sid, text, parts = session._sid, session._text(), session._parts()
             try:
                 outcome = await self._write(session, text)
             except CorruptRecord as error:  # what another writer has left is no session
                 self.tell("session.corrupt", session._sid, str(error))
                 outcome = GONE
+            if session._sid != sid:  # another task of this request has gone on as another session: that one it stores
+                return True
             if outcome is SAVED:
                 session._settle(text, parts, _seconds(session._cookie))
                 return True
-            if outcome is TAKEN:  # a weak genid: that session is somebody else's
-                session._sid = self.options.new_id()
+            if outcome is TAKEN:
+                if session._entry is None:  # a weak genid: that session is somebody else's. (Else another task was first.)
+                    session._sid = self.options.new_id()
             elif outcome is GONE or not await self._rejoin(session, outcome):
                 self.tell("session.gone", session._sid)
                 session._end()
@@ -166,9 +169,11 @@ class Flow:
 
     async def _rejoin(self, session: BaseSession, outcome: object) -> bool:
         """Take what is stored now for the new base, with our changes on top. False: there is nothing, or no session."""
-        current = outcome.current if isinstance(outcome, Changed) else None
+        current, sid = outcome.current if isinstance(outcome, Changed) else None, session._sid
         try:
-            current = current or await self._get(session._sid)
+            current = current or await self._get(sid)
+            if session._sid != sid:  # as in `_save`
+                return True
             if current is None:
                 return False
             theirs = parted(current.text)
