@@ -108,7 +108,7 @@ def test_an_id_that_is_too_long_is_nobodys(there: Database) -> None:
     with there.sessions() as sessions:
         somebody = "a" * 36
         assert create(sessions, somebody, n=1) is SAVED
-        with pytest.raises(StoreError, match="37 characters.*genid") as caught:
+        with pytest.raises(StoreError, match=r"37 characters.*genid") as caught:
             create(sessions, somebody + "b", n=2)
         assert somebody not in str(caught.value)
         # A browser may have a cookie of another store's days: there is no such session, as the column says to Node.

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -202,8 +203,9 @@ def test_a_login_beside_a_save_of_the_same_request_is_not_lost(known: bool, slow
 
 def _after(handle: Callable[[Any], Any], *, known: bool, slow: int) -> tuple[Site, str]:
     """A site after a request whose handler did this, and the browser's cookie."""
-    site = Site("asgi", store=_Waiting(slow))
-    first = site.store.inline.get(lambda s: s.update(a=1)).cookie if known else ""
+    store = _Waiting(slow)
+    site = Site("asgi", store=store)
+    first = store.inline.get(lambda s: s.update(a=1)).cookie if known else ""
     sent: list[Any] = []
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -217,7 +219,7 @@ def _after(handle: Callable[[Any], Any], *, known: bool, slow: int) -> tuple[Sit
     scope = {"type": "http", "path": "/", "headers": [(b"cookie", first.encode())]}
     asyncio.run(site.sessions.asgi(application)(scope, None, send))  # type: ignore[arg-type]  # nobody receives
     told = [value.decode() for name, value in sent[0]["headers"] if name == b"set-cookie"]
-    return site.store.inline, told[0].partition(";")[0] if told else first
+    return store.inline, told[0].partition(";")[0] if told else first
 
 
 class _Waiting(MemoryStore):
@@ -528,8 +530,12 @@ def test_the_page_of_a_session_that_ends_with_it_is_kept_from_shared_caches_too(
     ]
     for end in ends:
         cookie = site.get(lambda s: s.update(a=1)).cookie
-        answer = site.get(lambda s, end=end: (dict(s), end(s)), cookie=cookie)
+        answer = site.get(partial(_both, end), cookie=cookie)
         assert answer.header("cache-control") in ("private", "no-store")
+
+
+def _both(end: Callable[[Any], Any], session: Any) -> Any:
+    return dict(session), end(session)
 
 
 def test_paths_that_begin_with_the_cookies_have_a_session(site_of: Make) -> None:
@@ -646,8 +652,10 @@ def test_an_error_page_in_place_of_the_first_answer_says_nothing_of_a_session_th
         start_response("500 Internal Server Error", [], (ValueError, ValueError(), None))
         return []
 
-    environ = {"wsgi.url_scheme": "http", "PATH_INFO": "/"}
-    list(site.sessions.wsgi(application)(environ, lambda status, headers, exc_info=None: told.append(headers)))  # type: ignore[arg-type]
+    def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        told.append(headers)
+
+    list(site.sessions.wsgi(application)({"wsgi.url_scheme": "http", "PATH_INFO": "/"}, start))
     names = [{name for name, _ in headers} for headers in told]
     assert ["Set-Cookie" in each for each in names] == [True, False]
 

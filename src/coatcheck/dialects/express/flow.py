@@ -136,13 +136,17 @@ class Flow:
             except CorruptRecord as error:  # what another writer has left is no session
                 self.tell("session.corrupt", session._sid, str(error))
                 outcome = GONE
-            if session._sid != sid:  # another task of this request has gone on as another session: that one it stores
+            if (
+                session._sid != sid
+            ):  # another task of this request has gone on as another session: that one it stores
                 return True
             if outcome is SAVED:
                 session._settle(text, parts, _seconds(session._cookie))
                 return True
             if outcome is TAKEN:
-                if session._entry is None:  # a weak genid: that session is somebody else's. (Else another task was first.)
+                if (
+                    session._entry is None
+                ):  # a weak genid: that session is somebody else's. (Else another task was first.)
                     session._sid = self.options.new_id()
             elif outcome is GONE or not await self._rejoin(session, outcome):
                 self.tell("session.gone", session._sid)

@@ -66,5 +66,7 @@ def say(
             flow.tell(
                 "session.corrupt", session._sid, "its cookie has an attribute that is none: it was not sent"
             )
-    full = session._entry is not None or session._cookie_sid is not None  # also of what was destroyed meanwhile
+    full = (
+        session._entry is not None or session._cookie_sid is not None
+    )  # also of what was destroyed meanwhile
     return Said(line, varied(vary), kept_from_caches(cache_control, sets=line is not None, full=full))
