@@ -504,6 +504,20 @@ def test_a_login_of_nobody_is_refused_and_nothing_is_destroyed(site_of: Make, no
     assert site.get(dict, cookie=cookie).result == {"a": 1}
 
 
+def test_a_login_of_somebody_whose_number_javascript_rounds_is_refused_and_nothing_is_destroyed(
+    site_of: Make,
+) -> None:
+    site = site_of()
+    cookie = site.get(lambda s: s.update(a=1)).cookie
+
+    def log_in(session: Any) -> None:
+        with pytest.raises(UnstorableValue, match="keep it as text"):
+            site.act(session, "login", 2**60)
+
+    site.get(log_in, cookie=cookie)
+    assert site.get(dict, cookie=cookie).result == {"a": 1}
+
+
 # -------------------------------------------------------------------------------------------------------- the response
 
 

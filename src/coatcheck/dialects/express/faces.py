@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from coatcheck.core.session import UserId, user_text
+from coatcheck.core.session import UserId
 from coatcheck.core.stepping import run_now
 from coatcheck.dialects.express.cookie import Cookie
 from coatcheck.dialects.express.flow import Flow
@@ -42,9 +42,9 @@ class ExpressSession(_Served):
 
     def login(self, user_id: UserId) -> None:
         """Begin anew as the session of this user, where Passport looks: `passport.user`, an int or text."""
-        user_text(user_id)
+        passport = self._passport(user_id)
         self.regenerate()
-        self._log_in(user_id)
+        self["passport"] = passport
 
     def logout(self) -> None:
         """Destroy what is stored, now, and begin anew, as Passport does."""
@@ -72,9 +72,9 @@ class AsyncExpressSession(_Served):
 
     async def login(self, user_id: UserId) -> None:
         """Begin anew as the session of this user, where Passport looks: `passport.user`, an int or text."""
-        user_text(user_id)
+        passport = self._passport(user_id)
         await self.regenerate()
-        self._log_in(user_id)
+        self["passport"] = passport
 
     async def logout(self) -> None:
         """Destroy what is stored, now, and begin anew, as Passport does."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from coatcheck.core.session import UserId
+from coatcheck.core.session import UserId, user_text
 from coatcheck.dialects.express import plain
 from coatcheck.dialects.express.cookie import Cookie
 from coatcheck.dialects.express.ports import Entry
@@ -178,8 +178,13 @@ class BaseSession(MutableMapping[str, Any]):
         passport = self._open().get("passport")
         return passport.get("user") if type(passport) is dict else None
 
-    def _log_in(self, user_id: UserId) -> None:
-        self["passport"] = {"user": user_id if type(user_id) is int else str(user_id)}
+    @staticmethod
+    def _passport(user_id: UserId) -> dict[str, Any]:
+        """What Passport keeps of a login. Raises UsageError, UnstorableValue: in time, before anything is destroyed."""
+        user_text(user_id)
+        passport = {"user": user_id if type(user_id) is int else str(user_id)}
+        plain.check("passport", passport)
+        return passport
 
     def flash(self, message: str, category: str = "message") -> None:
         """Leave a message for the next page, as connect-flash keeps them: `flash: {category: [message, …]}`."""
