@@ -10,6 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
 
 from coatcheck import Clock, ConfigurationError, Event, Outage, OutsideRequest, StoreUnavailable, WeakSecret
 from coatcheck.dialects.express import (
@@ -913,6 +918,25 @@ def test_a_store_that_is_away_is_told_when_the_application_starts(face: str) -> 
     else:
         asyncio.run(_started(sessions))
     assert [event.name for event in heard] == ["store.down"]
+
+
+def test_an_application_may_be_started_again_in_the_same_process(tmp_path: Path) -> None:
+    """As a test client does for each test."""
+    heard: list[Event] = []
+    url = f"sqlite:///{tmp_path}/sessions.db"
+    sessions = express_sessions(url, secret="keyboard cat", on_event=heard.append)
+    sessions.blocking().setup()
+
+    async def count(request: Request) -> JSONResponse:
+        request.session["n"] = request.session.get("n", 0) + 1
+        return JSONResponse(request.session["n"])
+
+    application = Starlette(routes=[Route("/", count)])
+    application.add_middleware(sessions.asgi)
+    for _ in range(2):
+        with TestClient(application) as client:
+            assert [client.get("/").json() for _ in range(2)] == [1, 2]
+    assert heard == []
 
 
 async def _started(sessions: ExpressSessions) -> None:

@@ -36,11 +36,15 @@ _ENDS: Final = frozenset(
 class AsgiSessions:
     """The middleware that `ExpressSessions.asgi` makes."""
 
-    def __init__(self, app: App, flow: Flow, *, scope_key: str, close: Callable[[], Awaitable[None]]) -> None:
-        self.app, self.flow, self._key, self._close = app, flow, scope_key, close
+    def __init__(
+        self, app: App, opens: Callable[[], Flow], *, scope_key: str, close: Callable[[], Awaitable[None]]
+    ) -> None:
+        self.app, self.flow, self._key = app, opens(), scope_key
+        self._opens, self._close = opens, close
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
+            self.flow = self._opens()
             await self.app(scope, receive, self._at_both_ends(send))
             return
         arrival = of_scope(scope)

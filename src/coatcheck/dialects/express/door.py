@@ -37,14 +37,20 @@ class ExpressSessions:
     ) -> None:
         """`opens` opens the store once more, if it is ours to open and to close."""
         self._backend, self.options, self._opens = backend, options, opens
+        self._is_closed = False
 
     def asgi(self, app: App, *, scope_key: str = "session") -> AsgiSessions:
         """An ASGI application with these sessions: `scope["session"]`, which is `request.session` in Starlette and FastAPI.
 
         Raises WrongFace for a store around a blocking client of your own.
         """
-        flow = Flow(self._backend.awaiting(), self.options)
-        return AsgiSessions(app, flow, scope_key=scope_key, close=self.aclose)
+        return AsgiSessions(app, self._open_flow, scope_key=scope_key, close=self.aclose)
+
+    def _open_flow(self) -> Flow:
+        """The flows of event loops, over a store opened anew if it was closed: a test client starts an application repeatedly."""
+        if self._is_closed and self._opens is not None:
+            self._backend, self._is_closed = self._opens(), False
+        return Flow(self._backend.awaiting(), self.options)
 
     def wsgi(self, app: WSGIApplication, *, environ_key: str = KEY) -> WsgiSessions:
         """A WSGI application with these sessions: `environ["coatcheck.session"]`.
@@ -85,6 +91,7 @@ class ExpressSessions:
     async def aclose(self) -> None:
         """Close what event loops opened from a URL."""
         if self._opens is not None and hasattr(self._backend, "aclose"):
+            self._is_closed = True
             await self._backend.aclose()
 
     def __enter__(self) -> Self:
