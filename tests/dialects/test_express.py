@@ -727,6 +727,8 @@ def test_attributes_of_a_cookie_that_are_none_send_no_cookie(site_of: Make) -> N
     for attribute in (
         '"sameSite":"what"',
         '"domain":"a;b"',
+        '"domain":"\u212a.com"',  # the sign for kelvin, which is a k to whoever ignores case
+        '"domain":"\\u017f.com"',
         '"path":"/;x"',
         '"priority":"urgent"',
         '"sameSite":7',
