@@ -660,6 +660,26 @@ def test_what_a_streamed_body_has_changed_is_stored_though_nobody_waits_for_its_
     assert site.get(dict, cookie=cookie).result == {"a": 2}
 
 
+def test_what_a_streamed_body_has_changed_is_stored_when_its_client_has_gone() -> None:
+    """A server says so by OSError (ASGI 2.4); in WSGI, it closes the body."""
+    site = Site("asgi")
+    cookie = site.get(lambda s: s.update(a=1)).cookie
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        scope["session"]["a"] = 2
+        await send({"type": "http.response.body", "body": b"x", "more_body": True})
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            raise OSError("gone")
+
+    scope = {"type": "http", "path": "/", "headers": [(b"cookie", cookie.encode())]}
+    with pytest.raises(OSError, match="gone"):
+        asyncio.run(site.sessions.asgi(application)(scope, None, send))  # type: ignore[arg-type]  # nobody receives
+    assert site.get(dict, cookie=cookie).result == {"a": 2}
+
+
 def test_an_error_page_in_place_of_the_first_answer_says_nothing_of_a_session_that_is_over() -> None:
     """PEP 3333: start_response may be called again, with exc_info, as long as no header has left."""
     site, told = Site("wsgi"), list[list[tuple[str, str]]]()

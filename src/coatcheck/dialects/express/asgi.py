@@ -111,7 +111,7 @@ class _Passage:
         self._session, self._scope, self._receive, self._send = session, scope, receive, send
         self._is_kept = True
         self.is_left = False
-        """Whether the client of a WebSocket has gone."""
+        """Whether the client has gone. (Of HTTP, a server says so where something is sent: ASGI 2.4.)"""
 
     async def receive(self) -> Message:
         """Take note that the client of a WebSocket has gone: nothing that is sent tells of that."""
@@ -129,7 +129,11 @@ class _Passage:
         elif kind in _ENDS and not message.get("more_body"):
             await self.finish()
             session._phase = Phase.DONE
-        await self._send(message)
+        try:
+            await self._send(message)
+        except OSError:
+            self.is_left = True
+            raise
 
     async def finish(self) -> None:
         """The response has ended, or the application has, because its client is gone."""
