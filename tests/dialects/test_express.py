@@ -923,6 +923,46 @@ def test_the_session_is_a_dict_and_its_cookie_counts_down(site_of: Make) -> None
     assert site.get(use).result == (90_000, 10_000, True, 1, ["a"], True, True)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("same_site", "what"),
+        ("same_site", "auto"),
+        ("same_site", 7),
+        ("domain", "a b"),
+        ("domain", ["example.com"]),
+        ("path", "/\r\nSet-Cookie: x=y"),
+        ("path", b"/"),
+        ("secure", object()),
+        ("http_only", 1),
+        ("expires", "tomorrow"),
+        ("expires", 7),
+        ("expires", datetime(2027, 1, 1)),
+        ("max_age", "1h"),
+    ],
+)
+def test_what_is_no_attribute_of_a_cookie_is_refused_where_it_is_assigned(
+    site_of: Make, name: str, value: Any
+) -> None:
+    """Stored, it would fail every request of that visitor in Node, and send no cookie here."""
+
+    def assign(session: Any) -> None:
+        session["a"] = 1
+        with pytest.raises(UsageError, match=f"session.cookie.{name} = "):
+            setattr(session.cookie, name, value)
+
+    assert site_of().get(assign).set_cookies[0].endswith("; Path=/; HttpOnly")
+
+
+def test_attributes_of_a_cookie_may_be_assigned(site_of: Make) -> None:
+    def assign(session: Any) -> None:
+        session["a"] = 1
+        session.cookie.domain, session.cookie.path, session.cookie.same_site = "example.com", "/app", "lax"
+        session.cookie.secure, session.cookie.http_only = False, False
+
+    assert site_of().get(assign).set_cookies[0].endswith("; Domain=example.com; Path=/app; SameSite=Lax")
+
+
 def test_corrupt_cookies_say_so() -> None:
     with pytest.raises(CorruptRecord, match="no cookie"):
         Cookie.loaded(None)

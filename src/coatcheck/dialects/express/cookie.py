@@ -183,8 +183,9 @@ class Cookie:
 
     @expires.setter
     def expires(self, value: datetime | None) -> None:
-        if value is not None and value.tzinfo is None:
-            raise UsageError("session.cookie.expires = …: give a datetime with a time zone")
+        given: object = value
+        if given is not None and not (isinstance(given, datetime) and given.utcoffset() is not None):
+            raise UsageError(f"session.cookie.expires = {value!r}: give a datetime with a time zone, or None")
         self.set_expires(None if value is None else _milliseconds(value), self._now())
         self.changed = True
 
@@ -202,6 +203,11 @@ class Cookie:
         return self.attributes.get(name)
 
     def _assign(self, name: str, value: Any) -> None:
+        if value is not None and (
+            type(value) not in (bool, str) or Cookie({name: value}).header("", "") is None
+        ):
+            said = {"httpOnly": "http_only", "sameSite": "same_site"}.get(name, name)
+            raise UsageError(f"session.cookie.{said} = {value!r}: give what CookieOptions({said}=…) takes")
         self.changed = True
         if value is None:
             self.attributes.pop(name, None)
