@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from coatcheck.dialects.express import (
 )
 from coatcheck.dialects.express.cookie import Cookie
 from coatcheck.dialects.express.merging import merge
-from coatcheck.dialects.express.ports import Changed, Entry, Named
+from coatcheck.dialects.express.ports import SAVED, Changed, Entry, Named
 from coatcheck.dialects.express.signed import Secrets, find
 from coatcheck.errors import CorruptRecord, ReplyLost, SessionGone, TooLate, UnstorableValue, UsageError
 from servers.running import free_port
@@ -980,6 +981,74 @@ def test_a_store_that_is_away_is_told_when_the_application_starts(face: str) -> 
     else:
         asyncio.run(_started(sessions))
     assert [event.name for event in heard] == ["store.down"]
+
+
+@pytest.mark.parametrize("says", [True, False])
+@pytest.mark.parametrize("later", [3000.2, 3599.9, 3600.1, 5000])
+def test_a_session_that_was_touched_is_not_ended_by_storing_it_at_once(
+    site_of: Make, says: bool, later: float
+) -> None:
+    """A touch leaves the body's own end behind (wire formats 1.6): stored as it stands, the session would be over, as in Node."""
+    store = _Marking(says=says)
+    site = site_of(store=store, cookie=CookieOptions(max_age=3_600_000))
+    cookie = site.get(lambda s: s.update(a=1)).cookie
+    site.now += 3000
+    site.get(dict, cookie=cookie)
+    site.now = NOW + later
+
+    def store_at_once(session: Any) -> None:
+        session["b"] = 1
+        site.act(session, "save")
+        assert store.ends[session.id] > site.now
+
+    assert site.get(store_at_once, cookie=cookie).status == 200
+    assert site.get(dict, cookie=cookie).result == {"a": 1, "b": 1}
+
+
+def test_work_outside_of_a_request_does_not_shorten_the_session_it_changes() -> None:
+    store = _Marking(says=True)
+    site = Site("wsgi", store=store, cookie=CookieOptions(max_age=3_600_000))
+    cookie = site.get(lambda s: s.update(a=1)).cookie
+    site.now += 3000
+    site.get(dict, cookie=cookie)
+    for later in (3100, 4000):
+        site.now = NOW + later
+        session = site.sessions.blocking().named(cookie)
+        assert session is not None
+        session["b"] = later
+        if later == 4000:  # and another is quicker
+            site.get(lambda s: s.update(c=1), cookie=cookie)
+        session.save()
+        (end,) = store.ends.values()
+        assert end == NOW + (6600 if later == 3100 else 7600)
+
+
+class _Marking(MemoryStore):
+    """Keeps when a session ends beside its body, as every other store of Node's; `says`: and tells."""
+
+    def __init__(self, *, says: bool) -> None:
+        super().__init__()
+        self.ends, self._says = dict[str, float](), says
+
+    def _look(self, sid: str, now: float) -> Entry | None:
+        text = self._entries.get(sid)
+        if text is None or self.ends[sid] <= now:
+            return None
+        return Entry(text, self.ends[sid] if self._says else None, text)
+
+    async def create(self, sid: str, text: bytes, *, expires: float | None, now: float) -> Any:
+        verdict = await super().create(sid, text, expires=expires, now=now)
+        self.ends[sid] = ceil(expires or now + 86_400)
+        return verdict
+
+    async def replace(self, sid: str, text: bytes, *, expires: float | None, **rest: Any) -> Any:
+        outcome = await super().replace(sid, text, expires=expires, **rest)
+        if outcome is SAVED:
+            self.ends[sid] = ceil(expires or rest["now"] + 86_400)
+        return outcome
+
+    async def touch(self, sid: str, text: bytes, *, expires: float | None, now: float) -> None:
+        self.ends[sid] = ceil(expires or now + 86_400)
 
 
 def test_an_application_may_be_started_again_in_the_same_process(tmp_path: Path) -> None:

@@ -162,6 +162,19 @@ class Cookie:
         """Count its lifetime anew from `now` (semantics 6.4)."""
         self.set_max_age(self.original_max_age, now)
 
+    def believe(self, mark: float | None, now: int) -> None:
+        """End when the store's own mark says, in seconds since the epoch (None: it does not say), of a session that lives at `now`:
+        a touch leaves the body's end behind, and what is written with that may be over (wire formats 1.6). Less than a second
+        apart is the store's rounding.
+        """
+        if self.expires_at is None:
+            return
+        if mark is None:
+            if self.expires_at <= now:
+                self.touch(now)
+        elif self.expires_at <= now or mark * 1000 - self.expires_at >= 1000:
+            self.expires_at = min(int(mark * 1000), _LAST)
+
     @property
     def max_age(self) -> float | None:
         """Milliseconds that are left, counting down; None: until the browser closes. Set it to milliseconds or a timedelta."""

@@ -182,6 +182,7 @@ class Flow:
                 return False
             theirs = parted(current.text)
             cookie = Cookie.loaded(plain.load(theirs["cookie"]) if "cookie" in theirs else None)
+            cookie.believe(current.expires, self.now())
             for part in theirs.values():
                 plain.load(part)  # so that none of them fails us half way
         except CorruptRecord as error:

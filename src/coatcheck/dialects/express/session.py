@@ -93,6 +93,7 @@ class BaseSession(MutableMapping[str, Any]):
         """Be what a store holds. Raises CorruptRecord, and then nothing has changed."""
         parts = parted(entry.text)
         cookie = Cookie.loaded(plain.load(parts["cookie"]) if "cookie" in parts else None)
+        cookie.believe(entry.expires, self._now())
         data = {key: plain.load(part) for key, part in parts.items() if key not in plain.RESERVED}
         self._entry = entry
         self._loaded, self._data, self._is_own = parts, data, False
