@@ -644,6 +644,25 @@ def _socket(site: Site, cookie: str, *, raises: bool, leaves: bool = True) -> li
     return sent
 
 
+def test_what_a_websocket_has_changed_is_stored_when_it_is_refused() -> None:
+    """The browser gets no headers of ours then: so a session that would begin is not stored."""
+    site = Site("asgi", cookie=CookieOptions(max_age=60_000))
+    cookie = site.get(lambda s: s.update(a=1)).cookie
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        scope["session"]["a"] = 2
+        await send({"type": "websocket.close"})
+
+    async def send(message: Any) -> None:
+        assert message == {"type": "websocket.close"}
+
+    for known in (cookie, ""):
+        scope = {"type": "websocket", "scheme": "ws", "path": "/", "headers": [(b"cookie", known.encode())]}
+        asyncio.run(site.sessions.asgi(application)(scope, None, send))  # type: ignore[arg-type]  # nobody receives
+    assert site.get(dict, cookie=cookie).result == {"a": 2}
+    assert len(site.store._entries) == 1
+
+
 def test_what_a_streamed_body_has_changed_is_stored_though_nobody_waits_for_its_end() -> None:
     site = Site("asgi")
     cookie = site.get(lambda s: s.update(a=1)).cookie

@@ -127,6 +127,8 @@ class _Passage:
             message = self._dressed(message, sends=await self._commit())
             session._phase = Phase.STREAMING
         elif kind in _ENDS and not message.get("more_body"):
+            if kind == "websocket.close" and session._phase is Phase.OPEN and session._entry is not None:
+                await self._commit()  # refused: there are no headers for a cookie
             await self.finish()
             session._phase = Phase.DONE
         try:
