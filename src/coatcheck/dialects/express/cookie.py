@@ -163,8 +163,9 @@ class Cookie:
         self.set_max_age(self.original_max_age, now)
 
     def believe(self, mark: float | None, now: int) -> None:
-        """End when the store's own mark says, in seconds since the epoch (None: it does not say), of a session that lives at `now`:
-        a touch leaves the body's end behind, and what is written with that may be over (wire formats 1.6). Less than a second
+        """End when the store's own mark says, in seconds since the epoch (None: it does not say), of what lives at `now`.
+
+        A touch leaves the body's end behind, and what is written with that may be over (wire formats 1.6). Less than a second
         apart is the store's rounding.
         """
         if self.expires_at is None:
