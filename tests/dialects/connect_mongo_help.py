@@ -22,7 +22,7 @@ Document = dict[str, Any]
 SECRET: Final = "keyboard cat"
 SQUIRREL: Final = "squirrel"
 LIFE: Final = 600.0
-NOW: Final = float(int(time.time()))
+NOW: Final = float(int(time.time())) + 7 * 86_400
 RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(document_class=RawBSONDocument)
 
 
