@@ -10,6 +10,7 @@ import pytest
 
 from coatcheck import ConfigurationError, SessionManager
 from coatcheck.core.ids import Ticket
+from coatcheck.core.record import Ended
 from coatcheck.core.stepping import run_now
 from coatcheck.dialects.express.memory import MemoryStore as ExpressMemory
 from coatcheck.eras import ERA_KEY
@@ -222,6 +223,18 @@ def test_one_store_under_two_names(tmp_path: Path) -> None:
         migrate(f"sqlite:///{tmp_path}/a.db", f"sqlite:///{tmp_path}/b.db")
 
 
+@pytest.mark.parametrize("around", ["FROM", "TO", "both"])
+def test_one_store_with_another_secret_is_still_one(around: str) -> None:
+    below = MemoryStore()
+    sealed = [Encrypted(below, secret=secret * 9, insecure_dev=True) for secret in ("older", "newer")]
+    source, target = {"FROM": (sealed[0], below), "TO": (below, sealed[0]), "both": sealed}[around]
+    begun(source, "ada")
+    before = dict(below._rows)
+    with pytest.raises(ConfigurationError, match="under two names"):
+        migrate(source, target, move=True)
+    assert {key: row for key, row in below._rows.items() if not isinstance(row, Ended)} == before
+
+
 def test_with_a_wrong_secret_nothing_is_changed() -> None:
     below, new = MemoryStore(), MemoryStore()
     begun(Encrypted(below, secret="right" * 9, insecure_dev=True), "ada")
@@ -293,3 +306,32 @@ def test_one_that_cannot_be_adopted_stays_and_is_counted() -> None:
     report = migrate(old, new, move=True)
     assert (report.done, report.refused, report.left, len(old._entries)) == (0, 2, 2, 2)
     assert any("to_user_id" in reason for reason in report.why)
+
+
+class _Renamed:
+    """The same store of Express, by another name."""
+
+    def __init__(self, store: ExpressMemory) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return (lambda: self) if name in ("blocking", "awaiting") else getattr(self._store, name)
+
+
+@MOVES
+@FACES
+def test_one_store_of_express_under_two_names_loses_nothing(face: Any, move: bool) -> None:
+    old = of_express(a={"n": 1}, b={"n": 2})
+    before = dict(old._entries)
+    with pytest.raises(ConfigurationError, match="under two names"):
+        face(old, _Renamed(old), move=move)
+    assert old._entries == before
+
+
+def test_a_target_where_everybody_was_logged_out_costs_express_nothing() -> None:
+    old, new = of_express(a={"passport": {"user": 7}}), MemoryStore()
+    SessionManager(new).end_everyone()
+    for dry_run in (True, False):
+        with pytest.raises(ConfigurationError, match="everybody's sessions were ended"):
+            migrate(old, new, move=True, dry_run=dry_run)
+    assert list(old._entries) == ["a"]

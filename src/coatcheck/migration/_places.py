@@ -16,7 +16,7 @@ from coatcheck.dialects.express.adopted import ExpressSession
 from coatcheck.dialects.express.ports import Lists
 from coatcheck.dialects.express.stores import open_store as open_express
 from coatcheck.eras import ERA_KEY
-from coatcheck.errors import ConfigurationError, StoreError
+from coatcheck.errors import ConfigurationError, CorruptRecord, StoreError
 from coatcheck.manager import AsyncSessionManager, SessionManager
 from coatcheck.migration._jobs import HEARD, Adopt, Copy, CopyText, Job, Move
 from coatcheck.stores import hide_password, open_store
@@ -24,6 +24,10 @@ from coatcheck.stores import hide_password, open_store
 __all__ = ["Places", "job_of"]
 
 _EXPRESS: Final = "express+"
+_ENDED: Final = (
+    "in TO everybody's sessions were ended (end_everyone), and {} FROM would be over there, too: take a store, or a prefix or"
+    " table of it, that is new"
+)
 
 
 class Places:
@@ -77,14 +81,17 @@ def job_of(
                 )
             return _native(places, move=move, dry=dry)
         case [True, True]:
-            return CopyText(_listing(places.source), places.target, move=move), _nothing
+            job = CopyText(_listing(places.source), places.target, move=move)
+            return job, _express_checks(places, dry=dry)
         case [True, False]:
             if not move:
                 raise ConfigurationError(
                     "from Express to coatcheck sessions are moved (move=True, --move): of two that both went on, each would be a"
                     " part. For a rehearsal: dry_run=True"
                 )
-            return _adopt(places, user_id or "passport.user", to_user_id, options), _checks(places.target)
+            return _adopt(places, user_id or "passport.user", to_user_id, options), _adopt_checks(
+                places.target
+            )
     raise ConfigurationError(
         "from coatcheck to Express nothing can be moved: browsers hold our cookie, and Express finds a session by its own. To"
         " work side by side, let coatcheck speak express-session's dialect: coatcheck.dialects.express"
@@ -151,14 +158,30 @@ def _listing(store: Any) -> Any:
     return store
 
 
-async def _nothing() -> None:
-    """There is nothing to check."""
-
-
 def _checks(store: Any) -> Callable[[], Coroutine[Any, Any, None]]:
     async def check() -> None:
         if isinstance(store, Checks):
             await store.check()
+
+    return check
+
+
+def _express_checks(places: Places, *, dry: bool) -> Callable[[], Coroutine[Any, Any, None]]:
+    async def check() -> None:
+        for store in (places.source, places.target):
+            await _checks(store)()
+        if not dry:
+            await _are_two_of_express(places.source, places.target, RandomIds().version())
+
+    return check
+
+
+def _adopt_checks(target: Any) -> Callable[[], Coroutine[Any, Any, None]]:
+    async def check() -> None:
+        await _checks(target)()
+        # Nobody knows when a session of Express began, so each would be over, and be destroyed at its source.
+        if await _era_of(target, time.time()):
+            raise ConfigurationError(_ENDED.format("all of"))
 
     return check
 
@@ -168,22 +191,37 @@ async def _are_two(source: Any, target: Any, token: str) -> None:
     now, key = time.time(), f"coatcheck-migrate-{token}"
     bell = Record(key, (token,), b"", b"{}", now, now, now + 60, now + 60)
     if await target.create(bell, now=now) is SAVED:
-        try:
-            found = await source.load(key, now=now)
-        except StoreError:
-            found = None
+        is_there = await _is_there(source.load, key, now)
         await target.delete(key, now=now, token=token)
-        if found is not None:
+        if is_there:
             raise ConfigurationError("FROM and TO are the same store, under two names")
+
+
+async def _are_two_of_express(source: Any, target: Any, token: str) -> None:
+    """The same for two stores of the Node world: a move would destroy in FROM what it has just seen in TO."""
+    now, sid = time.time(), f"coatcheck-migrate-{token}"
+    if await target.create(sid, b'{"cookie":{}}', expires=now + 60, now=now) is SAVED:
+        is_there = await _is_there(source.get, sid, now)
+        await target.destroy(sid)
+        if is_there:
+            raise ConfigurationError("FROM and TO are the same store, under two names")
+
+
+async def _is_there(look: Callable[..., Any], key: str, now: float) -> bool:
+    try:
+        return await look(key, now=now) is not None
+    except CorruptRecord:
+        return True  # it cannot be read, with another secret perhaps; but it is there
+    except StoreError:
+        return False
 
 
 async def _same_era(source: Any, target: Any) -> None:
     now = time.time()
-    eras = [
-        found.era if type(found := await s.load(ERA_KEY, now=now)) is Record else 0 for s in (source, target)
-    ]
-    if eras[1] > eras[0]:
-        raise ConfigurationError(
-            "in TO everybody's sessions were ended (end_everyone), and those of FROM would be over there, too: take a store, or a"
-            " prefix or table of it, that is new"
-        )
+    if await _era_of(target, now) > await _era_of(source, now):
+        raise ConfigurationError(_ENDED.format("those of"))
+
+
+async def _era_of(store: Any, now: float) -> int:
+    found = await store.load(ERA_KEY, now=now)
+    return found.era if type(found) is Record else 0
