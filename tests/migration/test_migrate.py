@@ -136,6 +136,35 @@ def test_one_that_is_interrupted_goes_on_where_it_stopped(
         assert [seen(new, ticket) for ticket in tickets] == [(n, f"u{n}") for n in range(23)]
 
 
+def test_a_dry_run_leaves_alone_what_an_interrupted_one_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_flow, "BATCH", 5)
+    old, new = old_and_new(tmp_path, 12)
+    state = tmp_path / "state"
+    interrupt(old, new, state, at=5)
+    before = state.read_bytes()
+    assert migrate(old, new, move=True, resume=state, dry_run=True).seen == 12
+    assert state.read_bytes() == before
+    assert migrate(old, new, move=True, resume=state).seen == 12
+
+
+def old_and_new(folder: Path, count: int) -> list[str]:
+    with SQLiteStore(folder / "old.db") as store:
+        for n in range(count):
+            begun(store, f"u{n}", n)
+    return [f"sqlite:///{folder / name}.db" for name in ("old", "new")]
+
+
+def interrupt(old: Any, new: Any, state: Path, *, at: int, walk: int = 1) -> None:
+    def stop(progress: Any) -> None:
+        if (progress.walk, progress.looked_at) == (walk, at):
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        migrate(old, new, move=True, resume=state, on_progress=stop)
+
+
 def test_one_that_is_interrupted_when_all_were_looked_at_counts_none_twice(tmp_path: Path) -> None:
     with SQLiteStore(tmp_path / "old.db") as store:
         for n in range(7):

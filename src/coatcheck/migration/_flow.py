@@ -94,8 +94,10 @@ class _Walk:
         of: int | None,
         tell: Callable[[Progress], None] | None,
     ) -> None:
-        self._job, self._dry, self._file, self._of, self._tell = job, dry, resume, of, tell
-        self._state = _load(resume, named)
+        # A dry run notes nothing, and leaves alone what an interrupted one has noted.
+        self._file = None if dry else resume
+        self._job, self._dry, self._of, self._tell = job, dry, of, tell
+        self._state = _load(self._file, named)
         self._late = 0
 
     async def run(
@@ -150,7 +152,7 @@ class _Walk:
                 )
         # Redis counts in octets, which JSON has not.
         state.cursor = cursor.decode("ascii") if isinstance(cursor, bytes) else cursor
-        if self._file is not None and not self._dry:
+        if self._file is not None:
             # The next walk, when this one is over: begun again, it would count all sessions once more.
             over = state.cursor is None and state.walk < WALKS
             _save(self._file, replace(state, walk=state.walk + 1) if over else state)
