@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,49 @@ def test_a_dry_run_leaves_alone_what_an_interrupted_one_noted(
     assert migrate(old, new, move=True, resume=state, dry_run=True).seen == 12
     assert state.read_bytes() == before
     assert migrate(old, new, move=True, resume=state).seen == 12
+
+
+def test_what_a_walk_found_before_it_was_interrupted_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session that cannot be read, in the half of the second walk that was done before: nothing is verified."""
+    monkeypatch.setattr(_flow, "BATCH", 5)
+    old, new = old_and_new(tmp_path, 12)
+    with sqlite3.connect(tmp_path / "old.db") as file:
+        ((first,),) = file.execute("SELECT min(key) FROM session")
+        file.execute("UPDATE session SET packed = x'00' WHERE key = ?", (first,))
+    file.close()
+    interrupt(old, new, tmp_path / "state", at=5, walk=2)
+    looked: list[tuple[int, int]] = []
+    report = migrate(
+        old,
+        new,
+        move=True,
+        resume=tmp_path / "state",
+        on_progress=lambda p: looked.append((p.walk, p.looked_at)),
+    )
+    assert (report.seen, report.unreadable, report.is_whole) == (12, 1, False)
+    assert looked[0] == (2, 10)
+
+
+def test_what_came_late_is_told_after_an_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_flow, "BATCH", 5)
+    old, new = old_and_new(tmp_path, 12)
+
+    def stop(progress: Any) -> None:
+        if (progress.walk, progress.looked_at) == (1, 12):
+            with SQLiteStore(tmp_path / "old.db") as store:
+                for n in range(20):
+                    begun(store, f"late{n}")
+        if (progress.walk, progress.looked_at) == (2, 30):
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        migrate(old, new, move=True, resume=tmp_path / "state", on_progress=stop)
+    report = migrate(old, new, move=True, resume=tmp_path / "state")
+    assert (report.seen, report.late, report.is_whole) == (12, 20, True)
 
 
 def old_and_new(folder: Path, count: int) -> list[str]:

@@ -75,6 +75,8 @@ class _State(msgspec.Struct):
     job: str
     walk: int = 1
     cursor: Any = None
+    found: dict[str, int] = {}
+    """How often each word was said in this walk."""
     report: Report = msgspec.field(default_factory=Report)
 
 
@@ -98,7 +100,6 @@ class _Walk:
         self._file = None if dry else resume
         self._job, self._dry, self._of, self._tell = job, dry, of, tell
         self._state = _load(self._file, named)
-        self._late = 0
 
     async def run(
         self,
@@ -107,41 +108,42 @@ class _Walk:
     ) -> Report:
         state, report = self._state, self._state.report
         while True:
-            found = await self._walk(each, pause)
-            if state.walk > 1:
-                report.late += found["done"]
-                report.left = found["differs"] + found["refused"]
+            await self._walk(each, pause)
+            found = Counter(state.found)
             report.is_whole = state.walk > 1 and not found["done"] and not found["unreadable"]
-            report.why = dict(getattr(self._job, "why", {}))
             if self._dry or report.is_whole or state.walk == WALKS:
                 break
-            state.walk, state.cursor = state.walk + 1, None
+            state.walk, state.cursor, state.found = state.walk + 1, None, {}
         if not self._dry:
             report.ended += await self._job.tidy(time.time())
         if self._file is not None:
             self._file.unlink(missing_ok=True)
         return report
 
-    async def _walk(self, each: Any, pause: Any) -> Counter[str]:
-        state, words = self._state, Counter[str]()
-        getattr(self._job, "why", {}).clear()
-        looked_at = state.report.seen if state.walk == 1 else 0
+    async def _walk(self, each: Any, pause: Any) -> None:
+        state, why = self._state, getattr(self._job, "why", {})
+        why.clear()
+        if state.cursor is not None:
+            why.update(state.report.why)
         while True:
             step: Names = await self._job.walk(state.cursor, BATCH, time.time())
             now = time.time()
             told = await each([self._job.bring(name, now, dry=self._dry) for name in step.names])
-            words.update(told)
-            looked_at += len(told)
             self._note(told, step.cursor)
             if self._tell is not None:
-                self._tell(Progress(state.walk, looked_at, self._of))
+                self._tell(Progress(state.walk, sum(state.found.values()), self._of))
             if step.cursor is None:
-                return words
+                return
             await pause(len(told))
 
     def _note(self, told: Sequence[Word], cursor: object) -> None:
         state, report = self._state, self._state.report
-        if state.walk == 1:
+        state.found = found = Counter(state.found) + Counter(told)
+        report.why = dict(getattr(self._job, "why", {}))
+        if state.walk > 1:
+            report.late += told.count("done")
+            report.left = found["differs"] + found["refused"]
+        else:
             report.seen += len(told)
             for word in told:
                 setattr(report, word, getattr(report, word) + 1)
@@ -154,8 +156,9 @@ class _Walk:
         state.cursor = cursor.decode("ascii") if isinstance(cursor, bytes) else cursor
         if self._file is not None:
             # The next walk, when this one is over: begun again, it would count all sessions once more.
-            over = state.cursor is None and state.walk < WALKS
-            _save(self._file, replace(state, walk=state.walk + 1) if over else state)
+            if state.cursor is None:
+                state = replace(state, walk=min(state.walk + 1, WALKS), found={})
+            _save(self._file, state)
 
 
 def _load(file: Path | None, named: str) -> _State:
