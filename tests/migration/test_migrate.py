@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+import stat
 import time
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,41 @@ def test_a_dry_run_leaves_alone_what_an_interrupted_one_noted(
     assert migrate(old, new, move=True, resume=state, dry_run=True).seen == 12
     assert state.read_bytes() == before
     assert migrate(old, new, move=True, resume=state).seen == 12
+
+
+def test_nobody_else_may_read_how_far_it_is(tmp_path: Path) -> None:
+    """Of some stores of Express that is the id of a session."""
+    old, new = old_and_new(tmp_path, 3)
+    (tmp_path / "state.new").write_text("of somebody else")
+    interrupt(old, new, tmp_path / "state", at=3)
+    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("place", "words"), [("no-folder/state", "cannot be written"), ("", "cannot be read")]
+)
+def test_a_file_that_cannot_be_is_said_before_anything_is_changed(
+    tmp_path: Path, place: str, words: str
+) -> None:
+    old, new = of_native(3), MemoryStore()
+    before = dict(old._rows)
+    with pytest.raises(ConfigurationError, match=words):
+        migrate(old, new, move=True, resume=tmp_path / place)
+    assert old._rows == before
+
+
+def of_native(count: int) -> MemoryStore:
+    store = MemoryStore()
+    for n in range(count):
+        begun(store, f"u{n}", n)
+    return store
+
+
+@pytest.mark.parametrize("text", [b"\xff", b'{"job":"\xff"}', b"", b"[]", b'{"job":1}'])
+def test_what_is_no_file_of_a_migration_is_said(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "state").write_bytes(text)
+    with pytest.raises(ConfigurationError, match="no file of a migration"):
+        migrate(of_native(1), MemoryStore(), resume=tmp_path / "state")
 
 
 def test_what_a_walk_found_before_it_was_interrupted_counts(

@@ -163,11 +163,16 @@ class _Walk:
 
 def _load(file: Path | None, named: str) -> _State:
     job = hashlib.sha256(named.encode()).hexdigest()[:16]
-    if file is None or not file.exists():
+    if file is None:
         return _State(job)
     try:
         state = msgspec.json.decode(file.read_bytes(), type=_State)
-    except msgspec.MsgspecError as error:
+    except FileNotFoundError:
+        state = _State(job)
+        _save(file, state)  # what cannot be written is said before anything is changed
+    except OSError as error:
+        raise ConfigurationError(f"resume={str(file)!r}: it cannot be read ({error.strerror})") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"resume={str(file)!r}: this is no file of a migration ({error})") from error
     if state.job != job:
         raise ConfigurationError(
@@ -183,8 +188,14 @@ def _save(file: Path, state: _State) -> None:
     else:  # of a Cluster, which names its nodes: then all is looked at again, and what is done is done
         text = msgspec.json.encode({"job": state.job})
     beside = file.with_name(file.name + ".new")
-    beside.write_bytes(text)
-    os.replace(beside, file)
+    try:
+        beside.unlink(missing_ok=True)
+        # For nobody else to read: where the walk is may be the id of a session.
+        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as written:
+            written.write(text)
+        os.replace(beside, file)
+    except OSError as error:
+        raise ConfigurationError(f"resume={str(file)!r}: it cannot be written ({error.strerror})") from error
 
 
 # ---------------------------------------------------------------------------------------------------------------- the faces
