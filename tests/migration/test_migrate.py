@@ -260,6 +260,34 @@ def test_one_that_is_interrupted_when_all_were_looked_at_counts_none_twice(tmp_p
     assert (report.seen, report.done, report.there, report.is_whole) == (7, 7, 0, True)
 
 
+@FACES
+def test_no_more_are_brought_in_a_second_than_was_said(face: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even of a store that names them all at once."""
+    done, passed = [0], list[tuple[float, int]]()
+
+    class Counting(MemoryStore):
+        async def load(self, key: str, *, now: float) -> Any:
+            done[0] += key != ERA_KEY
+            return await super().load(key, now=now)
+
+    async def sleep(seconds: float) -> None:
+        passed.append((seconds, done[0]))
+        done[0] = 0
+
+    monkeypatch.setattr(_flow.time, "sleep", lambda seconds: run_now(sleep(seconds)))
+    monkeypatch.setattr(_flow.asyncio, "sleep", sleep)
+    old = Counting()
+    for n in range(10):
+        begun(old, f"u{n}")
+    done[0] = 0
+    assert face(old, MemoryStore(), rate=4, dry_run=True).seen == 10
+    assert passed == [(1.0, 4), (1.0, 4)]
+    with pytest.raises(ConfigurationError, match="rate=0"):
+        face(old, MemoryStore(), rate=0)
+    with pytest.raises(ConfigurationError, match="rate=nan"):
+        face(old, MemoryStore(), rate=float("nan"))
+
+
 def test_what_was_begun_in_the_source_meanwhile_is_found_and_told() -> None:
     old, new = MemoryStore(), MemoryStore()
     begun(old)

@@ -6,6 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -93,12 +94,14 @@ class _Walk:
         *,
         dry: bool,
         resume: Path | None,
+        rate: float | None,
         of: int | None,
         tell: Callable[[Progress], None] | None,
     ) -> None:
         # A dry run notes nothing, and leaves alone what an interrupted one has noted.
         self._file = None if dry else resume
         self._job, self._dry, self._of, self._tell = job, dry, of, tell
+        self._few = BATCH if rate is None else max(1, min(BATCH, int(rate)))
         self._state = _load(self._file, named)
 
     async def run(
@@ -114,6 +117,7 @@ class _Walk:
             if self._dry or report.is_whole or state.walk == WALKS:
                 break
             state.walk, state.cursor, state.found = state.walk + 1, None, {}
+            await pause(self._few)
         if not self._dry:
             report.ended += await self._job.tidy(time.time())
         if self._file is not None:
@@ -126,15 +130,25 @@ class _Walk:
         if state.cursor is not None:
             why.update(state.report.why)
         while True:
-            step: Names = await self._job.walk(state.cursor, BATCH, time.time())
-            now = time.time()
-            told = await each([self._job.bring(name, now, dry=self._dry) for name in step.names])
+            step: Names = await self._job.walk(state.cursor, self._few, time.time())
+            told = await self._bring(step.names, each, pause)
             self._note(told, step.cursor)
             if self._tell is not None:
                 self._tell(Progress(state.walk, sum(state.found.values()), self._of))
             if step.cursor is None:
                 return
-            await pause(len(told))
+            await pause(min(len(told), self._few))
+
+    async def _bring(self, names: Sequence[str], each: Any, pause: Any) -> list[Word]:
+        """A few at a time: a store may name more at once than it was asked for."""
+        told: list[Word] = []
+        for start in range(0, len(names), self._few):
+            if start:
+                await pause(self._few)
+            now = time.time()
+            few = names[start : start + self._few]
+            told += await each([self._job.bring(name, now, dry=self._dry) for name in few])
+        return told
 
     def _note(self, told: Sequence[Word], cursor: object) -> None:
         state, report = self._state, self._state.report
@@ -230,6 +244,7 @@ def migrate(
 
     Raises ConfigurationError for what cannot be done, before anything is changed, and StoreError.
     """
+    _checked(rate)
     places = Places(source, target, "blocking", outage)
     try:
         job, check = job_of(
@@ -238,7 +253,8 @@ def migrate(
         run_now(check())
         of = run_now(_count(places.source))
         file = None if resume is None else Path(resume)
-        walk = _Walk(job, f"{places.shown} {move}", dry=dry_run, resume=file, of=of, tell=on_progress)
+        named = f"{places.shown} {move}"
+        walk = _Walk(job, named, dry=dry_run, resume=file, rate=rate, of=of, tell=on_progress)
 
         async def pause(count: int) -> None:
             if rate:
@@ -265,6 +281,7 @@ async def migrate_async(
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Report:
     """The same in an event loop, several sessions at once: see `migrate`."""
+    _checked(rate)
     places = Places(source, target, "awaiting", outage)
     try:
         job, check = job_of(
@@ -273,7 +290,8 @@ async def migrate_async(
         await check()
         of = await _count(places.source)
         file = None if resume is None else Path(resume)
-        walk = _Walk(job, f"{places.shown} {move}", dry=dry_run, resume=file, of=of, tell=on_progress)
+        named = f"{places.shown} {move}"
+        walk = _Walk(job, named, dry=dry_run, resume=file, rate=rate, of=of, tell=on_progress)
 
         async def pause(count: int) -> None:
             await asyncio.sleep(count / rate if rate else 0)
@@ -284,6 +302,11 @@ async def migrate_async(
             closing = close()
             if closing is not None:
                 await closing
+
+
+def _checked(rate: object) -> None:
+    if rate is not None and (type(rate) not in (int, float) or not 0 < cast(float, rate) < inf):
+        raise ConfigurationError(f"rate={rate!r}: give so many sessions a second, more than 0")
 
 
 async def _count(source: Any) -> int | None:
