@@ -382,6 +382,20 @@ def test_with_a_wrong_secret_nothing_is_changed() -> None:
     assert SessionManager(new).count() == 0
 
 
+def test_some_that_cannot_be_read_keep_nothing_from_going_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few are looked at at a time, and the first of them are damaged."""
+    old, new = old_and_new(tmp_path, 5)
+    with sqlite3.connect(tmp_path / "old.db") as file:
+        ((second,),) = file.execute("SELECT key FROM session ORDER BY key LIMIT 1 OFFSET 1")
+        file.execute("UPDATE session SET packed = x'00' WHERE key <= ?", (second,))
+    file.close()
+    monkeypatch.setattr(_flow.time, "sleep", lambda seconds: None)
+    report = migrate(old, new, move=True, rate=1, resume=tmp_path / "state")
+    assert (report.done, report.unreadable) == (3, 2)
+
+
 def test_a_target_where_everybody_was_logged_out_is_refused() -> None:
     old, new = MemoryStore(), MemoryStore()
     begun(old)

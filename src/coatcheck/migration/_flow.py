@@ -161,14 +161,17 @@ class _Walk:
             report.seen += len(told)
             for word in told:
                 setattr(report, word, getattr(report, word) + 1)
-            if report.seen == report.unreadable == len(told) > 0:
+            is_sealed = 0 < report.seen == report.unreadable
+            if is_sealed and (cursor is None or report.seen >= BATCH):
                 raise ConfigurationError(
                     f"none of the first {report.seen} sessions of FROM can be read: is it encrypted (--from-secret-env), or with"
                     " another secret? Nothing was changed"
                 )
         # Redis counts in octets, which JSON has not.
         state.cursor = cursor.decode("ascii") if isinstance(cursor, bytes) else cursor
-        if self._file is not None:
+        if (
+            self._file is not None and report.seen > report.unreadable
+        ):  # else it may begin anew, with another secret
             # The next walk, when this one is over: begun again, it would count all sessions once more.
             if state.cursor is None:
                 state = replace(state, walk=min(state.walk + 1, WALKS), found={})
