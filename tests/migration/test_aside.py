@@ -53,6 +53,33 @@ def test_watching_is_said_while_both_are() -> None:
     assert (new.tells, old.tells) == ([], [])
 
 
+def test_when_one_of_two_falls_silent_so_do_both() -> None:
+    """A server that hangs says nothing, not even "lost". Whoever relies on a watch knows it by its silence."""
+    new, old, heard = Told(), Told(), list[Notice]()
+    moving(new, old).watch(heard.append)
+    for _ in range(3):
+        new.say("watching")
+        old.say("watching")
+    assert len(heard) == 3
+    for _ in range(3):
+        new.say("watching")
+    assert len(heard) == 3
+    old.say("watching")
+    assert len(heard) == 4
+
+
+def test_one_that_watches_for_good_leaves_it_to_the_other() -> None:
+    old, heard = Told(), list[Notice]()
+    moving(MemoryStore(), old).watch(heard.append)
+    assert heard == []
+    old.say("watching")
+    old.say("watching")
+    assert heard == [Notice("watching"), Notice("watching")]
+    old.say("lost")
+    old.say("watching")
+    assert [notice.kind for notice in heard[2:]] == ["lost", "watching"]
+
+
 def test_two_in_this_process_watch_for_good() -> None:
     heard: list[Notice] = []
     moving(MemoryStore(), MemoryStore()).watch(heard.append)

@@ -117,20 +117,27 @@ class _Ear:
     def __init__(self, tell: Callable[[Notice], None]) -> None:
         self._tell = tell
         self.state: Notice | None = None
+        self.has_beaten = False
+        """Since "watching" was last told."""
 
     def hear(self, notice: Notice) -> None:
         if notice.kind == "ended":
             self._tell(notice)
             return
-        self.state = notice
-        other = self.other.state
+        self.state, self.has_beaten = notice, notice.kind == "watching"
         if notice.kind == "lost":
+            self.other.has_beaten = False
             self._tell(notice)
-        elif other is not None and other.kind == "watching":
-            # For good only if both are. One that is beats for both: the other falls silent when its server does.
-            if notice.for_good and not other.for_good:
-                return
-            self._tell(Notice("watching", for_good=notice.for_good and other.for_good))
+        elif self._beats() and self.other._beats():
+            # Each has answered since this was last told: were one enough, nobody would notice that the other is silent.
+            self.has_beaten = self.other.has_beaten = False
+            self._tell(Notice("watching", for_good=self._is_for_good() and self.other._is_for_good()))
+
+    def _beats(self) -> bool:
+        return self.has_beaten or self._is_for_good()
+
+    def _is_for_good(self) -> bool:
+        return self.state is not None and self.state.for_good
 
 
 def _sum(one: Tally, other: Tally) -> Tally:
