@@ -129,3 +129,17 @@ def test_upkeep_reaches_both(tmp_path: Any) -> None:
         run_now(both.check())
         assert run_now(both.sweep(now=NOW)) == 0
         assert run_now(both.count(now=NOW)) == 0
+
+
+@pytest.mark.parametrize("carry", [True, False])
+@pytest.mark.parametrize("which", ["new", "old"])
+def test_the_one_that_needs_tables_is_given_them(which: str, carry: bool) -> None:
+    made: list[str] = []
+
+    class Needy(MemoryStore):
+        async def setup(self) -> None:
+            made.append(which)
+
+    stores = (Needy(), MemoryStore()) if which == "new" else (MemoryStore(), Needy())
+    SessionManager(Moving(*stores, carry=carry)).setup()
+    assert made == [which]

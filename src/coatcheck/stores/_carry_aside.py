@@ -22,10 +22,13 @@ __all__ = ["pass_both"]
 
 def pass_both(store: Any, first: Any, second: Any) -> None:
     """Give `store` those of these abilities that both have: as attributes of the object, so that whoever asks is told the truth.
+    To be set up is needed where either needs it.
 
     `first` is the store that sessions begin in.
     """
     both = _Both(first, second)
+    if isinstance(first, SetsUp) or isinstance(second, SetsUp):
+        store.setup = both.setup
     for ability, names in _ABILITIES.items():
         if isinstance(first, ability) and isinstance(second, ability):
             for name in names:
@@ -36,7 +39,6 @@ _ABILITIES: Final[dict[type, tuple[str, ...]]] = {
     Sweeps: ("sweep",),
     Counts: ("count",),
     Checks: ("check",),
-    SetsUp: ("setup",),
     TellsTime: ("time",),
     Tallies: ("tally", "tallied", "end_tally"),
     Watches: ("watch",),
@@ -67,8 +69,9 @@ class _Both:
 
     async def setup(self) -> None:
         """Make what either needs."""
-        await self._first.setup()
-        await self._second.setup()
+        for store in (self._first, self._second):
+            if isinstance(store, SetsUp):
+                await store.setup()
 
     async def time(self) -> float:
         """What the server that sessions begin in takes for the time."""
