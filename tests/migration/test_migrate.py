@@ -95,6 +95,100 @@ def test_a_copy_follows_its_original_until_it_is_used() -> None:
     assert (report.ended, report.is_whole) == (1, True)
 
 
+def looked_at(store: Any, ticket: Ticket, later: float) -> None:
+    """A request that changes nothing: the session is seen, and lives longer."""
+    there: Any = run_now(store.load(ticket.locator, now=time.time()))
+    seen_at, deadline = there.seen_at + later, there.deadline + later
+    given: Any = {"expected": there.versions[0], "now": time.time()}
+    assert run_now(store.touch(ticket.locator, deadline=deadline, seen_at=seen_at, **given))
+
+
+def test_who_only_looked_at_a_copy_has_used_it() -> None:
+    old, new = MemoryStore(), MemoryStore()
+    looked, untouched = begun(old, "ada"), begun(old, "ada")
+    migrate(old, new)
+    looked_at(new, looked, 100)
+    for ticket in (looked, untouched):
+        SessionManager(old).end(ticket.locator)
+    assert migrate(old, new).ended == 1
+    assert (seen(new, looked), seen(new, untouched)) == ((1, "ada"), (None, None))
+
+
+def test_a_copy_that_followed_its_original_follows_it_to_the_end() -> None:
+    old, new = MemoryStore(), MemoryStore()
+    ticket = begun(old, "ada")
+    migrate(old, new)
+    looked_at(old, ticket, 100)
+    migrate(old, new)
+    assert run_now(new.load(ticket.locator, now=time.time())).seen_at == old._rows[ticket.locator].seen_at  # type: ignore[union-attr]
+    SessionManager(old).end(ticket.locator)
+    assert migrate(old, new).ended == 1
+
+
+@MOVES
+def test_copies_of_another_store_are_left_alone(tmp_path: Path, move: bool) -> None:
+    """Two stores are brought to one."""
+    new = MemoryStore()
+    urls = []
+    for name in ("one", "other"):
+        with SQLiteStore(tmp_path / f"{name}.db") as store:
+            begun(store, name)
+        urls.append(f"sqlite:///{tmp_path}/{name}.db")
+    assert migrate(urls[0], new).done == 1
+    assert migrate(urls[1], new, move=move).ended == 0
+    assert [len(SessionManager(new).of(name).list()) for name in ("one", "other")] == [1, 1]
+
+
+@pytest.mark.parametrize("how", ["command", "requests"])
+def test_after_a_rehearsal_the_original_has_the_last_word(how: str) -> None:
+    old, new = MemoryStore(), MemoryStore()
+    changed, ended, logged_in, same = begun(old, "ada"), begun(old, "ada"), begun(old), begun(old, "ada")
+    migrate(old, new)
+    session = SessionManager(old).session(changed)
+    session["n"] = 7
+    session.save()
+    SessionManager(old).end(ended.locator)
+    session = SessionManager(old).session(logged_in)
+    session.login("bob")
+    session.save()
+    assert session._record is not None
+    bob = Ticket(session._record.key, session._verifier)  # type: ignore[arg-type]
+    looked_at(old, same, 100)
+    later: Any = old._rows[same.locator]
+    if how == "command":
+        migrate(old, new, move=True)
+    moving = Moving(new, old)
+    assert [seen(moving, ticket) for ticket in (changed, ended, bob, same)] == [
+        (7, "ada"),
+        (None, None),
+        (1, "bob"),
+        (1, "ada"),
+    ]
+    users = {user: {d.handle for d in SessionManager(new).of(user).list()} for user in ("ada", "bob")}
+    assert users == {"ada": {changed.locator, same.locator}, "bob": {bob.locator}}
+    assert new._rows[same.locator].deadline >= later.deadline  # type: ignore[union-attr]
+    assert migrate(old, new).ended == 0  # by mistake, without --move
+    assert seen(new, same) == (1, "ada")
+
+
+@pytest.mark.parametrize("carry", [True, False])
+def test_a_logout_after_a_rehearsal_is_one_in_every_deploy(carry: bool) -> None:
+    old, new = MemoryStore(), MemoryStore()
+    ended, kept = begun(old, "ada"), begun(old, "ada")
+    migrate(old, new)
+    SessionManager(old).end(ended.locator)
+    old._drop(ended.locator, old._rows[ended.locator])  # a minute later nobody remembers it
+    sessions = SessionManager(Moving(new, old, carry=carry))
+    assert {device.handle for device in sessions.of("ada").list()} == {kept.locator}
+    assert seen(sessions._backend, ended) == (None, None)
+    session = sessions.session(kept)
+    session["n"] = 5
+    session.save()
+    assert seen(old, kept)[0] == (None if carry else 5)
+    sessions.of("ada").end_all()
+    assert SessionManager(new).of("ada").list() == SessionManager(old).of("ada").list() == []
+
+
 @MOVES
 def test_a_dry_run_writes_nothing(move: bool) -> None:
     old, new = MemoryStore(), MemoryStore()
@@ -274,8 +368,8 @@ def test_no_more_are_brought_in_a_second_than_was_said(face: Any, monkeypatch: p
         passed.append((seconds, done[0]))
         done[0] = 0
 
-    monkeypatch.setattr(_flow.time, "sleep", lambda seconds: run_now(sleep(seconds)))
-    monkeypatch.setattr(_flow.asyncio, "sleep", sleep)
+    monkeypatch.setattr(time, "sleep", lambda seconds: run_now(sleep(seconds)))
+    monkeypatch.setattr(asyncio, "sleep", sleep)
     old = Counting()
     for n in range(10):
         begun(old, f"u{n}")
@@ -391,7 +485,7 @@ def test_some_that_cannot_be_read_keep_nothing_from_going_on(
         ((second,),) = file.execute("SELECT key FROM session ORDER BY key LIMIT 1 OFFSET 1")
         file.execute("UPDATE session SET packed = x'00' WHERE key <= ?", (second,))
     file.close()
-    monkeypatch.setattr(_flow.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
     report = migrate(old, new, move=True, rate=1, resume=tmp_path / "state")
     assert (report.done, report.unreadable) == (3, 2)
 

@@ -20,16 +20,15 @@ from msgspec.structs import replace as changed
 from coatcheck.adopting import Adopting
 from coatcheck.core.adoption import Claim
 from coatcheck.core.ports import SAVED, ByUser, Outcome, Store, Terms, Walks
-from coatcheck.core.record import VERSIONS_KEPT, Ended, Record
+from coatcheck.core.record import Ended, Record
 from coatcheck.eras import ERA_KEY
 from coatcheck.errors import CorruptRecord
-from coatcheck.stores._carry import Carrier, has_moved, is_frozen, plain
+from coatcheck.stores._carry import Carrier, as_copy, has_moved, is_copy, plain
 
 __all__ = ["HEARD", "WORDS", "Adopt", "Copy", "CopyText", "Job", "Move", "Names", "Word"]
 
 Word = Literal["done", "there", "over", "differs", "refused", "unreadable"]
 WORDS: Final[tuple[Word, ...]] = ("done", "there", "over", "differs", "refused", "unreadable")
-_COPIED: Final = "copied."
 HEARD: Final[ContextVar[dict[str, str]]] = ContextVar("HEARD")
 """The events of the session that this task has under way, and what each said."""
 
@@ -56,8 +55,8 @@ class Job(Protocol):
 class _Native:
     """From one native store to another."""
 
-    def __init__(self, source: Store, target: Store, tokens: Callable[[], str]) -> None:
-        self._source, self._target, self._tokens = source, target, tokens
+    def __init__(self, source: Store, target: Store, tokens: Callable[[], str], copies: str) -> None:
+        self._source, self._target, self._tokens, self._copies = source, target, tokens, copies
 
     async def walk(self, cursor: object, limit: int, now: float) -> Names:
         step = await cast(Walks, self._source).walk(cursor=cursor, limit=limit)
@@ -92,17 +91,43 @@ class _Native:
         raise NotImplementedError
 
     async def tidy(self, now: float) -> int:
-        return 0
+        if not isinstance(self._target, Walks):
+            return 0
+        ended, cursor = 0, None
+        while True:
+            step = await self._target.walk(cursor=cursor)
+            for key in step.keys:
+                ended += await self._end_orphan(key, now)
+            cursor = cast(Any, step.cursor)
+            if cursor is None:
+                return ended
+
+    async def _end_orphan(self, key: str, now: float) -> bool:
+        try:
+            there = await self._target.load(key, now=now)
+            if type(there) is not Record or not is_copy(there, self._copies):
+                return False
+            original = await self._source.load(key, now=now)
+        except CorruptRecord:
+            return False
+        if type(original) is Record:
+            return False
+        return await self._target.delete(key, now=now, token=self._tokens(), expected=there.versions[0])
 
 
 class Move(_Native):
     """Each is carried, as a request would carry it."""
 
     def __init__(
-        self, source: Store, target: Store, tokens: Callable[[], str], monotonic: Callable[[], float]
+        self,
+        source: Store,
+        target: Store,
+        tokens: Callable[[], str],
+        copies: str,
+        monotonic: Callable[[], float],
     ) -> None:
-        super().__init__(source, target, tokens)
-        self._carrier = Carrier(target, source, tokens=tokens, monotonic=monotonic)
+        super().__init__(source, target, tokens, copies)
+        self._carrier = Carrier(target, source, tokens=tokens, monotonic=monotonic, copies=copies)
 
     async def _one(self, found: Record, now: float, *, dry: bool) -> Word:
         if has_moved(found):
@@ -125,55 +150,22 @@ class Copy(_Native):
         if type(there) is not Record:
             return "done" if dry or await self._put(record, None, now) is SAVED else "over"
         if record.versions[0] in there.versions:
-            if there.versions[0] == record.versions[0] and not dry:
-                await self._target.touch(
-                    record.key,
-                    deadline=record.deadline,
-                    seen_at=record.seen_at,
-                    expected=record.versions[0],
-                    now=now,
-                )
+            is_older = there.versions[0] == record.versions[0] and there.seen_at < record.seen_at
+            if is_older and not dry:
+                copy = as_copy(record, self._copies, self._tokens())
+                await self._target.replace(copy, expected=record.versions[0], now=now)
             return "there"
         if there.versions[0] not in record.versions:
             return "differs"
         return "done" if dry or await self._put(record, there.versions[0], now) is SAVED else "differs"
 
     async def _put(self, record: Record, expected: str | None, now: float) -> Outcome:
-        version, *older = record.versions
-        copy = changed(record, versions=(version, _COPIED + self._tokens(), *older[: VERSIONS_KEPT - 2]))
+        copy = as_copy(record, self._copies, self._tokens())
         if record.user_id is not None and isinstance(self._target, ByUser):
             return await self._target.admit(copy, expected=expected, terms=Terms(), now=now)
         if expected is None:
             return await self._target.create(copy, now=now)
         return await self._target.replace(copy, expected=expected, now=now, may_shorten=True)
-
-    async def tidy(self, now: float) -> int:
-        if not isinstance(self._target, Walks):
-            return 0
-        ended, cursor = 0, None
-        while True:
-            step = await self._target.walk(cursor=cursor)
-            for key in step.keys:
-                ended += await self._end_orphan(key, now)
-            cursor = cast(Any, step.cursor)
-            if cursor is None:
-                return ended
-
-    async def _end_orphan(self, key: str, now: float) -> bool:
-        try:
-            there = await self._target.load(key, now=now)
-            if (
-                type(there) is not Record
-                or len(there.versions) < 2
-                or not there.versions[1].startswith(_COPIED)
-            ):
-                return False
-            original = await self._source.load(key, now=now)
-        except CorruptRecord:
-            return False
-        if type(original) is Record and (is_frozen(original) or not has_moved(original)):
-            return False
-        return await self._target.delete(key, now=now, token=self._tokens(), expected=there.versions[0])
 
 
 class CopyText:

@@ -20,6 +20,7 @@ from coatcheck.errors import ConfigurationError, CorruptRecord, StoreError
 from coatcheck.manager import AsyncSessionManager, SessionManager
 from coatcheck.migration._jobs import HEARD, Adopt, Copy, CopyText, Job, Move
 from coatcheck.stores import hide_password, open_store
+from coatcheck.stores._carry import copied_from
 
 __all__ = ["Places", "job_of"]
 
@@ -40,6 +41,7 @@ class Places:
         self.face = face
         self.source, self.target = (self._opened(place, outage) for place in (source, target))
         self.is_express = [hasattr(store, "destroy") for store in (self.source, self.target)]
+        self.copies = copied_from(source)
         self.shown = " ".join(hide_password(p) if isinstance(p, str) else repr(p) for p in (source, target))
 
     def _opened(self, place: Any, outage: Outage | None) -> Any:
@@ -105,7 +107,11 @@ def _native(places: Places, *, move: bool, dry: bool) -> tuple[Job, Callable[[],
         raise ConfigurationError(
             f"{type(source).__name__} cannot name its sessions (Walks): nobody can walk through it"
         )
-    job: Job = Move(store, target, tokens, time.monotonic) if move else Copy(store, target, tokens)
+    job: Job = (
+        Move(store, target, tokens, places.copies, time.monotonic)
+        if move
+        else Copy(store, target, tokens, places.copies)
+    )
 
     async def check() -> None:
         for store in (source, target):

@@ -22,17 +22,31 @@ on at once one creates it at 3, and one leaves the note at 4. What ended stays e
   a `TOMBSTONE`: a carrier that knows that so much time has passed begins again.
 """
 
+import hashlib
 from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace as changed
 
-from coatcheck.core.ports import FENCED, SAVED, TOMBSTONE, ByUser, Outcome, Store, Terms
+from coatcheck.core.ports import FENCED, SAVED, TOMBSTONE, ByUser, NeverWaits, Outcome, Store, Terms
 from coatcheck.core.record import VERSIONS_KEPT, Ended, Expired, Record
 from coatcheck.errors import CorruptRecord, StoreUnavailable
+from coatcheck.stores import hide_password
 
-__all__ = ["ATTEMPTS", "Carrier", "frozen", "has_moved", "is_frozen", "is_plain", "plain", "thawed"]
+__all__ = [
+    "ATTEMPTS",
+    "Carrier",
+    "as_copy",
+    "copied_from",
+    "frozen",
+    "has_moved",
+    "is_copy",
+    "is_frozen",
+    "is_plain",
+    "plain",
+    "thawed",
+]
 
 ATTEMPTS: Final = 1000
 """How often carrying starts again because another writer was first: as in `lifecycle`, it bounds a stampede."""
@@ -60,6 +74,34 @@ class _Moved(msgspec.Struct, frozen=True, rename={"token": "coatcheck.moved"}):
 _pack: Final = msgspec.json.Encoder().encode
 _unpack: Final = msgspec.json.Decoder(_Frozen).decode
 _unpack_note: Final = msgspec.json.Decoder(_Moved).decode
+
+
+def copied_from(store: Any) -> str:
+    """How the mark of a session begins that `coatcheck migrate` has copied from this store, or from that of this URL."""
+    # What is in this process cannot be in two places; how much it holds is in its name.
+    shown = hide_password(store) if isinstance(store, str) else repr(store)
+    if isinstance(store, NeverWaits):
+        shown = type(store).__name__
+    return f"copied.{hashlib.sha256(shown.encode()).hexdigest()[:8]}."
+
+
+def as_copy(record: Record, copies: str, token: str) -> Record:
+    """As `coatcheck migrate` copies it: behind its own version a mark that says where from, and when it was last seen there."""
+    version, *older = record.versions
+    return changed(
+        record, versions=(version, f"{_copy_mark(record, copies)}{token}", *older[: VERSIONS_KEPT - 2])
+    )
+
+
+def is_copy(record: Record, copies: str) -> bool:
+    """Whether this is a copy of what is, or was, in that store, and nobody has used it since: the original has the last word.
+    (The first request that uses it writes it, or moves when it was seen.)
+    """
+    return len(record.versions) > 1 and record.versions[1].startswith(_copy_mark(record, copies))
+
+
+def _copy_mark(record: Record, copies: str) -> str:
+    return f"{copies}{record.seen_at!r}."
 
 
 def is_frozen(record: Record) -> bool:
@@ -136,12 +178,21 @@ def _mark_of(record: Record) -> str:
 
 
 class Carrier:
-    """Carries sessions from the old store to the new one. `tokens` makes what is unique to each; `monotonic` tells seconds."""
+    """Carries sessions from the old store to the new one. `tokens` makes what is unique to each; `monotonic` tells seconds;
+    `copies` is how the marks of earlier copies begin (`copied_from(old)`).
+    """
 
     def __init__(
-        self, new: Store, old: Store, *, tokens: Callable[[], str], monotonic: Callable[[], float]
+        self,
+        new: Store,
+        old: Store,
+        *,
+        tokens: Callable[[], str],
+        monotonic: Callable[[], float],
+        copies: str,
     ) -> None:
         self._new, self._old, self._tokens, self._monotonic = new, old, tokens, monotonic
+        self._copies = copies
         self._users: Any = new if isinstance(new, ByUser) else None
 
     async def carry(self, key: str, now: float) -> Record | Ended | Expired | None:
@@ -162,22 +213,35 @@ class Carrier:
                 )
                 continue
             mark = _CARRIED + self._tokens()
-            outcome = await self._put(_marked(thawed(found), mark), began, now)
-            if outcome is not FENCED:
+            record = _marked(thawed(found), mark)
+            outcome = await self._put(record, None, began, now)
+            if outcome is FENCED:
+                continue
+            there = await self._new.load(key, now=now)
+            if type(there) is Record and is_copy(there, self._copies):
+                if await self._put(record, there, began, now) is not SAVED:
+                    continue
                 there = await self._new.load(key, now=now)
-                return await self._leave(found, there, mark, now)
+            return await self._leave(found, there, mark, now)
         raise StoreUnavailable(f"another writer was first {ATTEMPTS} times in a row; try again later")
 
-    async def _put(self, record: Record, began: float, now: float) -> Outcome:
-        """Create it, unless its user's sessions were all ended since it was found frozen."""
+    async def _put(self, record: Record, over: Record | None, began: float, now: float) -> Outcome:
+        """Create it, or write it over an earlier copy, unless its user's sessions were all ended since it was found frozen."""
         passed = self._monotonic() - began
         if passed > TOMBSTONE / 2:
             return FENCED  # so long ago that it may have ended since, and nobody remember it: begin again
-        if record.user_id is None or self._users is None:
+        expected = None if over is None else over.versions[0]
+        if (
+            expected == record.versions[0]
+        ):  # it is admitted already; what is new is the mark, and how long it lives
+            return await self._new.replace(record, expected=expected, now=now)
+        if record.user_id is not None and self._users is not None:
+            terms = Terms(stopwatch=lambda: self._monotonic() - began)
+            outcome: Outcome = await self._users.admit(record, expected=expected, terms=terms, now=now)
+            return outcome
+        if expected is None:
             return await self._new.create(record, now=now)
-        terms = Terms(stopwatch=lambda: self._monotonic() - began)
-        outcome: Outcome = await self._users.admit(record, expected=None, terms=terms, now=now)
-        return outcome
+        return await self._new.replace(record, expected=expected, now=now, may_shorten=True)
 
     async def _leave(
         self, found: Record, there: Record | Ended | Expired | None, mark: str, now: float

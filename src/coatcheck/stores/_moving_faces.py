@@ -27,7 +27,7 @@ from coatcheck.core.record import Ended, Expired, Record
 from coatcheck.eras import ERA_KEY
 from coatcheck.errors import StoreUnavailable
 from coatcheck.stores._alike import cursor_at, place_of
-from coatcheck.stores._carry import ATTEMPTS, Carrier, has_moved, is_plain, plain
+from coatcheck.stores._carry import ATTEMPTS, Carrier, has_moved, is_copy, is_plain, plain
 from coatcheck.stores._carry_aside import pass_both
 
 __all__ = ["Carrying", "MovingSessions", "Waiting"]
@@ -53,10 +53,16 @@ class MovingSessions:
     moves: Final = True
 
     def __init__(
-        self, new: Store, old: Store, *, tokens: Callable[[], str], monotonic: Callable[[], float]
+        self,
+        new: Store,
+        old: Store,
+        *,
+        tokens: Callable[[], str],
+        monotonic: Callable[[], float],
+        copies: str,
     ) -> None:
-        self._new, self._old = new, old
-        self._carrier = Carrier(new, old, tokens=tokens, monotonic=monotonic)
+        self._new, self._old, self._tokens, self._copies = new, old, tokens, copies
+        self._carrier = Carrier(new, old, tokens=tokens, monotonic=monotonic, copies=copies)
         self._new_users, self._old_users = cast(ByUser, new), cast(ByUser, old)
         pass_both(self, *self._first_and_second())
         if isinstance(new, ByUser) and isinstance(old, ByUser):
@@ -97,7 +103,7 @@ class MovingSessions:
         before = (inf, "") if cursor is None else place_of(cursor)
         # The old one first: what is carried in between is then found in the new one.
         there = {record.key: plain(record) for record in await _all(self._old_users, user_id, now)}
-        there |= {record.key: record for record in await _all(self._new_users, user_id, now)}
+        there |= {record.key: record for record in await self._all_new(user_id, now)}
         records = sorted((r for r in there.values() if _order(r) < before), key=_order, reverse=True)
         page = records[:limit]
         more = len(records) > len(page) and page
@@ -111,6 +117,15 @@ class MovingSessions:
         new = await self._new_users.end_user(user_id, keep=keep, now=now, token=token)
         first, second = (new, old) if self._first_and_second()[0] is self._new else (old, new)
         return EndedAll(new.count + old.count, _Fences.of(first.fence, second.fence))
+
+    async def _all_new(self, user_id: str, now: float) -> list[Record]:
+        """A user's sessions in the new store; not those of a rehearsal."""
+        found = await _all(self._new_users, user_id, now)
+        return [record for record in found if not is_copy(record, self._copies)]
+
+    def _is_copy(self, found: Found) -> bool:
+        """Whether it was copied into the new store, for a rehearsal perhaps: then the old one has the last word."""
+        return type(found) is Record and is_copy(found, self._copies)
 
     async def _carry_all(self, user_id: str, now: float) -> None:
         """For a limit of sessions: they are counted where the login goes."""
@@ -153,11 +168,14 @@ class Carrying(MovingSessions):
         if key == ERA_KEY:
             return await self._era(now)
         found = await self._new.load(key, now=now)
-        if type(found) is Record or type(found) is Ended:
+        if type(found) is Ended or (type(found) is Record and not self._is_copy(found)):
             return found
         carried = await self._carrier.carry(key, now)
         if type(carried) is Record:
             return await self._new.load(key, now=now)  # as it is now that it has settled
+        if type(found) is Record:  # its original is over, and so is the copy
+            await self._new.delete(key, now=now, token=self._tokens(), expected=found.versions[0])
+            return carried or await self._new.load(key, now=now)
         return carried or found
 
     async def create(self, record: Record, *, now: float) -> Outcome:
@@ -220,7 +238,10 @@ class Waiting(MovingSessions):
                 return found
             carried = await self._carrier.carry(key, now)
             return await self._new.load(key, now=now) if type(carried) is Record else carried
-        return found if type(found) is Ended else await self._new.load(key, now=now) or found
+        if type(found) is Ended:
+            return found
+        there = await self._new.load(key, now=now)
+        return found if there is None or self._is_copy(there) else there
 
     async def create(self, record: Record, *, now: float) -> Outcome:
         if record.key == ERA_KEY:
@@ -279,12 +300,14 @@ class Waiting(MovingSessions):
         there = await (
             self._carrier.carry(key, now) if type(found) is Record else self._new.load(key, now=now)
         )
+        if type(found) is not Record and self._is_copy(there):
+            return False
         return type(there) is Record or type(there) is Ended or type(found) is Record
 
     async def _admit(self, record: Record, *, expected: str | None, terms: Terms, now: float) -> Outcome:
         """Write a record that begins a login: see `coatcheck.core.ports.ByUser`."""
         key, user_id = record.key, record.user_id
-        if terms.limit is not None and user_id is not None and await _all(self._new_users, user_id, now):
+        if terms.limit is not None and user_id is not None and await self._all_new(user_id, now):
             # Some of theirs have moved, and they can be counted in one store only: so all of them move.
             await self._carry_all(user_id, now)
             await self._carrier.carry(key, now)

@@ -28,6 +28,7 @@ from coatcheck.core.ports import (
 from coatcheck.core.record import Ended, Expired, Record
 from coatcheck.errors import ConfigurationError
 from coatcheck.stores import hide_password, open_store
+from coatcheck.stores._carry import copied_from
 from coatcheck.stores._moving_faces import Carrying, MovingSessions, Waiting
 
 __all__ = ["Moving", "MovingSessions"]
@@ -72,6 +73,7 @@ class Moving:
             store for store, given in zip(opened, (new, old), strict=True) if isinstance(given, str)
         ]
         self._new, self._old = opened
+        self._copies = copied_from(old)
         self._carry, self._monotonic = carry, monotonic
         self._tokens = tokens or RandomIds().version
         self._faces: dict[str, MovingSessions] = {}
@@ -94,7 +96,9 @@ class Moving:
                 _usable(getattr(p, name)() if hasattr(p, name) else p) for p in (self._new, self._old)
             )
             kind = Carrying if self._carry else Waiting
-            face = self._faces[name] = kind(new, old, tokens=self._tokens, monotonic=self._monotonic)
+            face = self._faces[name] = kind(
+                new, old, tokens=self._tokens, monotonic=self._monotonic, copies=self._copies
+            )
         return face
 
     def close(self) -> None:
