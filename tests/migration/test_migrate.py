@@ -416,6 +416,42 @@ def test_redis_to_postgres(redis_server: Any, postgres_server: Any) -> None:
         assert len(sessions.of("ada").list()) == 2
 
 
+@pytest.mark.parametrize(
+    "server",
+    [
+        "redis_server",
+        "postgres_server",
+        pytest.param("mongo_server", marks=pytest.mark.slow),
+        pytest.param("mariadb_server", marks=pytest.mark.slow),
+    ],
+)
+def test_copies_on_a_server_are_written_over(server: str, request: pytest.FixtureRequest) -> None:
+    """Also where nothing has changed but when the session was seen: the write has the version that is there."""
+    url = request.getfixturevalue(server).url
+    with SessionManager(url, outage=PATIENT) as sessions:
+        sessions.setup()
+        backend, old, user = sessions._backend, MemoryStore(), f"rehearsed-{server}"
+        same, changed, ended = (begun(old, user) for _ in range(3))
+        migrate(old, backend)
+        looked_at(old, same, 100)
+        migrate(old, backend)
+        looked_at(old, same, 200)
+        session = SessionManager(old).session(changed)
+        session["n"] = 7
+        session.save()
+        SessionManager(old).end(ended.locator)
+        before: Any = old._rows[same.locator]
+        report = migrate(old, backend, move=True)
+        assert (report.is_whole, report.ended) == (True, 1)
+        assert migrate(old, backend).ended == 0
+        assert (seen(backend, same), seen(backend, changed)) == ((1, user), (7, user))
+        there: Any = run_now(sessions.flows.store.load(same.locator, now=time.time()))
+        assert there.deadline >= before.deadline
+        assert there.versions[0] == before.versions[0]
+        assert {d.handle for d in sessions.of(user).list()} == {same.locator, changed.locator}
+        sessions.of(user).end_all()
+
+
 @MOVES
 def test_redis_lists_by_user_what_was_brought_there(redis_server: Any, move: bool) -> None:
     old, user = MemoryStore(), f"lou-{move}"
