@@ -7,7 +7,7 @@ from itertools import islice
 
 import pytest
 
-from coatcheck import ConfigurationError, SessionManager
+from coatcheck import ConfigurationError, Options, SessionManager
 from coatcheck.core.ids import Ticket
 from coatcheck.core.stepping import run_now
 from coatcheck.eras import ERA_KEY
@@ -153,6 +153,26 @@ def test_everybodys_end_reaches_both_stores() -> None:
     assert {run_now(store.load(ERA_KEY, now=time.time())).era for store in (new, old)} == {  # type: ignore[union-attr]
         moving.flows.lifecycle.eras.number
     }
+
+
+@BOTH
+def test_a_limit_counts_what_is_in_either_store(carry: bool) -> None:
+    """Also of a login in a session that another process had carried while it was nobody's."""
+    new, old = MemoryStore(), MemoryStore()
+    options = Options(max_sessions=2)
+    for _ in range(2):
+        login(SessionManager(old, options=options))
+    ticket = begun(SessionManager(old))
+    assert SessionManager(Moving(new, old)).session(ticket)["n"] == 1
+    sessions = SessionManager(Moving(new, old, carry=carry), options=options)
+    login(sessions, ticket)
+    assert len(sessions.of("ada").list()) == 2
+
+
+def login(sessions: SessionManager, ticket: Ticket | None = None) -> None:
+    session = sessions.session(ticket)
+    session.login("ada")
+    session.save()
 
 
 def test_a_cache_may_stand_around_both() -> None:

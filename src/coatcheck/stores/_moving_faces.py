@@ -309,13 +309,14 @@ class Waiting(MovingSessions):
         key, user_id = record.key, record.user_id
         if terms.limit is not None and user_id is not None and await self._all_new(user_id, now):
             # Some of theirs have moved, and they can be counted in one store only: so all of them move.
-            await self._carry_all(user_id, now)
             await self._carrier.carry(key, now)
         elif expected is not None or not await self._has_left(key, now):
             outcome = await self._old_users.admit(record, expected=expected, terms=_terms(terms), now=now)
             is_settled = expected is None or (outcome is not GONE and not isinstance(outcome, Changed))
             if is_settled or not await self._has_left(key, now):
                 return _without_steps(outcome)
+        if terms.limit is not None and user_id is not None:
+            await self._carry_all(user_id, now)
         there = _terms(terms, other=True)
         return await self._new_users.admit(record, expected=expected, terms=there, now=now)
 
