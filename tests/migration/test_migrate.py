@@ -14,6 +14,7 @@ from coatcheck import ConfigurationError, SessionManager
 from coatcheck.core.ids import Ticket
 from coatcheck.core.record import Ended
 from coatcheck.core.stepping import run_now
+from coatcheck.dialects.express.connect_redis import ConnectRedis
 from coatcheck.dialects.express.memory import MemoryStore as ExpressMemory
 from coatcheck.eras import ERA_KEY
 from coatcheck.migration import Report, _flow, migrate, migrate_async
@@ -568,6 +569,26 @@ def test_express_to_express_is_a_copy_of_text(move: bool) -> None:
     assert new._entries["a"] == body({"n": 1})
     assert new._entries["b"] == body({"other": 1})
     assert sorted(old._entries) == (["b"] if move else ["a", "b"])
+
+
+@pytest.mark.parametrize("move", [False, True])
+def test_a_session_of_express_that_was_touched_lives_as_long_as_it_did(move: bool, redis_server: Any) -> None:
+    """connect-redis moves the end of the key, and leaves the text as it is."""
+    urls = [redis_server.url.removesuffix("/0") + f"/{number}" for number in (5, 6)]
+    old, new = (ConnectRedis.from_url(url, outage=PATIENT) for url in urls)
+    now, text = time.time(), body({"n": 1})
+    run_now(old.blocking().create("a", text, expires=now + 1000, now=now))
+    migrate(old, new)
+    run_now(old.blocking().touch("a", text, expires=now + 5000, now=now))
+    report = migrate(old, new, move=move)
+    assert (report.there, report.is_whole) == (1, True)
+    entry = run_now(new.blocking().get("a", now=now))
+    assert entry is not None
+    assert entry.expires is not None
+    assert entry.expires > now + 4000
+    for store in (old, new):
+        run_now(store.blocking().destroy("a"))
+        store.close()
 
 
 def test_express_to_coatcheck_fills_the_index_by_user() -> None:

@@ -13,6 +13,7 @@ Each answers with one word:
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from math import inf
 from typing import Any, Final, Literal, NamedTuple, Protocol, cast
 
 from msgspec.structs import replace as changed
@@ -192,8 +193,13 @@ class CopyText:
 
     async def _one(self, name: str, entry: Any, now: float, *, dry: bool) -> Word:
         there = await self._target.get(name, now=now)
+        if there is not None and there.text != entry.text:
+            return "differs"
         if there is not None:
-            return "there" if there.text == entry.text else "differs"
+            # A touch moves the end, and in some stores leaves the text alone.
+            if not dry and entry.expires is not None and (there.expires or inf) < entry.expires:
+                await self._target.touch(name, entry.text, expires=entry.expires, now=now)
+            return "there"
         if dry or await self._target.create(name, entry.text, expires=entry.expires, now=now) is SAVED:
             return "done"
         return "differs"
