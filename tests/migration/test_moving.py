@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from itertools import islice
 
 import pytest
@@ -140,6 +141,30 @@ def test_some_pairs_between_redis_and_postgres(redis_server: Server, postgres_se
 def test_what_cannot_be_is_said_when_it_is_built(make: Callable[[], object], words: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(words)):
         make()
+
+
+class Renamed:
+    """The same store, by another name."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> object:
+        return (lambda: self) if name in ("blocking", "awaiting") else getattr(self._store, name)
+
+
+@BOTH
+def test_one_store_under_two_names_loses_no_session(carry: bool) -> None:
+    store = MemoryStore()
+    ticket = begun(SessionManager(store))
+    sessions = SessionManager(Moving(store, Renamed(store), carry=carry))  # type: ignore[arg-type]
+    with suppress(ConfigurationError):
+        session = sessions.session(ticket)
+        session.login("ada")
+        session.save()
+        assert not carry
+    assert SessionManager(store).session(ticket).get("n") == (1 if carry else None)
+    assert store._rows[ticket.locator].version[:6] != "frozen"  # type: ignore[union-attr]
 
 
 def test_everybodys_end_reaches_both_stores() -> None:

@@ -31,7 +31,7 @@ from msgspec.structs import replace as changed
 
 from coatcheck.core.ports import FENCED, SAVED, TOMBSTONE, ByUser, NeverWaits, Outcome, Store, Terms
 from coatcheck.core.record import VERSIONS_KEPT, Ended, Expired, Record
-from coatcheck.errors import CorruptRecord, StoreUnavailable
+from coatcheck.errors import ConfigurationError, CorruptRecord, StoreUnavailable
 from coatcheck.stores import hide_password
 
 __all__ = [
@@ -197,7 +197,7 @@ class Carrier:
 
     async def carry(self, key: str, now: float) -> Record | Ended | Expired | None:
         """Have what the old store has of a session in the new one. Returns what is there then; or what the old store said, if it
-        had no session to carry.
+        had no session to carry. Raises StoreError, and ConfigurationError for two names of one store.
         """
         for _ in range(ATTEMPTS):
             began = self._monotonic()
@@ -218,6 +218,9 @@ class Carrier:
             if outcome is FENCED:
                 continue
             there = await self._new.load(key, now=now)
+            if type(there) is Record and there.versions[0] == found.versions[0]:
+                await self._old.replace(thawed(found), expected=found.versions[0], now=now)
+                raise ConfigurationError("Moving(new, old): these are the same store, under two names")
             if type(there) is Record and is_copy(there, self._copies):
                 if await self._put(record, there, began, now) is not SAVED:
                     continue
