@@ -65,6 +65,13 @@ def test_the_urls_may_be_in_the_environment(urls: list[str]) -> None:
         (["cookie:?revocation=none", "sqlite:///{0}/new.db"], 1, "with their browsers"),
         (["express+memory:", "sqlite:///{0}/new.db"], 1, "nobody else can see it"),
         (["sqlite:///{0}/old.db", "redis://:sesame@127.0.0.1:1/0"], 3, "***@127.0.0.1"),
+        (["express+mongodb://u:sesame@127.0.0.1:1/x", "sqlite:///{0}/new.db", "--move"], 3, "***@127.0.0.1"),
+        (["sqlite:///{0}/old.db", "sqlite:///{0}/new.db", "--rate", "nan"], 1, "more than 0"),
+        (
+            ["sqlite:///{0}/old.db", "sqlite:///{0}/new.db", "--resume", "{0}/no/state"],
+            1,
+            "cannot be written",
+        ),
         (
             ["sqlite:///{0}/old.db", "sqlite:///{0}/new.db", "--from-secret-env", "NO_SUCH"],
             2,

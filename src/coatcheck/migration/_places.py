@@ -83,17 +83,16 @@ def job_of(
                 )
             return _native(places, move=move, dry=dry)
         case [True, True]:
-            job = CopyText(_listing(places.source), places.target, move=move)
-            return job, _express_checks(places, dry=dry)
+            texts = CopyText(_listing(places.source), places.target, move=move)
+            return texts, _express_checks(places, dry=dry)
         case [True, False]:
             if not move:
                 raise ConfigurationError(
                     "from Express to coatcheck sessions are moved (move=True, --move): of two that both went on, each would be a"
                     " part. For a rehearsal: dry_run=True"
                 )
-            return _adopt(places, user_id or "passport.user", to_user_id, options), _adopt_checks(
-                places.target
-            )
+            adopt = _adopt(places, user_id or "passport.user", to_user_id, options)
+            return adopt, _adopt_checks(places)
     raise ConfigurationError(
         "from coatcheck to Express nothing can be moved: browsers hold our cookie, and Express finds a session by its own. To"
         " work side by side, let coatcheck speak express-session's dialect: coatcheck.dialects.express"
@@ -182,11 +181,13 @@ def _express_checks(places: Places, *, dry: bool) -> Callable[[], Coroutine[Any,
     return check
 
 
-def _adopt_checks(target: Any) -> Callable[[], Coroutine[Any, Any, None]]:
+def _adopt_checks(places: Places) -> Callable[[], Coroutine[Any, Any, None]]:
     async def check() -> None:
-        await _checks(target)()
+        # (FROM too: a walk waits for minutes, also for a server that is not there.)
+        for store in (places.source, places.target):
+            await _checks(store)()
         # Nobody knows when a session of Express began, so each would be over, and be destroyed at its source.
-        if await _era_of(target, time.time()):
+        if await _era_of(places.target, time.time()):
             raise ConfigurationError(_ENDED.format("all of"))
 
     return check
