@@ -9,6 +9,8 @@ of them. At every moment exactly one store has the last word about a session: th
     3  put     create it in the new store, from what is frozen, under its own version: a request that has loaded it goes on
     4  leave   write over the frozen one that it has moved: a note without a user and without data, kept for `NOTED` seconds
 
+At 3 a copy from a rehearsal may be there: if nobody has used it, it is written over (`is_copy`).
+
 Whoever finds a session frozen goes on from there, so it does not matter who began, nor that somebody stopped: of several that go
 on at once one creates it at 3, and one leaves the note at 4. What ended stays ended:
 
