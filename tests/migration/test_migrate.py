@@ -15,6 +15,7 @@ from coatcheck.core.ids import Ticket
 from coatcheck.core.record import Ended
 from coatcheck.core.stepping import run_now
 from coatcheck.dialects.express.connect_redis import ConnectRedis
+from coatcheck.dialects.express.connect_session_sequelize import ConnectSessionSequelize
 from coatcheck.dialects.express.memory import MemoryStore as ExpressMemory
 from coatcheck.eras import ERA_KEY
 from coatcheck.migration import Report, _flow, migrate, migrate_async
@@ -589,6 +590,17 @@ def test_a_session_of_express_that_was_touched_lives_as_long_as_it_did(move: boo
     for store in (old, new):
         run_now(store.blocking().destroy("a"))
         store.close()
+
+
+def test_express_to_a_table_of_sequelize(tmp_path: Path) -> None:
+    (tmp_path / "node.db").touch()
+    url = f"sqlite:///{tmp_path}/node.db"
+    table = ConnectSessionSequelize.from_url(url)
+    run_now(table.blocking().setup())
+    old = of_express(a={"n": 1})
+    assert migrate(old, table, move=True).done == 1
+    assert run_now(table.blocking().names(now=time.time())).sids == ["a"]
+    table.close()
 
 
 def test_express_to_coatcheck_fills_the_index_by_user() -> None:

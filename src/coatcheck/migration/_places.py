@@ -206,7 +206,7 @@ async def _are_two(source: Any, target: Any, token: str) -> None:
 
 async def _are_two_of_express(source: Any, target: Any, token: str) -> None:
     """The same for two stores of the Node world: a move would destroy in FROM what it has just seen in TO."""
-    now, sid = time.time(), f"coatcheck-migrate-{token}"
+    now, sid = time.time(), f"coatcheck-{token}"  # Sequelize's column holds 36 characters
     if await target.create(sid, b'{"cookie":{}}', expires=now + 60, now=now) is SAVED:
         is_there = await _is_there(source.get, sid, now)
         await target.destroy(sid)
