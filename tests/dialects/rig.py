@@ -109,7 +109,7 @@ class Rig:
     ) -> list[T]:
         """What several writers answer who do the same at once, each a thread with a store of its own. `job` gets what lets them
         wait for each other: between a read and a write, say."""
-        barrier = threading.Barrier(WRITERS, timeout=60)
+        barrier = threading.Barrier(WRITERS, timeout=240)  # as long as a busy machine needs
 
         def wait() -> None:
             barrier.wait()
