@@ -22,7 +22,9 @@ Document = dict[str, Any]
 SECRET: Final = "keyboard cat"
 SQUIRREL: Final = "squirrel"
 LIFE: Final = 600.0
-NOW: Final = float(int(time.time())) + 7 * 86_400
+AHEAD: Final = 7 * 86_400
+"""Seconds: the server deletes by its own clock what is over, and a whole run takes longer than these sessions live."""
+NOW: Final = float(int(time.time())) + AHEAD
 RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(document_class=RawBSONDocument)
 
 
