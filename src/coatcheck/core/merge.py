@@ -30,6 +30,7 @@ __all__ = [
     "Resolver",
     "merge",
     "own",
+    "three_way",
     "unopposed",
 ]
 
@@ -184,18 +185,28 @@ def _settle(
     else:
         values = [MISSING if part is None else codec.decode(part) for part in (was, there, mine)]
         base, theirs, ours = values
-        value = resolver(base, theirs, ours) if resolver else _three(base, theirs, ours, key, conflicts)
+        value = resolver(base, theirs, ours) if resolver else three_way(base, theirs, ours, key, conflicts)
         if value is MISSING:
             parts.pop(key, None)
         else:
             parts[key] = codec.encode(value, key)
 
 
-def _three(base: Any, theirs: Any, mine: Any, path: str, conflicts: list[str]) -> Any:
-    """One value under the rules at the top; all three are decoded, MISSING stands for absence."""
-    if _equal(mine, theirs) or _equal(theirs, base):
+def three_way(
+    base: Any,
+    theirs: Any,
+    mine: Any,
+    path: str,
+    conflicts: list[str],
+    equal: Callable[[Any, Any], bool] | None = None,
+) -> Any:
+    """One value under the rules at the top; all three are decoded, MISSING stands for absence. `equal` tells what counts as one
+    value, where that is not equal and of the same types all the way down.
+    """
+    same = equal or _equal
+    if same(mine, theirs) or same(theirs, base):
         return mine
-    if _equal(mine, base):
+    if same(mine, base):
         return theirs
     if mine is MISSING or theirs is MISSING:
         conflicts.append(path)
@@ -208,12 +219,13 @@ def _three(base: Any, theirs: Any, mine: Any, path: str, conflicts: list[str]) -
             *(k for k in before if k not in theirs and k not in mine),
         ]
         merged = {
-            key: _three(
+            key: three_way(
                 before.get(key, MISSING),
                 theirs.get(key, MISSING),
                 mine.get(key, MISSING),
                 f"{path}.{key}",
                 conflicts,
+                equal,
             )
             for key in keys
         }

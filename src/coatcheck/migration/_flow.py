@@ -215,6 +215,26 @@ def _save(file: Path, state: _State) -> None:
         raise ConfigurationError(f"resume={str(file)!r}: it cannot be written ({error.strerror})") from error
 
 
+async def _prepared(
+    places: Places,
+    *,
+    move: bool,
+    dry: bool,
+    resume: str | Path | None,
+    rate: float | None,
+    user_id: str | None,
+    to_user_id: Callable[[Any], Any] | None,
+    options: Options | None,
+    tell: Callable[[Progress], None] | None,
+) -> _Walk:
+    """The walk, once it is known that it can be gone."""
+    job, check = job_of(places, move=move, dry=dry, user_id=user_id, to_user_id=to_user_id, options=options)
+    await check()
+    of = await _count(places.source)
+    file = None if resume is None else Path(resume)
+    return _Walk(job, f"{places.shown} {move}", dry=dry, resume=file, rate=rate, of=of, tell=tell)
+
+
 # ---------------------------------------------------------------------------------------------------------------- the faces
 
 
@@ -250,20 +270,16 @@ def migrate(
     _checked(rate)
     places = Places(source, target, "blocking", outage)
     try:
-        job, check = job_of(
-            places, move=move, dry=dry_run, user_id=user_id, to_user_id=to_user_id, options=options
-        )
-        run_now(check())
-        of = run_now(_count(places.source))
-        file = None if resume is None else Path(resume)
-        named = f"{places.shown} {move}"
-        walk = _Walk(job, named, dry=dry_run, resume=file, rate=rate, of=of, tell=on_progress)
 
         async def pause(count: int) -> None:
             if rate:
                 time.sleep(count / rate)
 
-        return run_now(walk.run(_one_by_one, pause))
+        walk = _prepared(
+            places, move=move, dry=dry_run, resume=resume, rate=rate, user_id=user_id, to_user_id=to_user_id,
+            options=options, tell=on_progress,
+        )  # fmt: skip
+        return run_now(run_now(walk).run(_one_by_one, pause))
     finally:
         for close in places.closing("close"):
             close()
@@ -287,19 +303,15 @@ async def migrate_async(
     _checked(rate)
     places = Places(source, target, "awaiting", outage)
     try:
-        job, check = job_of(
-            places, move=move, dry=dry_run, user_id=user_id, to_user_id=to_user_id, options=options
-        )
-        await check()
-        of = await _count(places.source)
-        file = None if resume is None else Path(resume)
-        named = f"{places.shown} {move}"
-        walk = _Walk(job, named, dry=dry_run, resume=file, rate=rate, of=of, tell=on_progress)
 
         async def pause(count: int) -> None:
             await asyncio.sleep(count / rate if rate else 0)
 
-        return await walk.run(_at_once, pause)
+        walk = _prepared(
+            places, move=move, dry=dry_run, resume=resume, rate=rate, user_id=user_id, to_user_id=to_user_id,
+            options=options, tell=on_progress,
+        )  # fmt: skip
+        return await (await walk).run(_at_once, pause)
     finally:
         for close in places.closing("aclose"):
             closing = close()

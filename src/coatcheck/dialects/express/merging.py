@@ -7,7 +7,7 @@ both changed one value, the later commit wins, and that is told.
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from coatcheck.core.merge import MISSING, Resolver
+from coatcheck.core.merge import MISSING, Resolver, three_way
 from coatcheck.dialects.express import plain
 
 __all__ = ["Merged", "merge"]
@@ -51,37 +51,13 @@ def _settled(
 ) -> bytes | None:
     base, theirs, mine = (MISSING if part is None else plain.load(part) for part in (was, there, ours))
     resolver = resolvers.get(key)
-    value = resolver(base, theirs, mine) if resolver else _three(base, theirs, mine, key, conflicts)
+    value = (
+        resolver(base, theirs, mine) if resolver else three_way(base, theirs, mine, key, conflicts, _equal)
+    )
     if value is MISSING:
         return None
     plain.check(key, value)
     return plain.dump(value)
-
-
-def _three(base: Any, theirs: Any, mine: Any, path: str, conflicts: list[str]) -> Any:
-    if _equal(mine, theirs) or _equal(theirs, base):
-        return mine
-    if _equal(mine, base):
-        return theirs
-    if mine is MISSING or theirs is MISSING:
-        conflicts.append(path)
-        return MISSING
-    if type(mine) is not dict or type(theirs) is not dict:
-        conflicts.append(path)
-        return mine
-    before = base if type(base) is dict else {}
-    keys = (*theirs, *(key for key in mine if key not in theirs))
-    values = {
-        key: _three(
-            before.get(key, MISSING),
-            theirs.get(key, MISSING),
-            mine.get(key, MISSING),
-            f"{path}.{key}",
-            conflicts,
-        )
-        for key in keys
-    }
-    return {key: value for key, value in values.items() if value is not MISSING}
 
 
 def _same(a: bytes | None, b: bytes | None) -> bool:
