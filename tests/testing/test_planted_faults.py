@@ -159,6 +159,9 @@ def logout_gives_up_on_a_change(patch: Patch) -> None:
     patch.setattr(Lifecycle, "_end", fault)
 
 
+Equal = Callable[[Any, Any], bool]
+
+
 def _merge_with(patch: Patch, change: Callable[[Any, Changes, Any], Changes]) -> None:
     merge = merging.merge
 
@@ -175,16 +178,18 @@ def merge_forgets_theirs(patch: Patch) -> None:
 
 
 def a_dict_is_an_atom(patch: Patch) -> None:
-    patch.setattr(merging, "_three", lambda base, theirs, mine, path, conflicts: mine)
+    patch.setattr(merging, "three_way", lambda base, theirs, mine, path, conflicts, equal=None: mine)
 
 
 def a_change_beats_a_delete(patch: Patch) -> None:
-    three = merging._three
+    three = merging.three_way
 
-    def fault(base: Any, theirs: Any, mine: Any, path: str, conflicts: list[str]) -> Any:
-        return mine if theirs is MISSING else three(base, theirs, mine, path, conflicts)
+    def fault(
+        base: Any, theirs: Any, mine: Any, path: str, conflicts: list[str], equal: Equal | None = None
+    ) -> Any:
+        return mine if theirs is MISSING else three(base, theirs, mine, path, conflicts, equal)
 
-    patch.setattr(merging, "_three", fault)
+    patch.setattr(merging, "three_way", fault)
 
 
 def clear_removes_what_was_loaded(patch: Patch) -> None:
