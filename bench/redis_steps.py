@@ -1,10 +1,10 @@
 """What a load and a replace in Redis cost the client, and what a session takes there: ``python -m bench.redis_steps``.
 
 A server of its own on loopback. CPU microseconds of this process for one call, the kernel's part included: on the sync face one
-call after the other, on an event loop alone and 32 at once, where the commands of one turn leave together. The least of many
-rounds. Of the server, what it counts for the command alone, and its whole CPU with reading and writing its sockets. Then the
-memory by the server's own account (MEMORY USAGE), next to what a hash of the same fields would take, and what goes over the
-network.
+call after the other, on an event loop alone and 32 at once, where the commands of one turn leave together, by either transport.
+The least of many rounds. Of the server, what it counts for the command alone, and its whole CPU with reading and writing its
+sockets. Then the memory by the server's own account (MEMORY USAGE), next to what a hash of the same fields would take, and what
+goes over the network.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import redis
@@ -31,6 +31,7 @@ IDS = RandomIds()
 NOW = 1_800_000_000.0
 DATA = b'{"user":"7d1f2c4e","n":0,"cart":[{"sku":"a-1","n":1},{"sku":"b-2","n":2}],"theme":"dark"}'
 ROUNDS, CALLS, AT_ONCE = 30, 192, 32
+TRANSPORTS: tuple[Literal["hiredis", "redis-py"], ...] = ("hiredis", "redis-py")
 MORE = 18
 
 
@@ -103,13 +104,13 @@ async def awaiting(call: Callable[[int], Awaitable[None]], at_once: int) -> floa
     return best / (CALLS // at_once * at_once) * 1e6
 
 
-async def on_a_loop(store: RedisStore) -> list[tuple[str, float]]:
+async def on_a_loop(store: RedisStore, transport: str) -> list[tuple[str, float]]:
     sessions = Sessions(store.awaiting())
     await sessions.begin()
     rows = []
     for at_once in (1, 4, AT_ONCE):
-        rows.append((f"load, awaiting, {at_once} at once", await awaiting(sessions.load, at_once)))
-        rows.append((f"replace, awaiting, {at_once} at once", await awaiting(sessions.replace, at_once)))
+        rows.append((f"load, {transport}, {at_once} at once", await awaiting(sessions.load, at_once)))
+        rows.append((f"replace, {transport}, {at_once} at once", await awaiting(sessions.replace, at_once)))
     await store.aclose()
     return rows
 
@@ -210,7 +211,8 @@ def main() -> None:
         run_now(sessions.begin())
         costs = with_the_network(client, "load", sessions.load)
         costs += with_the_network(client, "replace", sessions.replace)
-        costs += asyncio.run(on_a_loop(RedisStore.from_url(server.url)))
+        for transport in TRANSPORTS:
+            costs += asyncio.run(on_a_loop(RedisStore.from_url(server.url, transport=transport), transport))
         for name, cost in costs + at_the_server(client):
             print(f"{name:46} {cost:7.1f} us")
         for what, octets in memory(store, client) + on_the_wire():

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import redis
@@ -18,7 +19,10 @@ from servers import Server
 T = TypeVar("T")
 IDS = RandomIds()
 NOW = 1_700_000_000.0
-FACES = ("blocking", "awaiting")
+FACES = ("blocking", "awaiting", "redis-py")
+"""Threads that wait; event loops; and event loops over connections that redis-py keeps."""
+Transport = Literal["hiredis", "redis-py"]
+TRANSPORTS: tuple[Transport, ...] = ("hiredis", "redis-py")
 _numbers = count()
 
 ACL = (
@@ -69,6 +73,9 @@ def on(face: str, backend: RedisStore, work: Callable[[RedisSessions], Coroutine
             return run_now(work(backend.blocking()))
         finally:
             backend.close()
+    if face == "redis-py":
+        link = backend._link
+        link._source = replace(link._source, is_direct=False)
 
     async def within() -> T:
         try:

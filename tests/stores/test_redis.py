@@ -38,7 +38,19 @@ from coatcheck.stores.redis import RedisSessions, RedisStore
 from coatcheck.testing.contract import Sentence, StoreContract
 from servers import Server
 from tests.patience import PATIENT
-from tests.stores.redis_help import FACES, NOW, after, calls, fresh, login, on, raw, record
+from tests.stores.redis_help import (
+    FACES,
+    NOW,
+    TRANSPORTS,
+    Transport,
+    after,
+    calls,
+    fresh,
+    login,
+    on,
+    raw,
+    record,
+)
 
 
 @pytest.fixture
@@ -63,15 +75,19 @@ def client(redis_server: Server) -> Iterator[Any]:
         yield client
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("sentence", StoreContract.sentences(), ids=lambda s: s.__name__)
-def test_contract(sentence: Sentence, redis_server: Server, prefix: str) -> None:
-    StoreContract(lambda: RedisStore.from_url(redis_server.url, outage=PATIENT, prefix=prefix)).run(sentence)
-
-
-def test_contract_in_resp2(redis_server: Server) -> None:
+def test_contract(sentence: Sentence, redis_server: Server, prefix: str, transport: Transport) -> None:
     StoreContract(
-        lambda: RedisStore.from_url(f"{redis_server.url}?protocol=2", outage=PATIENT, prefix=fresh())
-    ).run()
+        lambda: RedisStore.from_url(redis_server.url, outage=PATIENT, prefix=prefix, transport=transport)
+    ).run(sentence)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_contract_in_either_protocol(redis_server: Server, protocol: int, transport: Transport) -> None:
+    url = f"{redis_server.url}?protocol={protocol}"
+    StoreContract(lambda: RedisStore.from_url(url, outage=PATIENT, prefix=fresh(), transport=transport)).run()
 
 
 @pytest.mark.parametrize("ability", [ByUser, Sweeps, Counts, Checks, Watches])

@@ -16,14 +16,14 @@ from coatcheck.core.outage import Outage
 from coatcheck.core.ports import SAVED, Notice, Terms
 from coatcheck.core.record import Record
 from coatcheck.errors import ReplyLost, StoreUnavailable, WrongFace
-from coatcheck.stores._redis_client import Awaiting
+from coatcheck.stores._redis_awaiting import Awaiting
 from coatcheck.stores._redis_cluster import AwaitingCluster
 from coatcheck.stores.redis import RedisSessions, RedisStore
 from coatcheck.testing.contract import Sentence, StoreContract
 from servers import RedisGroup, Server, redis_cluster, redis_sentinel
 from servers.redis import cli
 from tests.patience import PATIENT
-from tests.stores.redis_help import ACL, FACES, NOW, after, fresh, login, on, record
+from tests.stores.redis_help import ACL, FACES, NOW, TRANSPORTS, Transport, after, fresh, login, on, record
 
 pytestmark = pytest.mark.slow
 
@@ -40,16 +40,22 @@ def sentinel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisGroup]:
         yield group
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("sentence", StoreContract.sentences(), ids=lambda s: s.__name__)
-def test_contract_over_a_cluster(sentence: Sentence, cluster: RedisGroup) -> None:
+def test_contract_over_a_cluster(sentence: Sentence, cluster: RedisGroup, transport: Transport) -> None:
     prefix = fresh()
-    StoreContract(lambda: RedisStore.from_url(cluster.url, outage=PATIENT, prefix=prefix)).run(sentence)
+    StoreContract(
+        lambda: RedisStore.from_url(cluster.url, outage=PATIENT, prefix=prefix, transport=transport)
+    ).run(sentence)
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("sentence", StoreContract.sentences(), ids=lambda s: s.__name__)
-def test_contract_behind_sentinel(sentence: Sentence, sentinel: RedisGroup) -> None:
+def test_contract_behind_sentinel(sentence: Sentence, sentinel: RedisGroup, transport: Transport) -> None:
     prefix = fresh()
-    StoreContract(lambda: RedisStore.from_url(sentinel.url, outage=PATIENT, prefix=prefix)).run(sentence)
+    StoreContract(
+        lambda: RedisStore.from_url(sentinel.url, outage=PATIENT, prefix=prefix, transport=transport)
+    ).run(sentence)
 
 
 QUICK = Outage(connect_timeout=0.5, command_timeout=0.5, break_for=0.2)

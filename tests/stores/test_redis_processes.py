@@ -14,9 +14,10 @@ from coatcheck.core.ids import Ticket
 from coatcheck.core.session import CookieAction
 from coatcheck.stores.redis import RedisStore
 from servers import Server
-from tests.stores.redis_help import FACES, fresh
+from tests.stores.redis_help import fresh
 from tests.stores.redis_workers import PATIENT
 
+FACES = ("blocking", "awaiting")
 ROOT = Path(__file__).parents[2]
 
 

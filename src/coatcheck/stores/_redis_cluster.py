@@ -20,9 +20,7 @@ from coatcheck.stores._redis_client import (
     SCAN_COUNT,
     Blocking,
     Calls,
-    Line,
     Settings,
-    Work,
     answered,
     leave_behind,
     pack,
@@ -32,6 +30,7 @@ from coatcheck.stores._redis_client import (
 from coatcheck.stores._redis_errors import FAILURES, last_of, refused, storable, translated
 from coatcheck.stores._redis_scripts import Script
 from coatcheck.stores._redis_watch import watch_awaiting, watch_blocking
+from coatcheck.stores._redis_work import Line, LineOf, Work
 
 __all__ = ["AwaitingCluster", "BlockingCluster"]
 
@@ -190,8 +189,9 @@ def _next(left: list[Any], following: bytes) -> Any:
 class AwaitingCluster:
     """Speaks from event loops, with a line for each node."""
 
-    def __init__(self, make: Callable[[], Any], settings: Settings) -> None:
-        self._make = make
+    def __init__(self, line_of: LineOf, make: Callable[[], Any], settings: Settings) -> None:
+        """`make` makes a client of redis-py's, and `line_of` a line over one of its nodes."""
+        self._line_of, self._make = line_of, make
         self._settings = settings
         self._loops: dict[asyncio.AbstractEventLoop, _Nodes] = {}
         self._known = _Known(settings)
@@ -245,7 +245,7 @@ class AwaitingCluster:
         loop = asyncio.get_running_loop()
         if loop not in self._loops:
             take_ended(self._loops)
-            self._loops[loop] = _Nodes(loop, self._make, self._settings, self._known)
+            self._loops[loop] = _Nodes(loop, self._line_of, self._make(), self._settings, self._known)
         return self._loops[loop]
 
     def start_afresh(self) -> None:
@@ -287,12 +287,13 @@ class _Nodes:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        make: Callable[[], Any],
+        line_of: LineOf,
+        cluster: Any,
         settings: Settings,
         known: _Known,
     ) -> None:
-        self._loop = loop
-        self._cluster = make()
+        self._loop, self._line_of = loop, line_of
+        self._cluster = cluster
         self._settings = settings
         self._lines: dict[str, tuple[Any, Line, Settings]] = {}
         self._known = known
@@ -358,8 +359,10 @@ class _Nodes:
         """Send a command to one node."""
         known = self._lines.get(node.name)
         if known is None or known[0] is not node:
+            if known is not None:
+                known[1].retire()
             settings = self._known.of(node.name)
-            line = Line(self._loop, _NodePool(node), settings)
+            line = self._line_of(self._loop, _NodePool(node), settings)
             known = self._lines[node.name] = (node, line, settings)
         _, line, settings = known
         if not settings.health.well:

@@ -7,8 +7,11 @@ from typing import Any, cast
 from coatcheck.core.outage import Outage
 from coatcheck.errors import WrongFace
 from coatcheck.stores._health import Health
-from coatcheck.stores._redis_client import Awaiting, Blocking, Settings
+from coatcheck.stores._redis_awaiting import Awaiting
+from coatcheck.stores._redis_client import Blocking, Settings
 from coatcheck.stores._redis_cluster import AwaitingCluster, BlockingCluster
+from coatcheck.stores._redis_direct import DirectLine
+from coatcheck.stores._redis_pooled import PooledLine
 from coatcheck.stores._redis_url import Source
 
 __all__ = ["Link"]
@@ -43,7 +46,8 @@ class Link:
         if self._source.awaiting is None:
             raise self._wrong_face("that blocks", "async", "redis.asyncio.Redis")
         kind = AwaitingCluster if self._source.kind == "cluster" else Awaiting
-        self._awaiting = self._each(kind, self._source.awaiting)
+        line = DirectLine if self._source.is_direct else PooledLine
+        self._awaiting = self._each(partial(kind, line), self._source.awaiting)
         return self._awaiting[0], self._awaiting[-1]
 
     def _wrong_face(self, which: str, face: str, fitting: str) -> WrongFace:

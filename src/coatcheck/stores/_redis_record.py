@@ -53,7 +53,11 @@ def decoded(key: str, raw: bytes, now: float) -> Record | Ended | None:
         if raw[:1] == b"E":
             at = _TOMBSTONE.unpack_from(raw)[1]
             return judge(key, (raw[_TOMBSTONE.size :].decode(), 0.0, 0.0, 0.0, at, None, None), now)
-    except (error, UnicodeError) as problem:
+    except (
+        error,
+        TypeError,
+        UnicodeError,
+    ) as problem:  # TypeError: it is no text at all, but another command's reply
         raise corrupt(key) from problem
     raise corrupt(key)
 

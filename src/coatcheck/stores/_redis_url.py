@@ -1,7 +1,7 @@
 """What a Redis URL means: how to make connections, and what to call the server in messages, without its password."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Literal, cast
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -23,6 +23,7 @@ __all__ = ["Kind", "Source", "given", "parsed", "shown"]
 Kind = Literal["pool", "cluster"]
 _redis: Any = redis  # its own annotations are incomplete
 _CLUSTER: Final = "the application's Redis Cluster"
+TRANSPORTS: Final = ("hiredis", "redis-py")
 MANY: Final = 10_000
 """Connections at most: a thread never needs more than one, and it is not for us to count the application's threads."""
 
@@ -42,6 +43,8 @@ class Source:
     """What they make is ours, to be closed by us, and made anew for each event loop."""
     store: str = "RedisStore"
     """The class that was given it, as messages name it."""
+    is_direct: bool = False
+    """On event loops, commands go over a connection that is ours alone, past redis-py (`_redis_direct`)."""
 
 
 def shown(url: str) -> str:
@@ -49,8 +52,10 @@ def shown(url: str) -> str:
     return hide_password(url).partition("?")[0]
 
 
-def parsed(url: str, outage: Outage, credentials: Any = None) -> Source:
+def parsed(url: str, outage: Outage, credentials: Any = None, transport: str = "hiredis") -> Source:
     """What a URL means. Raises ConfigurationError for one that means nothing, and for a setting that redis-py does not know."""
+    if transport not in TRANSPORTS:
+        raise ConfigurationError(f'transport={transport!r}: give "hiredis" or "redis-py"')
     scheme, _, rest = url.partition(":")
     base, _, how = scheme.lower().replace("valkey", "redis").partition("+")
     form = {"": _alone, "sentinel": _sentinel, "cluster": _cluster}.get(how)
@@ -61,7 +66,7 @@ def parsed(url: str, outage: Outage, credentials: Any = None) -> Source:
         # Nothing is connected yet; but what redis-py makes of the settings is to be known now.
         if source.kind == "pool" and source.blocking is not None:
             source.blocking(1.0).make_connection()
-        return source
+        return replace(source, is_direct=transport == "hiredis")
     except (ValueError, TypeError, redis.RedisError) as error:
         if isinstance(error, ConfigurationError):
             raise

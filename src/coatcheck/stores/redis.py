@@ -124,17 +124,27 @@ class RedisStore:
         self._awaiting: RedisSessions | None = None
 
     @classmethod
-    def from_url(cls, url: str, *, outage: Outage | None = None, **options: Any) -> "RedisStore":
+    def from_url(
+        cls,
+        url: str,
+        *,
+        outage: Outage | None = None,
+        transport: Literal["hiredis", "redis-py"] = "hiredis",
+        **options: Any,
+    ) -> "RedisStore":
         """The store of a URL; connections are made when they are first needed.
 
         redis://user:password@host:6379/0, rediss:// (TLS), unix:///path.sock?db=0, redis+sentinel://h1:26379,h2:26379/name/0,
         redis+cluster://h1:7000,h2:7001; `valkey` in place of `redis` anywhere. `?protocol=2` and the like are settings
         of redis-py's connections. `options`: as for the class, and `credential_provider`, redis-py's.
 
+        transport  how event loops speak to the server: "hiredis", over one connection that redis-py opens and that is ours from
+                   then on; or "redis-py", over a pool of its connections, at three times the cost
+
         Raises ConfigurationError for any other form.
         """
         outage = outage or Outage()
-        source = parsed(url, outage, options.pop("credential_provider", None))
+        source = parsed(url, outage, options.pop("credential_provider", None), transport)
         return cls(source, outage=outage, **options)
 
     def __repr__(self) -> str:
