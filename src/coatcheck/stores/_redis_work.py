@@ -19,7 +19,7 @@ from coatcheck.stores._redis_scripts import Script
 __all__ = ["Line", "LineOf", "Work", "give_up", "is_again", "is_unheard_again"]
 
 
-class Work(msgspec.Struct, eq=False):
+class Work(msgspec.Struct, eq=False, gc=False):  # nothing that it refers to refers back to it
     """One command. `left` is how often it may be sent again; `script`, `keys` and `args` are what it was made of, if it may turn
     out that the server does not know the script.
     """
