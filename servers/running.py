@@ -1,6 +1,7 @@
 """A server process: started, waited for, stopped, killed, and started again in its place."""
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -16,6 +17,8 @@ __all__ = ["Server", "ServerMissing", "binary", "free_port", "listens", "serving
 
 PATIENCE = 60.0
 """Seconds until a server must answer: long, since the machine may be busy."""
+LOWEST, PORTS = 12_000, 20_000
+"""Below what Linux gives to outgoing connections (32768 and up), and above what services are known by."""
 
 
 class ServerMissing(Exception):
@@ -117,11 +120,18 @@ def binary(name: str, *places: str) -> str:
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on now, and that no connection will be given before somebody does.
+
+    The system's own choice is one of those that it gives to outgoing connections, of which a run of tests makes thousands.
+    """
+    while True:
+        port = LOWEST + secrets.randbelow(PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def listens(port: int) -> bool:
