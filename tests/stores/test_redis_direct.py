@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from coatcheck.core.outage import Outage
 from coatcheck.core.ports import SAVED
@@ -325,6 +326,24 @@ def test_a_primary_that_became_a_replica_is_left_for_another_connection(server: 
         assert await store.replace(after(there), expected=there.versions[0], now=NOW) is SAVED
 
     on("awaiting", RedisStore.from_url(server.url, outage=QUICK), work)
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_a_loop_that_stood_still_takes_a_reply_that_has_come_for_none_that_is_late(
+    redis_server: Server, run: Callable[[Any], Any]
+) -> None:
+    async def work() -> None:
+        backend = RedisStore.from_url(redis_server.url, prefix=fresh(), outage=QUICK)
+        store, there = backend.awaiting(), record()
+        assert await store.create(there, now=NOW) is SAVED
+        writing = asyncio.ensure_future(store.replace(after(there), expected=there.versions[0], now=NOW))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # it has left
+        threading.Event().wait(0.6)  # longer than QUICK has patience
+        assert await writing is SAVED
+        await backend.aclose()
+
+    run(work())
 
 
 def test_what_is_under_way_when_the_store_is_closed_comes_to_its_end(redis_server: Server) -> None:

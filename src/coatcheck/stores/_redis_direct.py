@@ -74,6 +74,10 @@ class _Wire(asyncio.Protocol):
         self._before = self._transport.get_protocol()
         self._transport.set_protocol(self)
 
+    def is_closing(self) -> bool:
+        """Whether nothing can be sent any more, though that was not told yet."""
+        return self._transport.is_closing()
+
     def has_room(self) -> bool:
         """Whether more may be sent now; if not, the line is told when it may."""
         return not self.paused and len(self.waiting) < WINDOW
@@ -206,7 +210,7 @@ class _Late:
             due.popleft()
         if not due:
             return
-        if due[0][0] <= self._loop.time():
+        if due[0][0] <= self._loop.time():  # loops look at their sockets first, so it has not come
             self._wire.give_up(TimeoutError(f"no reply within {self._patience} s"))
         else:
             self._timer = self._loop.call_at(due[0][0], self._look)
@@ -243,6 +247,9 @@ class DirectLine:
     def _leave(self) -> None:
         """Send what is in the queue, over a connection that takes it; if there is none, that is seen to."""
         wire = self._wire
+        if wire is not None and wire.is_closing():
+            self._leave_behind(wire)
+            wire = None
         if wire is None:
             if not self._connecting:
                 self._connecting = True
