@@ -14,7 +14,7 @@ from bench.report import Failure, Sample
 from bench.server import Server, ServerFailed, cpu_seconds, serving
 from servers import ServerMissing
 
-WARM_REQUESTS = {"uvicorn": 1_000, "gunicorn": 1_000, "node": 8_000}
+WARM_REQUESTS = {"uvicorn": 1_000, "gunicorn": 1_000, "aiohttp": 1_000, "node": 8_000}
 """Of each workload before anything is measured. V8 compiles what runs often, again and again: express needs thousands of requests
 until it is three times as fast as at first."""
 WARM_SECONDS = 10

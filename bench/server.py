@@ -56,7 +56,17 @@ def node(app: str, port: int) -> list[str]:
     return ["node", str(ROOM_OF_NODE / f"{app}.mjs"), str(port)]
 
 
-SERVERS: dict[str, Callable[[str, int], list[str]]] = {"uvicorn": uvicorn, "gunicorn": gunicorn, "node": node}
+def aiohttp(app: str, port: int) -> list[str]:
+    """Return the command of one process of aiohttp's own server, for a module in ``bench/apps``."""
+    return [sys.executable, "-m", "bench.apps.aiohttp_server", app, str(port)]
+
+
+SERVERS: dict[str, Callable[[str, int], list[str]]] = {
+    "uvicorn": uvicorn,
+    "gunicorn": gunicorn,
+    "aiohttp": aiohttp,
+    "node": node,
+}
 
 
 @contextmanager
@@ -76,7 +86,11 @@ def serving(contestant: Contestant, directory: Path, *, core: int, url: str = ""
     command = SERVERS[contestant.server](contestant.app, port)
     store = (contestant.store or "{url}").format(dir=directory, url=url)
     # NODE_ENV is for express, whose routes are slower without it.
-    environment = os.environ | {"BENCH_STORE": store, "NODE_ENV": "production"}
+    environment = os.environ | {
+        "BENCH_STORE": store,
+        "BENCH_SERVER": contestant.server,
+        "NODE_ENV": "production",
+    }
     log = directory / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -3,7 +3,9 @@
 import os
 
 from bench.apps.django_routes import application
+from bench.apps.tables import prepare
 
+prepare(os.environ["BENCH_STORE"])
 app = application(
     INSTALLED_APPS=["coatcheck.django"],
     MIDDLEWARE=["coatcheck.django.SessionMiddleware"],

@@ -4,22 +4,14 @@ import os
 import secrets
 
 from bench.apps.starlette_routes import application
-from coatcheck.core.ports import Backend, SetsUp
-from coatcheck.core.stepping import run_now
+from bench.apps.tables import prepare
+from coatcheck import Timeouts
 from coatcheck.starlette import SessionMiddleware
-from coatcheck.stores import open_store
 
 URL = os.environ["BENCH_STORE"]
+# Sessions that nobody can take back may live for a day at most.
+TIMEOUTS = Timeouts(idle=3600, absolute=12 * 3600) if URL.startswith("cookie:") else Timeouts()
 
-
-def set_up(backend: Backend) -> None:
-    """Make its tables, if it has such."""
-    store = backend.blocking()
-    if isinstance(store, SetsUp):
-        run_now(store.setup())
-
-
-set_up(open_store(URL))
-
+prepare(URL)
 app = application()
-app.add_middleware(SessionMiddleware, store=URL, secret=secrets.token_urlsafe(32))
+app.add_middleware(SessionMiddleware, store=URL, secret=secrets.token_urlsafe(32), timeouts=TIMEOUTS)

@@ -5,11 +5,15 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from bench.apps.payload import cart
+
 
 async def login(request: Request) -> PlainTextResponse:
-    """Put into the session what a small application keeps there."""
+    """Put into the session what a small application keeps there, and a cart of so many octets if it is asked for one."""
     request.session["user"] = "7d1f2c4e"
     request.session["n"] = 0
+    if octets := request.query_params.get("octets"):
+        request.session["cart"] = cart(int(octets))
     return PlainTextResponse("ok")
 
 

@@ -232,7 +232,9 @@ def test_every_bar_is_of_a_comparison_that_is_made() -> None:
             ["starlette starsessions redis", "litestar builtin redis", "express express-session redis"],
         ),
         ("postgres", ["starlette starsessions redis", "express express-session postgres"]),
-        ("mongo", ["starlette starsessions redis"]),
+        ("mongo", ["starlette starsessions redis", "express express-session mongo"]),
+        ("sqlalchemy", ["express express-session postgres"]),
+        ("cookie", ["starlette cookie"]),
     ],
 )
 def test_ours_is_compared_on_the_same_kind_of_store(kind: str, others: list[str]) -> None:
