@@ -1,63 +1,78 @@
-"""``python -m bench``: measure, print the table, write ``bench/results.json``."""
+"""``python -m bench``: measure, print the table, write ``bench/results/requests.json``."""
 
 import argparse
-import json
-import os
-import shutil
 import sys
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 
-from bench.contestants import BARS, CONTESTANTS, WORKLOADS, Contestant, baseline_of, references_of, select
+from bench import command
+from bench.contestants import (
+    BARS,
+    CONTESTANTS,
+    CORE,
+    REQUESTS_A_CORE,
+    WORKLOADS,
+    Contestant,
+    baseline_of,
+    references_of,
+    select,
+)
 from bench.load import LONGEST
-from bench.machine import load_average, machine, versions
+from bench.machine import load_average
 from bench.report import Row, as_json, summarise, table
-from bench.rounds import Outcome, Plan, measure
-
-RESULTS = Path(__file__).resolve().parent / "results.json"
+from bench.rounds import Outcome, Plan, expected_seconds, measure
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the bench; return 0 when every row has figures, 1 when one failed, 2 when it cannot run."""
     options = parser().parse_args(arguments)
-    contestants = select(options.only)
-    if not contestants:
-        return refuse(f"--only {options.only}: nobody is called that; there are {', '.join(everybody())}")
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2:
-        return refuse("bench needs two CPU cores, for the server and for the load; this process has one")
-    if shutil.which("wrk") is None:
-        return refuse("bench needs wrk, the load generator. As root: apt-get install -y wrk")
-    plan = Plan(
-        rounds=1 if options.quick else options.rounds,
-        slices=2 if options.quick else options.slices,
-        seconds=options.seconds,
-        sessions=options.sessions,
-        server_core=cores[0],
-        load_core=cores[1],
-        database_core=cores[min(2, len(cores) - 1)],
-        warmth=0.05 if options.quick else 1.0,
-    )
-    header: dict[str, dict[str, object]] = {
-        "machine": machine(),
-        "versions": dict(versions()),
-        "plan": asdict(plan),
-    }
-    print(preamble(header), flush=True)
-    rows = results(measure(contestants, plan, say), contestants)
+    return command.run(lambda: bench(options))
+
+
+def bench(options: argparse.Namespace) -> int:
+    """Measure what is asked for."""
+    contestants = chosen(options)
+    plan = command.on_cores(planned(options))
+    header = command.header(asdict(plan))
+    command.announce(expected_seconds(contestants, plan))
+    rows = results(measure(contestants, plan, command.say), contestants)
     print("\n" + table(rows))
-    RESULTS.write_text(json.dumps(header | {"rows": [as_json(row) for row in rows]}, indent=1) + "\n")
+    whole = not options.only and not options.quick
+    path = command.write("requests", header | {"rows": [as_json(row) for row in rows]}, whole=whole)
     print(
         f"\nMedians of {plan.rounds} rounds of {plan.slices} slices; ratio: added CPU over that of the row named, in the same"
-        f" slice. Load average {load_average()} at the end. -> {RESULTS}"
+        f" slice. Load average {load_average()} at the end. -> {path}"
     )
     return 1 if any(row.reason for row in rows) else 0
+
+
+def chosen(options: argparse.Namespace) -> Sequence[Contestant]:
+    """Return whom the options mean: the core, everybody, or those whose name matches.
+
+    Raises:
+        Unable: nobody.
+    """
+    if not options.only:
+        return CONTESTANTS if options.all else CORE
+    if found := select(options.only):
+        return found
+    raise command.Unable(
+        f"--only {options.only}: nobody is called that; there are {', '.join(c.peer for c in CONTESTANTS)}"
+    )
+
+
+def planned(options: argparse.Namespace) -> Plan:
+    """Return how long and how hard the options mean."""
+    plan = Plan(
+        rounds=options.rounds, slices=options.slices, seconds=options.seconds, sessions=options.sessions
+    )
+    return replace(plan, rounds=1, slices=2, warmth=0.05) if options.quick else plan
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     plan = Plan()
-    reader = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    reader = command.reader("bench", __doc__)
     reader.add_argument("--rounds", type=positive, default=plan.rounds, help="default %(default)s")
     reader.add_argument("--slices", type=positive, default=plan.slices, help="a round, default %(default)s")
     reader.add_argument(
@@ -66,14 +81,9 @@ def parser() -> argparse.ArgumentParser:
     reader.add_argument(
         "--sessions", type=positive, default=plan.sessions, help="in turn, default %(default)s"
     )
+    reader.add_argument("--all", action="store_true", help="the rows without bars too")
     reader.add_argument("--only", metavar="PATTERN", default="", help="part of a name; peers come along")
-    reader.add_argument("--quick", action="store_true", help="one round of two slices: does it work at all?")
     return reader
-
-
-def everybody() -> list[str]:
-    """Return all names there are."""
-    return [contestant.peer for contestant in CONTESTANTS]
 
 
 def positive(text: str) -> int:
@@ -92,7 +102,7 @@ def above_zero(text: str) -> float:
     return number
 
 
-def results(outcome: Outcome, contestants: list[Contestant]) -> list[Row]:
+def results(outcome: Outcome, contestants: Sequence[Contestant]) -> list[Row]:
     """Summarise in the contestants' order, each with its own baseline and reference."""
     baselines = {c.peer: found.peer for c in contestants if (found := baseline_of(c, contestants))}
     references = {
@@ -100,27 +110,16 @@ def results(outcome: Outcome, contestants: list[Contestant]) -> list[Row]:
         for c in contestants
         if c.library != "bare"
     }
-    rows = summarise(outcome.samples, outcome.failures, baselines=baselines, references=references, bars=BARS)
+    rows = summarise(
+        outcome.samples,
+        outcome.failures,
+        baselines=baselines,
+        references=references,
+        bars=BARS,
+        requests_a_core=REQUESTS_A_CORE,
+    )
     order = [contestant.peer for contestant in contestants]
     return sorted(rows, key=lambda row: (row.workload != WORKLOADS[0], order.index(row.peer)))
-
-
-def preamble(header: dict[str, dict[str, object]]) -> str:
-    """Return the header as text, a line a topic."""
-    return "\n".join(
-        f"{topic}: " + ", ".join(f"{k} {v}" for k, v in facts.items()) for topic, facts in header.items()
-    )
-
-
-def say(line: str) -> None:
-    """Show progress, apart from the results."""
-    print(line, file=sys.stderr, flush=True)
-
-
-def refuse(reason: str) -> int:
-    """Say why it cannot run, and how it could."""
-    print(reason, file=sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":

@@ -47,13 +47,13 @@ end
 """
 
 
-def run(url: str, lua: Path, *, seconds: float, core: int) -> Load:
-    """Load ``url`` for ``seconds`` from ``core``.
+def run(url: str, lua: Path, *, seconds: float, core: int, connections: int = CONNECTIONS) -> Load:
+    """Load ``url`` for ``seconds`` from ``core``, over so many connections.
 
     Raises:
         LoadFailed: wrk ended with an error, answers were not 2xx or 3xx, or sockets failed.
     """
-    options = f"--threads 1 --connections {CONNECTIONS} --duration {LONGEST}s --timeout 10s --script".split()
+    options = f"--threads 1 --connections {connections} --duration {LONGEST}s --timeout 10s --script".split()
     command = ["taskset", "-c", str(core), "wrk", *options, str(lua), url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:

@@ -7,7 +7,7 @@ is the median over all slices taken: a neighbour who was busy for a while moves 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 Key = tuple[str, str]  # peer, workload
 Turn = TypeVar("Turn", bound=Hashable)
@@ -54,11 +54,23 @@ class Figure:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a row adds, over what another adds in the same slice; ``bar`` is the most that is promised."""
+    """A figure of a row over that of another in the same slice.
+
+    ``added CPU`` is what sessions add to a request; ``bar`` is the most that is promised. ``requests a core`` are those that a
+    core does in a second that it works for nothing else, framework and all; ``bar`` is the fewest.
+    """
 
     to: str
     ratio: Figure | None
     bar: float | None = None
+    of: Literal["added CPU", "requests a core"] = "added CPU"
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the bar is met; None: there is none, or no figure."""
+        if self.ratio is None or self.bar is None:
+            return None
+        return self.ratio.median <= self.bar if self.of == "added CPU" else self.ratio.median >= self.bar
 
 
 @dataclass(frozen=True)
@@ -104,6 +116,7 @@ def summarise(
     baselines: Mapping[str, str],
     references: Mapping[str, Sequence[str]],
     bars: Mapping[tuple[str, str, str], float],
+    requests_a_core: Mapping[tuple[str, str, str], float] | None = None,
 ) -> list[Row]:
     """Return one row a contestant and workload, in the order they first appear.
 
@@ -113,6 +126,7 @@ def summarise(
         baselines: by peer, the peer whose cost is subtracted.
         references: by peer, the peers it is compared with.
         bars: the highest ratio promised, by peer, reference and workload.
+        requests_a_core: the lowest ratio promised of requests that a core does, likewise.
     """
     reasons = {(f.peer, f.workload): f.reason for f in reversed(failures)}
     good: dict[Key, dict[tuple[int, int], Sample]] = {}
@@ -130,6 +144,14 @@ def summarise(
         ratio = figure(ratios(added(key), added((reference, key[1]))).values())
         return Comparison(reference, ratio, bars.get((key[0], reference, key[1])))
 
+    def requests(key: Key) -> list[Comparison]:
+        # A core that does nothing else does 10^6 / cpu_us requests a second, so their ratio is that of CPU the other way round.
+        return [
+            Comparison(to, figure(ratios(cpu((to, workload)), cpu(key)).values()), bar, "requests a core")
+            for (peer, to, workload), bar in (requests_a_core or {}).items()
+            if (peer, workload) == key and to in references.get(peer, ())
+        ]
+
     def row(key: Key) -> Row:
         peer, workload = key
         if key in reasons:
@@ -142,7 +164,7 @@ def summarise(
             added_cpu_us=figure(added(key).values()),
             rps=figure(sample.rps for sample in measured),
             busy=figure(sample.busy for sample in measured),
-            comparisons=tuple(comparison(key, reference) for reference in references.get(peer, ())),
+            comparisons=(*(comparison(key, other) for other in references.get(peer, ())), *requests(key)),
             kept=min((s.kept for s in measured if s.kept is not None), default=None),
             rounds=len({sample.round for sample in measured}),
             slices=len(measured),
@@ -166,7 +188,8 @@ def as_json(row: Row) -> dict[str, Any]:
         flat |= flattened(name, getattr(row, name))
     flat |= flattened("ratio", first.ratio) | {"ratio_to": first.to or None, "bar": first.bar}
     flat["comparisons"] = [
-        flattened("ratio", one.ratio) | {"ratio_to": one.to, "bar": one.bar} for one in row.comparisons
+        {"of": one.of, **flattened("ratio", one.ratio), "ratio_to": one.to, "bar": one.bar}
+        for one in row.comparisons
     ]
     return flat | {"kept": row.kept, "rounds": row.rounds, "slices": row.slices}
 
@@ -215,14 +238,20 @@ def cells(row: Row) -> list[tuple[str, ...]]:
     kept = f"{row.kept:.1%}" if row.kept is not None else ""
     costs = number(row.cpu_us, 1), number(row.added_cpu_us, 1), span(row.added_cpu_us, 1)
     busy = f"{row.busy.median:.0%}" if row.busy else ""
-    line = (row.peer, *costs, *compared(first), number(row.rps, 0), busy, kept, first.to)
-    return [line, *(("", "", "", "", *compared(other), "", "", "", other.to) for other in others)]
+    line = (row.peer, *costs, *compared(first), number(row.rps, 0), busy, kept, named(first))
+    return [line, *(("", "", "", "", *compared(other), "", "", "", named(other)) for other in others)]
 
 
 def compared(one: Comparison) -> tuple[str, str, str, str]:
     """Return the cells of a comparison: ratio, its spread, the bar, and whether it is met."""
-    met = "" if one.ratio is None or one.bar is None else "met" if one.ratio.median <= one.bar else "MISSED"
-    return number(one.ratio, 2), span(one.ratio, 2), f"{one.bar:.2f}" if one.bar is not None else "", met
+    sign = "" if one.of == "added CPU" else ">="
+    bar = f"{sign}{one.bar:.2f}" if one.bar is not None else ""
+    return number(one.ratio, 2), span(one.ratio, 2), bar, {True: "met", False: "MISSED", None: ""}[one.met]
+
+
+def named(one: Comparison) -> str:
+    """Return whom a comparison is with, and of what, where it is not what is usual."""
+    return one.to if one.of == "added CPU" else f"{one.to}: {one.of}"
 
 
 def number(value: Figure | None, digits: int) -> str:

@@ -19,6 +19,10 @@ WARM_REQUESTS = {"uvicorn": 1_000, "gunicorn": 1_000, "aiohttp": 1_000, "node": 
 until it is three times as fast as at first."""
 WARM_SECONDS = 10
 """At most, for each workload."""
+START_SECONDS = {"uvicorn": 4.0, "gunicorn": 6.0, "aiohttp": 4.0, "node": 7.0}
+"""What it takes to start one and to warm it, about: for saying how long a run will take."""
+SLICE_OVERHEAD = 0.1
+"""Seconds that a slice takes longer than it loads."""
 TROUBLE = (ServerFailed, ServerMissing, load.LoadFailed, visitors.Wrong, OSError)
 
 
@@ -45,6 +49,12 @@ class Stand:
     server: Server
     cookies: list[str]
     directory: Path
+    connections: int = load.CONNECTIONS
+    """Over so many it is loaded."""
+
+
+Variants = Callable[[Stand], Sequence[Stand]]
+"""As what a contestant is measured: as it is, or more than once, something else changed each time, under a name of its own."""
 
 
 @dataclass
@@ -77,7 +87,21 @@ class Outcome:
             self.failures += [Failure(contestant.peer, workload, str(error)) for workload in workloads]
 
 
-def measure(contestants: Sequence[Contestant], plan: Plan, say: Callable[[str], None]) -> Outcome:
+def as_it_is(stand: Stand) -> Sequence[Stand]:
+    """Return the contestant and nothing else."""
+    return [stand]
+
+
+def expected_seconds(contestants: Sequence[Contestant], plan: Plan, *, variants: int = 1) -> float:
+    """Return about how long `measure` will take."""
+    slices = len(contestants) * variants * len(WORKLOADS) * plan.slices * (plan.seconds + SLICE_OVERHEAD)
+    starts = sum(START_SECONDS[contestant.server] for contestant in contestants) * (0.3 + 0.7 * plan.warmth)
+    return plan.rounds * (slices + starts)
+
+
+def measure(
+    contestants: Sequence[Contestant], plan: Plan, say: Callable[[str], None], variants: Variants = as_it_is
+) -> Outcome:
     """Run all rounds; a contestant that fails at everything sits out the rest, and loses its own rows only."""
     outcome = Outcome()
     with (
@@ -87,7 +111,7 @@ def measure(contestants: Sequence[Contestant], plan: Plan, say: Callable[[str], 
         for turn in range(plan.rounds):
             say(f"round {turn + 1} of {plan.rounds}")
             there = [c for c in contestants if not outcome.failed(c)]
-            one_round(there, turn, plan, outcome, rooms, say)
+            one_round(there, turn, plan, outcome, rooms, say, variants)
     return outcome
 
 
@@ -98,6 +122,7 @@ def one_round(
     outcome: Outcome,
     rooms: Databases,
     say: Callable[[str], None],
+    variants: Variants = as_it_is,
 ) -> None:
     """Start everybody anew, then measure each workload on all of them, slice after slice, seconds apart.
 
@@ -109,8 +134,8 @@ def one_round(
         ready: list[Stand] = []
         for contestant in contestants:
             with outcome.noting(contestant, *WORKLOADS):
-                ready.append(stack.enter_context(standing(contestant, plan, rooms)))
-        say(f"  {len(ready)} servers stand ready")
+                ready += variants(stack.enter_context(standing(contestant, plan, rooms)))
+        say(f"  {len({stand.server.pid for stand in ready})} servers stand ready")
         for workload in WORKLOADS:
             one_workload(ready, workload, turn, plan, outcome)
             say(f"  {workload} measured")
@@ -193,4 +218,5 @@ def apply_load(stand: Stand, workload: Workload, *, seconds: float, core: int) -
     """Send the sessions' cookies in turn to one workload."""
     lua = stand.directory / f"{workload}.lua"
     lua.write_text(load.script(f"/{workload}", stand.cookies))
-    return load.run(f"http://127.0.0.1:{stand.server.port}", lua, seconds=seconds, core=core)
+    url = f"http://127.0.0.1:{stand.server.port}"
+    return load.run(url, lua, seconds=seconds, core=core, connections=stand.connections)

@@ -16,8 +16,10 @@ class Wrong(Exception):
     """The sessions do not do what the workload asks of them."""
 
 
-def log_in(contestant: Contestant, port: int, count: int) -> list[str]:
+def log_in(contestant: Contestant, port: int, count: int, *, octets: int = 0) -> list[str]:
     """Return the Cookie headers of ``count`` different sessions, each proven by one write and one read.
+
+    With ``octets`` each keeps so many besides its counter, in those applications that offer it.
 
     A contestant that keeps nothing gets placeholders of a usual length, so that its parser has the same work.
 
@@ -28,15 +30,15 @@ def log_in(contestant: Contestant, port: int, count: int) -> list[str]:
         if contestant.keeps == "nothing":
             get(http, "/read")  # gunicorn listens before its worker has loaded the application
             return [PLACEHOLDER] * count
-        cookies = [one_login(http) for _ in range(count)]
+        cookies = [one_login(http, octets) for _ in range(count)]
     if contestant.keeps == "server" and len(set(cookies)) < count:
         raise Wrong("different logins were given the same session")
     return cookies
 
 
-def one_login(http: HTTPConnection) -> str:
+def one_login(http: HTTPConnection, octets: int = 0) -> str:
     """Log in, write once, read back; return the Cookie header to go on with."""
-    jar = get(http, "/login")[1]
+    jar = get(http, f"/login?octets={octets}" if octets else "/login")[1]
     if not jar:
         raise Wrong("the login set no cookie")
     jar |= get(http, "/write", header(jar))[1]

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from bench.__main__ import results
-from bench.contestants import BARS, CONTESTANTS, baseline_of, references_of, select
+from bench.contestants import BARS, CONTESTANTS, CORE, REQUESTS_A_CORE, baseline_of, references_of, select
 from bench.load import LoadFailed, parse, script
 from bench.report import (
     Comparison,
@@ -102,6 +102,26 @@ def test_a_row_is_compared_with_each_of_its_references() -> None:
         "f ours mem",
         "nobody",
     ]
+
+
+@pytest.mark.parametrize(("ours", "ratio", "word"), [(30.0, 3.0, "met"), (36.0, 2.5, "MISSED")])
+def test_requests_a_core_are_whole_requests_and_their_bar_is_the_fewest(
+    ours: float, ratio: float, word: str
+) -> None:
+    measured = samples(bare=[10.0, 20.0], ours=[ours, 2 * ours], theirs=[90.0, 180.0])
+    fewest = {("f ours mem", "f theirs mem", "write"): 3.0, ("f ours mem", "f theirs mem", "read"): 3.0}
+    found = summarise(
+        measured, [], baselines=BASELINES, references=REFERENCES, bars={}, requests_a_core=fewest
+    )
+    row = next(row for row in found if row.peer == "f ours mem")
+    added, requests = row.comparisons
+    assert (added.of, added.met) == ("added CPU", None)
+    assert requests == Comparison("f theirs mem", same(ratio), 3.0, "requests a core")
+    assert table([row]).splitlines()[-1].split()[2:4] == [">=3.00", word]
+    assert (
+        as_json(row)["comparisons"][1] | {"of": "requests a core", "bar": 3.0, "ratio": ratio}
+        == (as_json(row)["comparisons"][1])
+    )
 
 
 def test_who_failed_once_has_no_figures_and_the_others_keep_theirs() -> None:
@@ -219,7 +239,12 @@ def test_names_are_unique_and_every_row_has_its_baseline_and_reference() -> None
 
 def test_every_bar_is_of_a_comparison_that_is_made() -> None:
     made = {(c.peer, r.peer) for c in CONTESTANTS for r in references_of(c, CONTESTANTS)}
-    assert {(peer, reference) for peer, reference, _ in BARS} <= made
+    assert {(peer, reference) for peer, reference, _ in [*BARS, *REQUESTS_A_CORE]} <= made
+
+
+def test_every_bar_is_in_the_core_group_with_whom_it_is_over() -> None:
+    core = {c.peer for c in CORE}
+    assert all({peer, reference} <= core for peer, reference, _ in [*BARS, *REQUESTS_A_CORE])
 
 
 @pytest.mark.parametrize(
