@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,8 @@ from bench.contestants import Contestant
 ROOT = Path(__file__).resolve().parent.parent
 ROOM_OF_NODE = ROOT / "bench" / "node"
 START_SECONDS = 20.0
+LOOK = 0.005
+"""Seconds between two looks whether a server listens yet."""
 
 
 class ServerFailed(Exception):
@@ -126,7 +128,7 @@ def wait_until_listening(process: "subprocess.Popen[bytes]", port: int, log: Pat
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
-        time.sleep(0.02)
+        time.sleep(LOOK)
     raise ServerFailed(f"not listening after {START_SECONDS:.0f} s")
 
 
@@ -153,14 +155,35 @@ def cpu_seconds(root: int) -> float:
     ``/proc/PID/stat`` counts. From there come the descendants, and what the ended ones used.
     """
     stats = process_stats()
+    everybody = descendants(root, stats)
+    ended = sum(stats[pid][1] for pid in everybody if pid in stats) / os.sysconf("SC_CLK_TCK")
+    return ended + sum(cpu_clock(pid) for pid in everybody)
+
+
+def descendants(root: int, stats: Mapping[int, tuple[int, int]]) -> set[int]:
+    """Return a process and all that it has started, and these, and so on."""
     tree = {root}
     grown = True
     while grown:
         children = {pid for pid, (parent, _) in stats.items() if parent in tree} - tree
         tree |= children
         grown = bool(children)
-    ended = sum(stats[pid][1] for pid in tree if pid in stats) / os.sysconf("SC_CLK_TCK")
-    return ended + sum(cpu_clock(pid) for pid in tree)
+    return tree
+
+
+def pss(root: int) -> int:
+    """Return the octets of memory that a process and its descendants have, those that processes share counted once.
+
+    Source: proc(5), smaps_rollup: Pss, in kB.
+    """
+    total = 0
+    for pid in descendants(root, process_stats()):
+        try:
+            words = Path(f"/proc/{pid}/smaps_rollup").read_text().split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has just ended
+        total += int(words[words.index("Pss:") + 1]) * 1024
+    return total
 
 
 def cpu_clock(pid: int) -> float:
