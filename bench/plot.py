@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 360, 250
 LEFT, RIGHT, TOP, BOTTOM = 62, 34, 28, 42
-LEGEND = 46
+LEGEND, LEGEND_LINE = 46, 18
 INK = "#7a7a7a"
 # After Okabe and Ito: told apart by the colour-blind, and three times as light or dark as white and near-black pages.
 COLOURS = ("#0f7fc4", "#d1600a", "#0b9270", "#bf5f97", "#8a7a00", "#777777")
@@ -39,10 +39,12 @@ def svg(panels: Sequence[Panel], *, x: str, y: str, note: str, title: str, colum
     """Return the picture; axes reach from the power of ten below the least value to the one above the greatest."""
     names = list(dict.fromkeys(line.name for panel in panels for line in panel.lines))
     rows = math.ceil(len(panels) / columns)
-    width, height = WIDTH * min(columns, len(panels)), HEIGHT * rows + LEGEND
-    parts = [legend(names, note)]
+    width = WIDTH * min(columns, len(panels))
+    top = LEGEND + (len(placed(names, width)) - 1) * LEGEND_LINE
+    height = HEIGHT * rows + top
+    parts = [legend(names, note, width)]
     for number, panel in enumerate(panels):
-        right, down = number % columns * WIDTH, number // columns * HEIGHT + LEGEND
+        right, down = number % columns * WIDTH, number // columns * HEIGHT + top
         parts.append(f'<g transform="translate({right} {down})">{drawn(panel, names, x, y)}</g>')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" font-family="sans-serif"'
@@ -50,16 +52,31 @@ def svg(panels: Sequence[Panel], *, x: str, y: str, note: str, title: str, colum
     )
 
 
-def legend(names: Sequence[str], note: str) -> str:
+def placed(names: Sequence[str], width: int) -> list[Sequence[str]]:
+    """Return the names in lines, as many in each as there is room for."""
+    several = max(1, (width - 12) // step_of(names))
+    return [names[first : first + several] for first in range(0, len(names), several)]
+
+
+def step_of(names: Sequence[str]) -> int:
+    """Return how far apart the names of a legend are."""
+    return max(120, 40 + 6 * max(map(len, names), default=0))
+
+
+def legend(names: Sequence[str], note: str, width: int) -> str:
     """Return a mark and a name for each line, and the note."""
-    parts = [text(12, 38, note, anchor="start")]
-    for number, name in enumerate(names):
-        left = 12 + number * 120
-        colour = COLOURS[number % len(COLOURS)]
-        parts.append(
-            f'<path d="M{left} 14h22" stroke="{colour}" stroke-width="2"/>{mark(number, left + 11, 14)}'
-        )
-        parts.append(text(left + 28, 18, name, anchor="start"))
+    lines = placed(names, width)
+    parts = [text(12, 38 + (len(lines) - 1) * LEGEND_LINE, note, anchor="start")]
+    number = 0
+    for down, line in enumerate(lines):
+        for across, name in enumerate(line):
+            left, middle = 12 + across * step_of(names), 14 + down * LEGEND_LINE
+            colour = COLOURS[number % len(COLOURS)]
+            parts.append(
+                f'<path d="M{left} {middle}h22" stroke="{colour}" stroke-width="2"/>{mark(number, left + 11, middle)}'
+            )
+            parts.append(text(left + 28, middle + 4, name, anchor="start"))
+            number += 1
     return "".join(parts)
 
 

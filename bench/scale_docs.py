@@ -1,17 +1,18 @@
 """What ``python -m bench.scale --docs`` writes: the tables in ``docs/stores/scale.md``, the plot, and the figures of both."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.pages import filled, made_on, markdown
 from bench.plot import Line, Panel, svg
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "stores" / "scale.md"
 PLOT = ROOT / "docs" / "_static" / "scale.svg"
 FIGURES = ROOT / "docs" / "_static" / "scale.json"
-BEGIN, END = "<!-- written by python -m bench.scale --docs -->\n", "<!-- end -->\n"
+BEGIN = "<!-- written by python -m bench.scale --docs -->\n"
 NAMES = {"memory": "Memory", "sqlite": "SQLite", "redis": "Redis", "postgres": "PostgreSQL"}
 
 Results = Mapping[str, Any]
@@ -20,25 +21,17 @@ Results = Mapping[str, Any]
 def write(results: Results) -> None:
     """Write all three."""
     FIGURES.write_text(json.dumps(results, indent=1) + "\n")
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    PAGE.write_text(before + BEGIN + tables(results) + END + rest.partition(END)[2])
+    PAGE.write_text(filled(PAGE.read_text(), BEGIN, tables(results)))
     PLOT.write_text(plot(results))
 
 
 def tables(results: Results) -> str:
     """Return the tables as Markdown."""
-    stores, made_on = results["stores"], results["machine"]
+    stores = results["stores"]
     sizes = sorted({int(size) for store in stores.values() for size in store["sizes"]})
     head = ["microseconds, p50 (p99)", *(f"{size:,}" for size in sizes)]
     blocks = [
-        f"Measured on {made_on['cores']} cores ({made_on['cpu']}), {made_on['system']}, Python {made_on['python']}, load average"
-        f" {made_on['load_average_at_start']} at the start"
-        + "".join(
-            f", {name} {results['versions'][key]}"
-            for name, key in (("Redis", "redis-server"), ("PostgreSQL", "postgres"))
-            if key in results["versions"]
-        )
-        + ".\n"
+        made_on(results, {"Redis": "redis-server", "PostgreSQL": "postgres"}),
     ]
     for name, store in stores.items():
         rows = [
@@ -66,12 +59,6 @@ def tables(results: Results) -> str:
 def micro(value: float) -> str:
     """Return microseconds in two digits or more."""
     return f"{value:.1f}" if value < 10 else f"{value:,.0f}"
-
-
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def plot(results: Results) -> str:

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bench import scale_docs
+from bench.pages import END
 from bench.plot import Axis, Line, Panel, svg
 from bench.progress import bar, picture
 from bench.scale import (
@@ -202,7 +203,7 @@ def test_the_page_gets_its_tables_and_keeps_its_prose(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page, plot = tmp_path / "scale.md", tmp_path / "scale.svg"
-    page.write_text(f"before\n{scale_docs.BEGIN}old\n{scale_docs.END}after\n")
+    page.write_text(f"before\n{scale_docs.BEGIN}old\n{END}after\n")
     monkeypatch.setattr(scale_docs, "PAGE", page)
     monkeypatch.setattr(scale_docs, "PLOT", plot)
     monkeypatch.setattr(scale_docs, "FIGURES", tmp_path / "scale.json")
