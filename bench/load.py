@@ -66,7 +66,9 @@ def run(url: str, lua: Path, *, seconds: float, core: int, connections: int = CO
     load = parse(out)
     if load.refused:
         raise LoadFailed(f"{load.refused} of {load.requests} answers were not 2xx or 3xx")
-    if load.socket_errors or not load.requests:
+    if not load.requests:
+        raise LoadFailed(f"no request was answered within {seconds:g} s")
+    if load.socket_errors:
         raise LoadFailed(f"{load.socket_errors} socket errors in {load.requests} requests")
     return load
 

@@ -4,11 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bench import command
+from bench import command, docs, everything
 from bench.__main__ import chosen, main, parser, planned
 from bench.contestants import CONTESTANTS, CORE
 from bench.rounds import Plan, expected_seconds
@@ -47,7 +48,7 @@ def test_one_core_is_not_enough(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 def test_whoever_is_told_to_end_stops_what_it_has_started() -> None:
     code = """
 import subprocess, sys
-from bench import command
+from bench import command, docs, everything
 def body():
     with subprocess.Popen(["sleep", "600"]) as child:
         try:
@@ -65,3 +66,24 @@ sys.exit(command.run(body))
         assert process.wait(timeout=20) == 128 + signal.SIGTERM
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
+
+
+def test_everything_runs_though_one_misses_its_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[tuple[str, list[str]]] = []
+
+    def saying(name: str, code: int) -> Callable[[list[str]], int]:
+        def said(options: list[str]) -> int:
+            heard.append((name, options))
+            return code
+
+        return said
+
+    monkeypatch.setattr(everything, "COMMANDS", {"a": saying("a", 1), "b": saying("b", 0)})
+    monkeypatch.setattr(docs, "main", lambda: heard.append(("docs", [])))
+    assert everything.main([]) == 1
+    assert everything.main(["--quick"]) == 1
+    assert heard == [("a", []), ("b", []), ("docs", []), ("a", ["--quick"]), ("b", ["--quick"])]
+
+
+def test_everything_is_all_that_the_documentation_shows() -> None:
+    assert list(everything.COMMANDS) == [part.name for part in docs.PARTS]
