@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from bench.load import CONNECTIONS, LoadFailed
+from bench.server import ROOT
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 PATIENCE = 10.0
@@ -190,7 +191,7 @@ def sent(order: Order, *, core: int) -> Timed:
         LoadFailed: it did not come to an end, or an answer was no success.
     """
     command = ["taskset", "-c", str(core), sys.executable, "-m", "bench.arrivals"]
-    done = subprocess.run(command, input=json.dumps(asdict(order)), capture_output=True, text=True)
+    done = subprocess.run(command, input=json.dumps(asdict(order)), capture_output=True, text=True, cwd=ROOT)
     if done.returncode:
         raise LoadFailed(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "arrivals ended")
     return Timed(**json.loads(done.stdout))

@@ -20,6 +20,7 @@ from starsessions import InMemoryStore, SessionAutoloadMiddleware
 from starsessions import SessionMiddleware as Starsessions
 
 from bench.instructions import receive, scope
+from bench.server import ROOT
 from bench.sites import resident
 from coatcheck.asgi import SessionMiddleware
 from coatcheck.stores.memory import MemoryStore
@@ -112,7 +113,7 @@ async def overfilled(kind: str, count: int, octets: Callable[[], int]) -> dict[s
 def counted(kind: str, count: int, way: str, what: str) -> float:
     """Return the figure of a new process."""
     command = [sys.executable, "-m", "bench.idle", "--child", kind, str(count), way, what]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     if done.returncode:
         raise RuntimeError(f"{kind} was not counted: {done.stderr[-500:]}")
     (figure,) = json.loads(done.stdout).values()

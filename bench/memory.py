@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import command, idle
-from bench.contestants import CONTESTANTS, CORE, Contestant
+from bench.contestants import CONTESTANTS, CORE, OURS, Contestant
 from bench.databases import Databases, databases
 from bench.progress import bar
 from bench.rounds import TROUBLE, Plan, apply_load, standing
@@ -24,6 +24,8 @@ from bench.server import pss
 
 LOADS = 3
 LOAD_SECONDS = 2.0
+GROWTH = 1.05
+"""Of a process of ours from the first load to the last, at most: what a request leaves behind would grow with each."""
 SECONDS_EACH = 13.0
 """What one contestant takes, about."""
 
@@ -51,7 +53,7 @@ def measured(options: argparse.Namespace) -> int:
     results = header | {"processes": processes, "sessions": sessions}
     path = command.write("memory", results, whole=not options.quick)
     print(f"\n-> {path}")
-    missed = any(one["met"] is False for one in sessions)
+    missed = any(one["met"] is False for one in [*processes, *sessions])
     return 1 if missed or any(row["reason"] for row in processes) else 0
 
 
@@ -66,13 +68,8 @@ def of_processes(contestants: Sequence[Contestant], plan: Plan) -> list[dict[str
 
 def of_process(contestant: Contestant, plan: Plan, rooms: Databases) -> dict[str, Any]:
     """Return the octets of one contestant's processes at the start and after each load."""
-    row: dict[str, Any] = {
-        "peer": contestant.peer,
-        "start": None,
-        "loaded": [],
-        "requests": 0,
-        "reason": None,
-    }
+    row: dict[str, Any] = {"peer": contestant.peer, "start": None, "loaded": [], "requests": 0}
+    row |= {"grew": None, "met": None, "reason": None}
     try:
         with standing(contestant, plan, rooms) as stand:
             row["start"] = pss(stand.server.pid)
@@ -81,20 +78,29 @@ def of_process(contestant: Contestant, plan: Plan, rooms: Databases) -> dict[str
                 row["requests"] += done.requests
                 row["loaded"].append(pss(stand.server.pid))
     except TROUBLE as trouble:
-        row["reason"] = str(trouble)
-    return row
+        return row | {"reason": str(trouble)}
+    return row | judged(contestant, row["loaded"])
+
+
+def judged(contestant: Contestant, loaded: Sequence[int]) -> dict[str, Any]:
+    """Return how much a process has grown since the first load, and, of ours, whether that is within the bound."""
+    grew = loaded[-1] / loaded[0]
+    return {"grew": round(grew, 4), "met": grew <= GROWTH if contestant.library == OURS else None}
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Return the processes as text."""
     heads = "".join(f"{f'load {turn + 1}':>9}" for turn in range(LOADS))
-    lines = [f"{'MB of memory, PSS':<34}{'start':>9}{heads}{'requests':>10}"]
+    lines = [f"{'MB of memory, PSS':<34}{'start':>9}{heads}{'requests':>10}{'grew':>8}"]
     for row in rows:
         if row["reason"]:
             lines.append(f"{row['peer']:<34} FAILED: {row['reason']}")
             continue
         cells = "".join(f"{octets / 1e6:9.1f}" for octets in (row["start"], *row["loaded"]))
-        lines.append(f"{row['peer']:<34}{cells}{row['requests']:10,}")
+        verdict = {True: "met", False: "MISSED", None: ""}[row["met"]]
+        lines.append(
+            f"{row['peer']:<34}{cells}{row['requests']:10,}{row['grew'] - 1:8.1%} {verdict}".rstrip()
+        )
     return "\n".join(lines)
 
 

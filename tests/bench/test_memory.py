@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench import command, idle, memory
+from bench.contestants import CONTESTANTS
 from bench.server import pss
 
 
@@ -45,6 +46,14 @@ def test_an_idle_session_is_counted_less_its_json_and_held_to_the_bar(
 def test_a_session_that_keeps_more_is_seen_to() -> None:
     small, large = (idle.counted(kind, 500, "objects", "filled") for kind in idle.KINDS[:2])
     assert 200 < small < large - 100  # a login keeps the browser's name, and an index by user
+
+
+def test_a_process_of_ours_that_grows_with_every_load_misses_its_bound() -> None:
+    ours = next(c for c in CONTESTANTS if c.peer == "starlette coatcheck redis")
+    theirs = next(c for c in CONTESTANTS if c.peer == "starlette starsessions redis")
+    assert memory.judged(ours, [30_000_000, 30_500_000, 31_000_000]) == {"grew": 1.0333, "met": True}
+    assert memory.judged(ours, [30_000_000, 33_000_000, 36_000_000])["met"] is False
+    assert memory.judged(theirs, [30_000_000, 33_000_000, 36_000_000])["met"] is None
 
 
 @pytest.mark.slow
