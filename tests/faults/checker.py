@@ -87,6 +87,11 @@ class _Life:
     counted: list[float] = field(default_factory=list)
     """When increments were acknowledged, in order."""
     counts_in_doubt: int = 0
+    missing: frozenset[str] = frozenset()
+    """What the latest answer lacked: of a session that ends later there is no other look."""
+    uncounted: int = 0
+    has_vanished: bool = False
+    """Whether the latest answer was nobody's, though nobody had ended the session."""
 
 
 @dataclass(frozen=True)
@@ -117,11 +122,6 @@ class Report:
     unavailable: float
     """Seconds: the longest that one browser went without a success."""
     examples: tuple[str, ...] = ()
-
-    @property
-    def acknowledged_lost(self) -> int:
-        """Everything acknowledged that is gone, logins too."""
-        return self.lost + self.logged_out
 
     def line(self) -> str:
         """In one line, for people."""
@@ -259,21 +259,28 @@ class Checker:
             return
         if shown.user is None:
             if life.born <= asked.began and life.may_end > asked.ended and not self._is_ending(life):
+                life.has_vanished = True
                 self._missed(session, "is nobody's, though nobody ended it")
             return
         if life.ended < asked.began:
             self._resurrected(session)
-        missing = [key for key, at in life.written.items() if at <= asked.began and key not in shown.keys]
+        acknowledged = (key for key, at in life.written.items() if at <= asked.began)
         before = bisect_left(life.counted, asked.began)
-        if missing or shown.counted < before:
-            self._missed(session, f"lacks {missing}, and has counted {shown.counted} of {before}")
+        life.has_vanished = False
+        life.missing = frozenset(key for key in acknowledged if key not in shown.keys)
+        life.uncounted = max(0, before - shown.counted)
+        if life.missing or life.uncounted:
+            some = sorted(life.missing)[:EXAMPLES]
+            self._missed(session, f"lacks {some}, and has counted {shown.counted} of {before}")
 
     def _is_mixed(self, session: str, life: _Life, shown: Shown, own: str = "") -> bool:
         strange = [key for key in shown.keys if key.rpartition("/")[0] != session]
         of_nobody = shown.user is None and bool(shown.keys - {own})
         if shown.user not in (None, life.user) or strange or of_nobody:
             self._mixed += 1
-            self._example("mixed", f"session {session} showed {shown.user!r} with {sorted(shown.keys)[:5]}")
+            self._example(
+                "mixed", f"session {session} showed {shown.user!r} with {sorted(shown.keys)[:EXAMPLES]}"
+            )
             return True
         return False
 
@@ -305,21 +312,27 @@ class Checker:
         if self._is_mixed(session, life, shown):
             return
         if shown.user is None:
-            if life.may_end == inf:
-                self._logged_out.add(session)
-                self._lost |= life.written.keys()
-                self._uncounted += len(life.counted)
-                self._example("logged out", f"session {session}, with {len(life.written)} writes")
-            return
-        if life.ended < inf:
+            self._is_gone(session, life)
+        elif life.ended < inf:
             self._resurrected(session)
-            return
-        self._weigh(session, life, shown)
+        else:
+            self._weigh(session, life, shown)
+
+    def _is_gone(self, session: str, life: _Life) -> None:
+        if life.may_end == inf or life.has_vanished:
+            self._logged_out.add(session)
+            self._lost |= life.written.keys()
+            self._uncounted += len(life.counted)
+            self._example("logged out", f"session {session}, with {len(life.written)} writes")
+        elif life.missing or life.uncounted:
+            self._lost |= life.missing
+            self._uncounted += life.uncounted
+            self._example("lost", f"session {session}, when it ended: {sorted(life.missing)[:EXAMPLES]}")
 
     def _weigh(self, session: str, life: _Life, shown: Shown) -> None:
         if missing := life.written.keys() - shown.keys:
             self._lost |= missing
-            self._example("lost", f"session {session}: {sorted(missing)[:5]}")
+            self._example("lost", f"session {session}: {sorted(missing)[:EXAMPLES]}")
         sure = len(life.counted)
         if shown.counted < sure:
             self._uncounted += sure - shown.counted
@@ -328,7 +341,8 @@ class Checker:
         if twice or life.refused & shown.keys:
             self._invented += twice + len(life.refused & shown.keys)
             self._example(
-                "invented", f"session {session}: {twice} counts, {sorted(life.refused & shown.keys)[:5]}"
+                "invented",
+                f"session {session}: {twice} counts, {sorted(life.refused & shown.keys)[:EXAMPLES]}",
             )
 
     # -------------------------------------------------------------------------------------------------- the counts

@@ -24,7 +24,7 @@ __all__ = ["FAULTS", "Fault", "FaultProxy"]
 
 Fault = Literal["well", "delays", "drops", "resets", "closes", "halves", "hangs", "doubles", "garbles"]
 """delays   each piece waits, up to `delay` seconds
-drops    a connection that speaks now is dead for ever: it stays open, nothing is carried, nothing is said
+drops    a connection on which anything is said now is dead for ever: it stays open, nothing is carried, nothing is said
 resets   at a request, before or after the server gets it: RST
 closes   the same with FIN
 halves   half of a reply, then FIN
@@ -55,6 +55,8 @@ class FaultProxy:
         self._luck = random.Random(seed)
         self._fault: Fault = "well"
         self._odds, self._delay = 1.0, 0.0
+        self.hits = 0
+        """How often it has misbehaved."""
         self._loop = asyncio.new_event_loop()
         self._changed = asyncio.Event()
         self._connections: set[asyncio.Task[None]] = set()
@@ -154,8 +156,6 @@ class FaultProxy:
 
     async def _forth(self, here: asyncio.StreamReader, to_server: asyncio.StreamWriter) -> None:
         while piece := await here.read(_PIECE):
-            if self._fault == "drops":
-                await self._loop.create_future()  # for ever: a stream that lost a piece cannot go on
             await self._wait()
             ends = self._fault in ("resets", "closes") and self._happens()
             if ends and self._luck.random() < 0.5:
@@ -168,6 +168,7 @@ class FaultProxy:
     async def _back(self, there: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         while piece := await there.read(_PIECE):
             await self._wait()
+            self.hits += self._fault == "hangs"
             while self._fault == "hangs":
                 await self._changed.wait()
             halved = self._fault == "halves" and self._happens()
@@ -177,7 +178,11 @@ class FaultProxy:
                 raise _End(reset=False)
 
     async def _wait(self) -> None:
+        if self._fault == "drops":
+            self.hits += 1
+            await self._loop.create_future()  # for ever: a stream that lost a piece cannot go on
         if self._fault == "delays":
+            self.hits += 1
             await asyncio.sleep(self._luck.uniform(0, self._delay))
 
     def _spoilt(self, piece: bytes) -> bytes:
@@ -188,7 +193,9 @@ class FaultProxy:
         return piece
 
     def _happens(self) -> bool:
-        return self._luck.random() < self._odds
+        happens = self._luck.random() < self._odds
+        self.hits += happens
+        return happens
 
     async def _close(self, writer: asyncio.StreamWriter, *, reset: bool) -> None:
         if reset:

@@ -67,6 +67,8 @@ class Site:
 
     def __init__(self, transport: httpx.AsyncBaseTransport, origin: str = "http://localhost") -> None:
         self._transport, self._origin = transport, origin
+        self.workers: set[int] = set()
+        """The processes that have answered."""
 
     async def ask(self, cookies: dict[str, str], **query: str) -> Answer:
         """Ask for the page; see `tests.web.crowd` for the query."""
@@ -87,6 +89,7 @@ class Site:
         pairs = tuple((name.lower(), value) for name, value in response.headers.multi_items())
         seen = Seen(response.status_code, pairs, body)
         keep(seen, cookies)
+        self.workers.update(map(int, seen.all("x-worker")))
         return Answer(seen, left=True)
 
     async def aclose(self) -> None:
@@ -154,7 +157,11 @@ def wsgi_app(store: Any, **options: Any) -> WSGIApplication:
             more = [("x-handled", "1")] if "faults.handled" in environ else []
             return start_response(status, [*headers, *more], *rest)
 
-        return inside(environ, marked)
+        try:
+            return inside(environ, marked)
+        except Exception:  # what every WSGI server makes of it
+            start_response("500 Internal Server Error", [("Content-Length", "0")])
+            return [b""]
 
     return app
 

@@ -77,7 +77,6 @@ def test_what_is_there_at_the_end(shown: Shown, expected: dict[str, int]) -> Non
     report = ended(begun(), shown)
     assert damage(report) == expected
     assert report.examples
-    assert report.acknowledged_lost == expected.get("lost", 0) + expected.get("logged_out", 0)
 
 
 def test_what_is_in_doubt_may_be_there_once_or_not() -> None:
@@ -105,6 +104,22 @@ def test_answers_meanwhile_that_lack_what_was_acknowledged_before() -> None:
     checker.read(S, at(5), Shown(None))
     checker.read(S, at(0.9, ended=6), Shown("ada"))  # was asked before any of it
     assert damage(ended(checker, ALL)) == {"stale": 3}
+
+
+def test_what_a_session_lacked_when_it_ended_is_lost_too() -> None:
+    for shown, expected in (
+        (Shown("ada", frozenset(), 0), {"stale": 1, "lost": 2}),
+        (Shown(None), {"stale": 1, "lost": 2, "logged_out": 1}),
+    ):
+        checker = begun()
+        checker.read(S, at(2.6), shown)
+        log_out(checker)
+        assert damage(ended(checker, Shown(None))) == expected
+        checker = begun()
+        checker.read(S, at(2.6), shown)
+        checker.read(S, at(2.8), ALL)  # it has come back
+        log_out(checker)
+        assert damage(ended(checker, Shown(None))) == {"stale": 1}
 
 
 def test_answers_meanwhile_that_show_what_is_anothers() -> None:

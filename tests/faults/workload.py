@@ -21,7 +21,7 @@ from contextlib import asynccontextmanager
 from itertools import count
 from typing import Final
 
-from tests.faults.checker import ACKNOWLEDGED, REFUSED, Asked, Checker, Report, key_of
+from tests.faults.checker import ACKNOWLEDGED, IN_DOUBT, REFUSED, Asked, Checker, Report, key_of
 from tests.faults.site import Answer, Site
 
 __all__ = ["Work", "at_work", "until"]
@@ -70,22 +70,34 @@ class Work:
         """Operations so far that were."""
         return self.checker.how_many(ACKNOWLEDGED)
 
+    def failures(self) -> int:
+        """Operations so far that were not."""
+        return self.checker.how_many(REFUSED) + self.checker.how_many(IN_DOUBT)
+
+    async def until(self, condition: Callable[[], bool], what: str, within: float = WITHIN) -> None:
+        """Wait for something that the visitors bring about. What a visitor met and does not know is raised at once."""
+        await until(lambda: self._goes_on() and condition(), what, within)
+
     async def more(self, count: int, within: float = WITHIN) -> None:
         """Wait until so many more operations were acknowledged."""
         enough = self.acknowledged() + count
-        await until(lambda: self.acknowledged() >= enough or self._failed(), f"{count} more", within)
+        await self.until(lambda: self.acknowledged() >= enough, f"{count} more", within)
+
+    async def hurt(self, count: int, within: float = WITHIN) -> None:
+        """Wait until so many more operations were refused or are in doubt."""
+        enough = self.failures() + count
+        await self.until(lambda: self.failures() >= enough, f"{count} failures", within)
 
     async def recovered(self, at: float, within: float = WITHIN) -> float:
         """Wait until every browser has had a success since `at` (of time.monotonic); returns the seconds that took."""
-        await until(lambda: self.checker.recovered(at) < within or self._failed(), "recovery", within)
+        await self.until(lambda: self.checker.recovered(at) < within, "recovery", within)
         return self.checker.recovered(at)
 
-    def _failed(self) -> bool:
-        """Whether a visitor has met what it does not know: that is raised at once."""
+    def _goes_on(self) -> bool:
         for task in self.tasks:
-            if task.done() and not self.over:
+            if task.done():
                 task.result()
-        return False
+        return True
 
     async def finish(self) -> Report:
         """Have the visitors stop, wait until the sites are well, look at every session. Returns the counts."""
@@ -178,7 +190,7 @@ class _Browser:
             return False
         if answer.shown.user is None:
             self._session = ""
-        elif cookies:
+        elif answer.gives_cookie:  # this one, and not one that another answer put there meanwhile
             self._work.jars[session] = dict(cookies)
         return True
 

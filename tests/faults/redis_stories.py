@@ -1,0 +1,58 @@
+"""What the fault tests of Redis share: a store over a transport, both faces of it at work, and the wait for servers."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import Any, Final
+
+from coatcheck.stores.redis import RedisStore
+from servers import RedisGroup
+from servers.redis import cli
+from servers.running import Server
+from tests.faults.site import Site, asgi_site, wsgi_site
+from tests.faults.workload import Work, at_work
+
+__all__ = ["KEEPS", "is_whole", "named", "names_in_sentinels", "redis_at_work"]
+
+KEEPS: Final = ("--appendonly", "yes", "--appendfsync", "always")
+"""A server that has on disk what it has acknowledged."""
+_seeds: Final = count(1)
+
+
+@asynccontextmanager
+async def redis_at_work(
+    url: str,
+    transport: dict[str, Any],
+    *,
+    users: int = 8,
+    faces: tuple[Callable[..., Site], ...] = (),
+    **options: Any,
+) -> AsyncIterator[Work]:
+    """Users over both faces of a store; `options` as of `RedisStore.from_url`. With the time-outs of who sets none."""
+    store = RedisStore.from_url(url, **transport, **options)
+    sites = [make(store) for make in faces or (asgi_site, wsgi_site)]
+    try:
+        async with at_work(sites, seed=next(_seeds), users=users) as work:
+            yield work
+    finally:
+        await store.aclose()
+
+
+async def named(condition: Callable[[], bool], what: str) -> None:
+    """Until servers agree on something, asked in a thread: that starts a process each time."""
+    while not await asyncio.to_thread(condition):
+        await asyncio.sleep(0.05)  # servers offer nothing better to wait on
+
+
+def is_whole(group: RedisGroup, alive: list[Server]) -> bool:
+    """Whether a Cluster, as far as it is alive, has a primary for every slot, and all know it."""
+    return len([node for node in group.primaries() if node in alive]) == 3 and all(
+        "cluster_state:ok" in cli(node, "CLUSTER", "INFO") for node in alive
+    )
+
+
+def names_in_sentinels(group: RedisGroup) -> set[int]:
+    """The ports of the primaries that the sentinels name."""
+    told = (cli(one, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster") for one in group.sentinels)
+    return {int(words.split()[-1]) for words in told}

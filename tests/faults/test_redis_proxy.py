@@ -1,0 +1,71 @@
+"""Redis behind a network that delays, drops, cuts, halves, holds back, doubles and garbles what it carries."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from servers import redis
+from tests.faults import figures
+from tests.faults.checker import Report
+from tests.faults.proxy import Fault, FaultProxy
+from tests.faults.redis_stories import redis_at_work
+from tests.faults.transports import TRANSPORTS
+
+pytestmark = pytest.mark.slow
+
+SOUND: list[tuple[Fault, dict[str, float], int]] = [
+    ("delays", {"delay": 0.25}, 400),
+    ("drops", {}, 16),
+    ("resets", {"odds": 0.2}, 200),
+    ("closes", {"odds": 0.2}, 200),
+    ("halves", {"odds": 0.2}, 200),
+    ("hangs", {}, 16),
+]
+"""What a network may do to connections: each with how often it has to have done it."""
+
+
+@pytest.fixture
+def proxy(tmp_path: Path) -> Iterator[FaultProxy]:
+    with redis(tmp_path) as server, FaultProxy(server.port, seed=8) as proxy:
+        yield proxy
+
+
+async def story(
+    proxy: FaultProxy, transport: dict[str, Any], fault: Fault, how: dict[str, float], hits: int
+) -> tuple[Report, float]:
+    async with redis_at_work(f"redis://127.0.0.1:{proxy.port}/0", transport) as work:
+        await work.more(300)
+        proxy.be(fault, **how)
+        await work.until(lambda: proxy.hits >= hits, f"{hits} hits")
+        proxy.be("well")
+        recovered = await work.recovered(time.monotonic())
+        await work.more(300)
+        return await work.finish(), recovered
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize(("fault", "how", "hits"), SOUND, ids=[fault for fault, _, _ in SOUND])
+def test_what_was_acknowledged_is_kept_behind_a_bad_network(
+    proxy: FaultProxy, transport: dict[str, Any], fault: Fault, how: dict[str, float], hits: int
+) -> None:
+    report, recovered = asyncio.run(story(proxy, transport, fault, how, hits))
+    figures.keep(f"network {fault}", "Redis", "one server", report, recovered=recovered)
+    figures.sound(report)
+    assert recovered < 5
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("fault", ["doubles", "garbles"])
+def test_whatever_a_reply_says_nobody_is_shown_anothers_session(
+    proxy: FaultProxy, transport: dict[str, Any], fault: Fault
+) -> None:
+    """An acknowledgement may be another's here, so there is no telling what was lost; whose it is stays certain."""
+    report, recovered = asyncio.run(story(proxy, transport, fault, {"odds": 0.05}, 60))
+    figures.keep(f"network {fault} replies", "Redis", "one server", report, recovered=recovered)
+    assert report.mixed == report.undone == 0, report.line()
+    assert report.errors == {}, report.line()
+    assert recovered < 5
