@@ -7,6 +7,7 @@ that had its session carries `x-handled`: a 503 without it came before anything 
 import asyncio
 import json
 import os
+import time
 from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -15,7 +16,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import httpx
 from starlette.responses import JSONResponse
 
-from coatcheck import asgi, wsgi
+from coatcheck import Clock, asgi, wsgi
 from coatcheck.asgi import App, Receive, Scope, Send
 from coatcheck.stores.redis import RedisStore
 from tests.faults.checker import ACKNOWLEDGED, IN_DOUBT, REFUSED, Outcome, Shown
@@ -23,7 +24,7 @@ from tests.web.crowd import answer, answer_async
 from tests.web.paths import SECRET
 from tests.web.servers import Seen, keep
 
-__all__ = ["Answer", "Site", "asgi_site", "server_site", "shut", "wsgi_site"]
+__all__ = ["Answer", "Site", "SteppedClock", "asgi_site", "server_site", "shut", "wsgi_site"]
 
 PATIENCE: Final = 30.0
 """Seconds that a visitor waits for a server: longer than any time-out of a store."""
@@ -95,6 +96,14 @@ class Site:
     async def aclose(self) -> None:
         """Close its connections, not its store."""
         await self._transport.aclose()
+
+
+class SteppedClock:
+    """An application's clock, which its operator sets: `by` seconds ahead of the true one."""
+
+    def __init__(self) -> None:
+        self.by = 0.0
+        self.clock = Clock(time=lambda: time.time() + self.by)
 
 
 # ---------------------------------------------------------------------------------------------------- event loops

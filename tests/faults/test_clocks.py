@@ -2,18 +2,16 @@
 
 import asyncio
 import random
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from coatcheck import Clock
 from coatcheck.stores.redis import RedisStore
 from servers import redis
 from tests.faults import figures
 from tests.faults.checker import Report
-from tests.faults.site import asgi_site, wsgi_site
+from tests.faults.site import SteppedClock, asgi_site, wsgi_site
 from tests.faults.transports import TRANSPORTS
 from tests.faults.workload import at_work
 
@@ -21,24 +19,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.parametrize("transport", TRANSPORTS)
 
 SECONDS = (0.0, 0.3, -0.3, 5.0, -5.0, 90.0, -90.0)
 HOURS = (0.0, 3_700.0, -3_700.0, 9_000.0, -9_000.0)
-"""Steps beyond the age at which a verifier is renewed (3,600 s), and within the idle time-out, beyond which sessions end rightly."""
+"""Beyond the age at which a verifier is renewed (3,600 s), and within the idle time-out, after which sessions end rightly."""
 
 
-class Stepped:
-    """A clock that is set by its operator."""
-
-    def __init__(self) -> None:
-        self.by = 0.0
-
-    def clock(self) -> Clock:
-        return Clock(time=lambda: time.time() + self.by)
-
-
-async def story(url: str, transport: dict[str, Any], steps: tuple[float, ...]) -> Report:
+async def story(url: str, transport: dict[str, Any], steps: tuple[float, ...]) -> tuple[Report, int]:
     store, luck = RedisStore.from_url(url, **transport), random.Random(3)
-    clocks = [Stepped() for _ in range(3)]
+    clocks = [SteppedClock() for _ in range(3)]
     makes = (asgi_site, asgi_site, wsgi_site)
-    sites = [make(store, clock=clock.clock()) for make, clock in zip(makes, clocks, strict=True)]
+    sites = [make(store, clock=clock.clock) for make, clock in zip(makes, clocks, strict=True)]
     try:
         async with at_work(sites, seed=11) as work:
             for _ in range(25):
@@ -47,7 +35,7 @@ async def story(url: str, transport: dict[str, Any], steps: tuple[float, ...]) -
             for clock in clocks:
                 clock.by = 0.0
             await work.more(100)
-            return await work.finish()
+            return await work.finish(), work.renewals
     finally:
         await store.aclose()
 
@@ -57,7 +45,8 @@ def test_clocks_of_applications_that_step_and_disagree(
     tmp_path: Path, transport: dict[str, Any], steps: tuple[float, ...]
 ) -> None:
     with redis(tmp_path) as server:
-        report = asyncio.run(story(server.url, transport, steps))
+        report, renewals = asyncio.run(story(server.url, transport, steps))
     what = "minutes" if steps is SECONDS else "hours"
-    figures.keep(f"clocks of three workers step by {what}", "Redis", "one server", report)
+    figures.keep(f"clocks of three workers step by {what}", "Redis", "one server", report, renewals=renewals)
     figures.sound(report)
+    assert (renewals > 0) == (steps is HOURS)

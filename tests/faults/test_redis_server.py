@@ -39,6 +39,7 @@ def test_a_server_that_keeps_what_it_acknowledged_may_be_killed(
     with redis(tmp_path, *KEEPS) as server:
 
         async def story(work: Work) -> float:
+            well = 0.0
             for _ in range(2):
                 await asyncio.to_thread(getattr(server, how))
                 await work.hurt(100)
@@ -65,6 +66,7 @@ def test_a_server_that_stands_still_is_waited_for_by_nobody(
     with redis(tmp_path) as server:
 
         async def story(work: Work) -> float:
+            well = 0.0
             for _ in range(2):
                 server.pause()
                 try:

@@ -58,6 +58,8 @@ class Work:
         """By session: the cookies that open it, or did."""
         self.finished: list[str] = []
         """Sessions whose end was acknowledged."""
+        self.renewals = 0
+        """Cookies that came without a login."""
         self.tasks: list[asyncio.Task[None]] = []
 
     async def ask(self, who: str, cookies: dict[str, str], **query: str) -> tuple[Asked, Answer]:
@@ -191,6 +193,7 @@ class _Browser:
         if answer.shown.user is None:
             self._session = ""
         elif answer.gives_cookie:  # this one, and not one that another answer put there meanwhile
+            self._work.renewals += 1
             self._work.jars[session] = dict(cookies)
         return True
 
