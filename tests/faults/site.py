@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 from urllib.parse import parse_qsl
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -24,10 +25,12 @@ from tests.web.crowd import answer, answer_async
 from tests.web.paths import SECRET
 from tests.web.servers import Seen, keep
 
-__all__ = ["Answer", "Site", "SteppedClock", "asgi_site", "server_site", "shut", "wsgi_site"]
+__all__ = ["Answer", "Site", "SteppedClock", "asgi_site", "server_site", "wsgi_site"]
 
 PATIENCE: Final = 30.0
 """Seconds that a visitor waits for a server: longer than any time-out of a store."""
+THREADS: Final = 64
+"""Enough that no request waits for a thread, only for the store."""
 NEVER: Final = Seen(0, ())
 """What a visitor has who got no answer."""
 
@@ -136,13 +139,8 @@ def asgi_app(store: Any, **options: Any) -> App:
 
 
 def asgi_site(store: Any, **options: Any) -> Site:
-    """The application in this process, on the running event loop. The store is its maker's to close: `shut`."""
+    """The application in this process, on the running event loop. The store is its maker's to close."""
     return Site(httpx.ASGITransport(asgi_app(store, **options), raise_app_exceptions=False))
-
-
-async def shut(store: Any) -> None:
-    """Close a store that was handed to sites."""
-    await store.aclose()
 
 
 # -------------------------------------------------------------------------------------------------------- threads
@@ -180,13 +178,17 @@ class _InThreads(httpx.AsyncBaseTransport):
 
     def __init__(self, app: WSGIApplication) -> None:
         self._transport = httpx.WSGITransport(app, raise_app_exceptions=False)
+        self._threads = ThreadPoolExecutor(THREADS)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        return await asyncio.to_thread(self._ask, request)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._ask, request)
 
     def _ask(self, request: httpx.Request) -> httpx.Response:
         answer = self._transport.handle_request(request)
         return httpx.Response(answer.status_code, headers=answer.headers, content=answer.read())
+
+    async def aclose(self) -> None:
+        self._threads.shutdown()
 
 
 def wsgi_site(store: Any, **options: Any) -> Site:
