@@ -17,15 +17,15 @@ from tests.faults.transports import TRANSPORTS
 
 pytestmark = pytest.mark.slow
 
-SOUND: list[tuple[Fault, dict[str, float], int]] = [
-    ("delays", {"delay": 0.25}, 400),
-    ("drops", {}, 16),
-    ("resets", {"odds": 0.2}, 200),
-    ("closes", {"odds": 0.2}, 200),
-    ("halves", {"odds": 0.2}, 200),
-    ("hangs", {}, 16),
+SOUND: list[tuple[Fault, dict[str, float], int, int]] = [
+    ("delays", {"delay": 0.25}, 400, 0),
+    ("drops", {}, 8, 300),
+    ("resets", {"odds": 0.2}, 200, 0),
+    ("closes", {"odds": 0.2}, 200, 0),
+    ("halves", {"odds": 0.2}, 200, 0),
+    ("hangs", {}, 8, 300),
 ]
-"""What a network may do to connections: each with how often it has to have done it."""
+"""What a network may do to connections: each with how often it has to have done it, and how many operations must have failed."""
 
 
 @pytest.fixture
@@ -35,12 +35,18 @@ def proxy(tmp_path: Path) -> Iterator[FaultProxy]:
 
 
 async def story(
-    proxy: FaultProxy, transport: dict[str, Any], fault: Fault, how: dict[str, float], hits: int
+    proxy: FaultProxy,
+    transport: dict[str, Any],
+    fault: Fault,
+    how: dict[str, float],
+    hits: int,
+    failures: int,
 ) -> tuple[Report, float]:
     async with redis_at_work(f"redis://127.0.0.1:{proxy.port}/0", transport) as work:
         await work.more(300)
         proxy.be(fault, **how)
         await work.until(lambda: proxy.hits >= hits, f"{hits} hits")
+        await work.hurt(failures)
         proxy.be("well")
         recovered = await work.recovered(time.monotonic())
         await work.more(300)
@@ -48,11 +54,16 @@ async def story(
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-@pytest.mark.parametrize(("fault", "how", "hits"), SOUND, ids=[fault for fault, _, _ in SOUND])
+@pytest.mark.parametrize(("fault", "how", "hits", "failures"), SOUND, ids=[case[0] for case in SOUND])
 def test_what_was_acknowledged_is_kept_behind_a_bad_network(
-    proxy: FaultProxy, transport: dict[str, Any], fault: Fault, how: dict[str, float], hits: int
+    proxy: FaultProxy,
+    transport: dict[str, Any],
+    fault: Fault,
+    how: dict[str, float],
+    hits: int,
+    failures: int,
 ) -> None:
-    report, recovered = asyncio.run(story(proxy, transport, fault, how, hits))
+    report, recovered = asyncio.run(story(proxy, transport, fault, how, hits, failures))
     figures.keep(f"network {fault}", "Redis", "one server", report, recovered=recovered)
     figures.sound(report)
     assert recovered < 5
