@@ -181,7 +181,7 @@ class Checker:
         self._took(asked)
         life = self._lives[session]
         if asked.outcome is ACKNOWLEDGED:
-            self.saw(session, asked, shown, own=key)
+            self.saw(session, asked, shown)
             if shown.user == life.user:  # else it went to nobody's session: this one is over
                 life.written[key] = asked.ended
         elif asked.outcome is REFUSED:
@@ -252,10 +252,10 @@ class Checker:
 
     # ----------------------------------------------------------------------------------------- what answers showed
 
-    def saw(self, session: str, asked: Asked, shown: Shown, *, own: str = "") -> None:
-        """What an answer showed of a session, beside the key `own` that its request wrote."""
+    def saw(self, session: str, asked: Asked, shown: Shown) -> None:
+        """What an answer showed of a session."""
         life = self._lives[session]
-        if self._is_mixed(session, life, shown, own):
+        if self._is_mixed(session, life, shown):
             return
         if shown.user is None:
             if life.born <= asked.began and life.may_end > asked.ended and not self._is_ending(life):
@@ -273,9 +273,12 @@ class Checker:
             some = sorted(life.missing)[:EXAMPLES]
             self._missed(session, f"lacks {some}, and has counted {shown.counted} of {before}")
 
-    def _is_mixed(self, session: str, life: _Life, shown: Shown, own: str = "") -> bool:
+    def _is_mixed(self, session: str, life: _Life, shown: Shown) -> bool:
+        """Nobody may be shown what a user was told is theirs. Writes that came when their session was long over may meet, though,
+        in a new one of the same browser, which is nobody's.
+        """
         strange = [key for key in shown.keys if key.rpartition("/")[0] != session]
-        of_nobody = shown.user is None and bool(shown.keys - {own})
+        of_nobody = shown.user is None and bool(shown.keys & life.written.keys())
         if shown.user not in (None, life.user) or strange or of_nobody:
             self._mixed += 1
             self._example(
