@@ -12,10 +12,11 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import Enum
-from itertools import pairwise
 from math import inf
-from typing import Final, NamedTuple
+from typing import Final
+
+from tests.faults.service import Service
+from tests.faults.told import ACKNOWLEDGED, IN_DOUBT, NOBODY, REFUSED, Asked, Outcome, Report, Shown, key_of
 
 __all__ = ["ACKNOWLEDGED", "IN_DOUBT", "REFUSED", "Asked", "Checker", "Outcome", "Report", "Shown", "key_of"]
 
@@ -25,45 +26,6 @@ FENCED: Final = 1.0
 """Seconds: a login that begins within one round trip after an end of all sessions is refused too (PROTOCOL rule 20)."""
 EXAMPLES: Final = 5
 """How many of each kind of damage a report describes."""
-
-
-class Outcome(Enum):
-    """What the visitor knows of an operation."""
-
-    ACKNOWLEDGED = "acknowledged"
-    REFUSED = "refused"
-    IN_DOUBT = "in doubt"
-
-
-ACKNOWLEDGED, REFUSED, IN_DOUBT = Outcome
-
-
-class Asked(NamedTuple):
-    """One operation: who asked, from when to when (seconds, any clock that only goes forward), and what came of it."""
-
-    who: str
-    """The browser: each is to be served, whatever the others get."""
-    began: float
-    ended: float
-    outcome: Outcome
-    status: int = 200
-    """HTTP's, or 0 where no answer came."""
-
-
-class Shown(NamedTuple):
-    """What an answer shows of a session."""
-
-    user: str | None
-    keys: frozenset[str] = frozenset()
-    counted: int = 0
-
-
-NOBODY: Final = Shown(None)
-
-
-def key_of(session: str, number: int) -> str:
-    """The key of a write: it names the session that it belongs to."""
-    return f"{session}/{number}"
 
 
 @dataclass
@@ -94,46 +56,6 @@ class _Life:
     """Whether the latest answer was nobody's, though nobody had ended the session."""
 
 
-@dataclass(frozen=True)
-class Report:
-    """The counts. The first six are damage; what a setting allows of them is for the test to say."""
-
-    lost: int
-    """Acknowledged writes and increments that are not there at the end."""
-    logged_out: int
-    """Sessions whose login was acknowledged, which nobody ended, and which are not there at the end."""
-    undone: int
-    """Sessions whose end was acknowledged, and which an answer showed alive afterwards."""
-    mixed: int
-    """Answers that showed what belongs to another session or user."""
-    stale: int
-    """Answers that lacked what had been acknowledged before they were asked for; it may have come back."""
-    invented: int
-    """What was refused and is there all the same, and increments that were carried out twice."""
-    acknowledged: int
-    refused: int
-    in_doubt: int
-    errors: dict[int, int]
-    """Answers by status that are neither 200 nor 503; 0 counts those that never came."""
-    refusals: int
-    """Answers 503."""
-    slowest_refusal: float
-    """Seconds."""
-    unavailable: float
-    """Seconds: the longest that one browser went without a success."""
-    examples: tuple[str, ...] = ()
-
-    def line(self) -> str:
-        """In one line, for people."""
-        return (
-            f"lost {self.lost}, logged out {self.logged_out}, undone {self.undone}, mixed {self.mixed}, stale {self.stale},"
-            f" invented {self.invented}; of {self.acknowledged} acknowledged, {self.refused} refused, {self.in_doubt} in doubt;"
-            f" unavailable {self.unavailable:.1f} s; {self.refusals} x 503, slowest {self.slowest_refusal:.2f} s"
-            + (f"; others {self.errors}" if self.errors else "")
-            + "".join(f"\n    {example}" for example in self.examples)
-        )
-
-
 class Checker:
     """Told of every operation, then of what is there at the end (`found`); `report()` has the counts."""
 
@@ -144,11 +66,7 @@ class Checker:
         """By user: until when an end of all their sessions may have been carried out."""
         self._user_ends_asked: Counter[str] = Counter()
         """By user: requests for that which are under way."""
-        self._successes: defaultdict[str, list[float]] = defaultdict(list)
-        """By browser: when each answer came."""
-        self._outcomes: Counter[Outcome] = Counter()
-        self._errors: Counter[int] = Counter()
-        self._refusals, self._slowest = 0, 0.0
+        self._service = Service()
         self._lost: set[str] = set()
         self._uncounted = 0
         self._logged_out: set[str] = set()
@@ -160,7 +78,7 @@ class Checker:
 
     def login(self, session: str, user: str, asked: Asked, shown: Shown = NOBODY) -> None:
         """A login that begins this session, with what the answer showed."""
-        self._took(asked)
+        self._service.took(asked)
         life = self._lives[session] = _Life(user, asked=asked.began)
         self._of_user[user].append(session)
         if asked.outcome is ACKNOWLEDGED:
@@ -178,7 +96,7 @@ class Checker:
 
     def wrote(self, session: str, key: str, asked: Asked, shown: Shown = NOBODY) -> None:
         """A write of a key, with what the answer showed."""
-        self._took(asked)
+        self._service.took(asked)
         life = self._lives[session]
         if asked.outcome is ACKNOWLEDGED:
             self.saw(session, asked, shown)
@@ -189,7 +107,7 @@ class Checker:
 
     def counted(self, session: str, asked: Asked, shown: Shown = NOBODY) -> None:
         """An increment, with what the answer showed."""
-        self._took(asked)
+        self._service.took(asked)
         life = self._lives[session]
         if asked.outcome is ACKNOWLEDGED:
             self.saw(session, asked, shown)
@@ -200,7 +118,7 @@ class Checker:
 
     def read(self, session: str, asked: Asked, shown: Shown = NOBODY) -> None:
         """A look at the session, by its owner or by whoever kept the cookie."""
-        self._took(asked)
+        self._service.took(asked)
         if asked.outcome is ACKNOWLEDGED:
             self.saw(session, asked, shown)
 
@@ -210,7 +128,7 @@ class Checker:
 
     def logout(self, session: str, asked: Asked, shown: Shown = NOBODY) -> None:
         """The end of this session, with what the answer showed."""
-        self._took(asked)
+        self._service.took(asked)
         life = self._lives[session]
         life.ends_asked -= 1
         self._end(life, asked)
@@ -222,7 +140,7 @@ class Checker:
 
     def end_all(self, user: str, asked: Asked) -> None:
         """The end of every session of a user. A login that was under way meanwhile may be caught by it or not."""
-        self._took(asked)
+        self._service.took(asked)
         self._user_ends_asked[user] -= 1
         if asked.outcome is REFUSED:
             return
@@ -239,16 +157,6 @@ class Checker:
             life.may_end = min(life.may_end, asked.began)
         if asked.outcome is ACKNOWLEDGED:
             life.ended = min(life.ended, asked.ended)
-
-    def _took(self, asked: Asked) -> None:
-        self._outcomes[asked.outcome] += 1
-        if asked.status == 200:
-            self._successes[asked.who].append(asked.ended)
-        elif asked.status == 503:
-            self._refusals += 1
-            self._slowest = max(self._slowest, asked.ended - asked.began)
-        else:
-            self._errors[asked.status] += 1
 
     # ----------------------------------------------------------------------------------------- what answers showed
 
@@ -352,21 +260,15 @@ class Checker:
 
     def how_many(self, outcome: Outcome) -> int:
         """Operations so far that ended so."""
-        return self._outcomes[outcome]
+        return self._service.outcomes[outcome]
 
     def recovered(self, at: float) -> float:
         """Seconds from a moment until every browser had its first success after it; infinite if one has none yet."""
-        firsts = ((times, bisect_left(times, at)) for times in self._successes.values())
-        return max((times[n] - at if n < len(times) else inf for times, n in firsts), default=inf)
-
-    def unavailable(self, until: float | None = None) -> float:
-        """Seconds that the least lucky browser went from one success to the next, or to the end."""
-        last = [] if until is None else [until]
-        ways = ([*times, *last] for times in self._successes.values())
-        return max((later - earlier for way in ways for earlier, later in pairwise(way)), default=0.0)
+        return self._service.recovered(at)
 
     def report(self, until: float | None = None) -> Report:
         """The counts, of all that was told so far; `until` is when the last operation was asked for."""
+        service = self._service
         return Report(
             lost=len(self._lost) + self._uncounted,
             logged_out=len(self._logged_out),
@@ -374,12 +276,12 @@ class Checker:
             mixed=self._mixed,
             stale=self._stale,
             invented=self._invented,
-            acknowledged=self._outcomes[ACKNOWLEDGED],
-            refused=self._outcomes[REFUSED],
-            in_doubt=self._outcomes[IN_DOUBT],
-            errors=dict(self._errors),
-            refusals=self._refusals,
-            slowest_refusal=self._slowest,
-            unavailable=self.unavailable(until),
+            acknowledged=service.outcomes[ACKNOWLEDGED],
+            refused=service.outcomes[REFUSED],
+            in_doubt=service.outcomes[IN_DOUBT],
+            errors=dict(service.errors),
+            refusals=service.refusals,
+            slowest_refusal=service.slowest_refusal,
+            unavailable=service.unavailable(until),
             examples=tuple(example for kind in self._examples.values() for example in kind),
         )
