@@ -16,7 +16,7 @@ import random
 import socket
 import struct
 import threading
-from contextlib import suppress
+import weakref
 from types import TracebackType
 from typing import Final, Literal, Self, get_args
 
@@ -60,6 +60,7 @@ class FaultProxy:
         self._loop = asyncio.new_event_loop()
         self._changed = asyncio.Event()
         self._connections: set[asyncio.Task[None]] = set()
+        self._transports: weakref.WeakSet[asyncio.WriteTransport] = weakref.WeakSet()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port: int = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._run, daemon=True, name="fault proxy")
@@ -112,6 +113,10 @@ class FaultProxy:
         for connection in self._connections:
             connection.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
+        for transport in list(self._transports):
+            transport.abort()  # also what is closing, and waits for a client that does not read
+        for _ in range(3):
+            await asyncio.sleep(0)  # the loop closes their sockets in its next turns
 
     async def _accept(self, here: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -123,14 +128,19 @@ class FaultProxy:
             self._connections.discard(task)
 
     async def _lead(self, here: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        self._transports.add(to_client.transport)
+        reset = True
         try:
             there, to_server = await asyncio.open_connection("127.0.0.1", self.target)
+            self._transports.add(to_server.transport)
+            try:
+                reset = await self._carry(here, to_server, there, to_client)
+            finally:
+                to_server.transport.abort()
         except OSError:
-            await self._close(to_client, reset=True)
-            return
-        reset = await self._carry(here, to_server, there, to_client)
-        await self._close(to_client, reset=reset)
-        await self._close(to_server, reset=False)
+            pass  # there is no server: a reset
+        finally:
+            self._close(to_client, reset=reset)
 
     async def _carry(
         self,
@@ -146,12 +156,10 @@ class FaultProxy:
         ]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            return True
         finally:
             for way in ways:
                 way.cancel()
-            ends = await asyncio.gather(*ways, return_exceptions=True)
+        ends = await asyncio.gather(*ways, return_exceptions=True)
         return any(isinstance(end, _End) and end.reset for end in ends)
 
     async def _forth(self, here: asyncio.StreamReader, to_server: asyncio.StreamWriter) -> None:
@@ -197,10 +205,9 @@ class FaultProxy:
         self.hits += happens
         return happens
 
-    async def _close(self, writer: asyncio.StreamWriter, *, reset: bool) -> None:
+    def _close(self, writer: asyncio.StreamWriter, *, reset: bool) -> None:
         if reset:
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST)
             writer.transport.abort()
-        writer.close()
-        with suppress(OSError, asyncio.CancelledError):
-            await writer.wait_closed()
+        else:
+            writer.close()  # when all of it was sent

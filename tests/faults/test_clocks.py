@@ -3,7 +3,6 @@
 import asyncio
 import random
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,18 +11,17 @@ from servers import redis
 from tests.faults import figures
 from tests.faults.checker import Report
 from tests.faults.site import SteppedClock, asgi_site, wsgi_site
-from tests.faults.transports import TRANSPORTS
 from tests.faults.workload import at_work
 
-pytestmark = [pytest.mark.slow, pytest.mark.parametrize("transport", TRANSPORTS)]
+pytestmark = pytest.mark.slow
 
 SECONDS = (0.0, 0.3, -0.3, 5.0, -5.0, 90.0, -90.0)
 HOURS = (0.0, 3_700.0, -3_700.0, 9_000.0, -9_000.0)
 """Beyond the age at which a verifier is renewed (3,600 s), and within the idle time-out, after which sessions end rightly."""
 
 
-async def story(url: str, transport: dict[str, Any], steps: tuple[float, ...]) -> tuple[Report, int]:
-    store, luck = RedisStore.from_url(url, **transport), random.Random(3)
+async def story(url: str, steps: tuple[float, ...]) -> tuple[Report, int]:
+    store, luck = RedisStore.from_url(url), random.Random(3)
     clocks = [SteppedClock() for _ in range(3)]
     makes = (asgi_site, asgi_site, wsgi_site)
     sites = [make(store, clock=clock.clock) for make, clock in zip(makes, clocks, strict=True)]
@@ -41,11 +39,9 @@ async def story(url: str, transport: dict[str, Any], steps: tuple[float, ...]) -
 
 
 @pytest.mark.parametrize("steps", [SECONDS, HOURS], ids=["seconds", "hours"])
-def test_clocks_of_applications_that_step_and_disagree(
-    tmp_path: Path, transport: dict[str, Any], steps: tuple[float, ...]
-) -> None:
+def test_clocks_of_applications_that_step_and_disagree(tmp_path: Path, steps: tuple[float, ...]) -> None:
     with redis(tmp_path) as server:
-        report, renewals = asyncio.run(story(server.url, transport, steps))
+        report, renewals = asyncio.run(story(server.url, steps))
     what = "minutes" if steps is SECONDS else "hours"
     figures.keep(f"clocks of three workers step by {what}", "Redis", "one server", report, renewals=renewals)
     figures.sound(report)

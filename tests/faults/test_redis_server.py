@@ -16,7 +16,8 @@ from tests.faults.redis_stories import KEEPS, redis_at_work
 from tests.faults.transports import TRANSPORTS
 from tests.faults.workload import Work
 
-pytestmark = [pytest.mark.slow, pytest.mark.parametrize("transport", TRANSPORTS)]
+pytestmark = pytest.mark.slow
+OVER_EACH = pytest.mark.parametrize("transport", TRANSPORTS)
 
 
 def run(transport: dict[str, Any], server: Server, story: Any) -> tuple[Report, float]:
@@ -32,6 +33,7 @@ def run(transport: dict[str, Any], server: Server, story: Any) -> tuple[Report, 
     return asyncio.run(within())
 
 
+@OVER_EACH
 @pytest.mark.parametrize("how", ["kill", "stop"])
 def test_a_server_that_keeps_what_it_acknowledged_may_be_killed(
     tmp_path: Path, transport: dict[str, Any], how: str
@@ -60,6 +62,7 @@ def test_a_server_that_keeps_what_it_acknowledged_may_be_killed(
     assert recovered < 5
 
 
+@OVER_EACH
 def test_a_server_that_stands_still_is_waited_for_by_nobody(
     tmp_path: Path, transport: dict[str, Any]
 ) -> None:
@@ -83,6 +86,7 @@ def test_a_server_that_stands_still_is_waited_for_by_nobody(
     assert recovered < 5
 
 
+@OVER_EACH
 def test_a_server_that_forgets_scripts_and_clients_is_hardly_noticed(
     tmp_path: Path, transport: dict[str, Any]
 ) -> None:
@@ -103,7 +107,7 @@ def test_a_server_that_forgets_scripts_and_clients_is_hardly_noticed(
 # ------------------------------------------------------------------------- settings that do not keep what was acknowledged
 
 
-def test_snapshots_alone_bring_back_what_was_before_them(tmp_path: Path, transport: dict[str, Any]) -> None:
+def test_snapshots_alone_bring_back_what_was_before_them(tmp_path: Path) -> None:
     """A fault that is planted for the checker too: were nothing found lost and undone here, it would find nothing anywhere."""
     with redis(tmp_path) as server:
 
@@ -116,7 +120,7 @@ def test_snapshots_alone_bring_back_what_was_before_them(tmp_path: Path, transpo
             await asyncio.to_thread(server.start)
             return time.monotonic()
 
-        report, recovered = run(transport, server, story)
+        report, recovered = run({}, server, story)
     figures.keep("killed (-9)", "Redis", "one server, snapshots only", report, recovered=recovered)
     assert report.lost > 0
     assert report.logged_out > 0
@@ -126,7 +130,7 @@ def test_snapshots_alone_bring_back_what_was_before_them(tmp_path: Path, transpo
 
 
 def test_everysec_keeps_what_was_written_when_the_process_is_killed_and_not_when_the_power_fails(
-    tmp_path: Path, transport: dict[str, Any]
+    tmp_path: Path,
 ) -> None:
     """A power cut takes with it what the system had not yet put on disk: with everysec, the last second. Here the file is cut to
     the length that it had a second before.
@@ -148,10 +152,10 @@ def test_everysec_keeps_what_was_written_when_the_process_is_killed_and_not_when
             await asyncio.to_thread(server.start)
             return time.monotonic()
 
-        report, recovered = run(transport, server, killed)
+        report, recovered = run({}, server, killed)
         figures.keep("killed (-9)", "Redis", "one server, appendfsync everysec", report, recovered=recovered)
         assert report.mixed == 0, report.line()
-        report, recovered = run(transport, server, power_cut)
+        report, recovered = run({}, server, power_cut)
     figures.keep(
         "power cut, last second", "Redis", "one server, appendfsync everysec", report, recovered=recovered
     )

@@ -1,4 +1,5 @@
-"""Ten minutes of all faults at random: over both faces, two clocks and killed workers, on one Redis behind one bad network.
+"""Ten minutes of all faults at random: over both faces and transports, two clocks and killed workers, on one Redis behind a bad
+network.
 
 SOAK_SECONDS in the environment makes it shorter, SOAK_SEED repeats a run as far as the machine's timing lets it.
 """
@@ -12,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,12 +25,12 @@ from tests.faults.checker import Report
 from tests.faults.proxy import Fault, FaultProxy
 from tests.faults.redis_stories import KEEPS
 from tests.faults.site import SteppedClock, asgi_site, server_site, wsgi_site
-from tests.faults.transports import TRANSPORTS
+from tests.faults.transports import BOTH
 from tests.faults.workload import Work, at_work
 from tests.web.servers import Server as Web
 from tests.web.servers import uvicorn
 
-pytestmark = [pytest.mark.slow, pytest.mark.parametrize("transport", TRANSPORTS)]
+pytestmark = pytest.mark.slow
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "600"))
 SEED = int(os.environ.get("SOAK_SEED", random.SystemRandom().randrange(1_000_000)))
@@ -119,19 +119,18 @@ class Soak:
         await asyncio.to_thread(cli, self.store, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 
 
-async def story(
-    store: Server, proxy: FaultProxy, web: Web, transport: dict[str, Any]
-) -> tuple[Report, Soak, Counter[str]]:
-    backend, events = RedisStore.from_url(f"redis://127.0.0.1:{proxy.port}/0", **transport), Counter[str]()
+async def story(store: Server, proxy: FaultProxy, web: Web) -> tuple[Report, Soak, Counter[str]]:
+    url, events = f"redis://127.0.0.1:{proxy.port}/0", Counter[str]()
+    backends = [RedisStore.from_url(url, **options) for options in BOTH]
 
     def hear(event: Event) -> None:
         events[event.name] += 1  # and not into the log, which pytest would keep
 
     skewed = SteppedClock()
     sites = [
-        asgi_site(backend, on_event=hear),
-        asgi_site(backend, on_event=hear, clock=skewed.clock),
-        wsgi_site(backend, on_event=hear),
+        asgi_site(backends[0], on_event=hear),
+        asgi_site(backends[1], on_event=hear, clock=skewed.clock),
+        wsgi_site(backends[0], on_event=hear),
         server_site(web.port),
     ]
     try:
@@ -141,16 +140,17 @@ async def story(
             await soak.go_on()
             return await work.finish(), soak, events
     finally:
-        await backend.aclose()
+        for backend in backends:
+            await backend.aclose()
 
 
-def test_ten_minutes_of_everything_at_random(tmp_path: Path, transport: dict[str, Any]) -> None:
+def test_ten_minutes_of_everything_at_random(tmp_path: Path) -> None:
     faulthandler.cancel_dump_traceback_later()  # pytest's, after ten minutes: this many are meant here
     print(f"\nSOAK_SEED={SEED} SOAK_SECONDS={SECONDS:.0f}")
     with redis(tmp_path / "redis", *KEEPS) as store, FaultProxy(store.port, seed=SEED) as proxy:
         env = {"STORE": f"redis://127.0.0.1:{proxy.port}/0", "STORE_OPTIONS": "{}"}
         with uvicorn("tests.faults.site:app", folder=tmp_path, env=env, options=["--workers", "2"]) as web:
-            report, soak, events = asyncio.run(story(store, proxy, web, transport))
+            report, soak, events = asyncio.run(story(store, proxy, web))
     figures.keep(
         f"everything at random, {SECONDS / 60:.0f} min",
         "Redis",

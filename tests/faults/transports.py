@@ -1,10 +1,11 @@
-"""The async transports of the Redis store, each of which the fault tests go through: options of `RedisStore.from_url`."""
+"""The async transports of the Redis store, which the fault tests go through: options of `RedisStore.from_url`."""
 
 from typing import Any, Final
 
 import pytest
 
-__all__ = ["TRANSPORTS"]
+__all__ = ["BOTH", "TRANSPORTS"]
 
-TRANSPORTS: Final[list[Any]] = [pytest.param({}, id="redis-py")]
-"""To be extended here, and nowhere else."""
+BOTH: Final[tuple[dict[str, Any], ...]] = ({"transport": "hiredis"}, {"transport": "redis-py"})
+TRANSPORTS: Final[list[Any]] = [pytest.param(options, id=options["transport"]) for options in BOTH]
+"""For `pytest.mark.parametrize`. What the server's settings are worth is the same over each, and is tested over the default."""
