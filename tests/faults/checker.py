@@ -43,6 +43,8 @@ class _Life:
     """Requests for its end that are under way."""
     ended: float = inf
     """When its end was acknowledged."""
+    ended_again: bool = False
+    """Whether an end before that one was in doubt: then the store may have had nothing left to do."""
     written: dict[str, float] = field(default_factory=dict)
     """Acknowledged writes, and when."""
     refused: set[str] = field(default_factory=set)
@@ -153,10 +155,10 @@ class Checker:
                 life.may_end = min(life.may_end, max(asked.began, life.asked))
 
     def _end(self, life: _Life, asked: Asked) -> None:
+        if asked.outcome is ACKNOWLEDGED and asked.ended < life.ended:
+            life.ended, life.ended_again = asked.ended, life.may_end < asked.began
         if asked.outcome is not REFUSED:
             life.may_end = min(life.may_end, asked.began)
-        if asked.outcome is ACKNOWLEDGED:
-            life.ended = min(life.ended, asked.ended)
 
     # ----------------------------------------------------------------------------------------- what answers showed
 
@@ -273,6 +275,7 @@ class Checker:
             lost=len(self._lost) + self._uncounted,
             logged_out=len(self._logged_out),
             undone=len(self._undone),
+            undone_again=sum(self._lives[session].ended_again for session in self._undone),
             mixed=self._mixed,
             stale=self._stale,
             invented=self._invented,

@@ -39,7 +39,8 @@ def keep(
             "acknowledged": report.acknowledged,
             "lost": report.lost,
             "logged_out": report.logged_out,
-            "undone": report.undone,
+            "undone": report.undone - report.undone_again,
+            "again": report.undone_again,
             "mixed": report.mixed,
             "unavailable": report.unavailable,
             "recovered": recovered,
@@ -65,7 +66,7 @@ def table(rows: Iterable[dict[str, Any]]) -> str:
     worst: dict[tuple[str, str, str], dict[str, Any]] = {}
     for row in rows:
         there = worst.setdefault((row["store"], row["setting"], row["fault"]), row)
-        for name in ("lost", "logged_out", "undone", "mixed", "unavailable", "recovered", "slowest"):
+        for name in ("lost", "logged_out", "undone", "again", "mixed", "unavailable", "recovered", "slowest"):
             there[name] = max(
                 (value for value in (there[name], row[name]) if value is not None), default=None
             )
@@ -74,9 +75,9 @@ def table(rows: Iterable[dict[str, Any]]) -> str:
 
 
 def _line(row: dict[str, Any]) -> str:
-    counts = " | ".join(
-        f"{row[name]:,}" for name in ("acknowledged", "lost", "logged_out", "undone", "mixed")
-    )
+    again = f" (+{row['again']})" if row["again"] else ""
+    first = " | ".join(f"{row[name]:,}" for name in ("acknowledged", "lost", "logged_out", "undone"))
+    counts = f"{first}{again} | {row['mixed']:,}"
     times = " | ".join(_seconds(row[name]) for name in ("unavailable", "recovered", "slowest"))
     return f"| {row['fault']} | {row['store']}, {row['setting']} | {counts} | {times} |"
 

@@ -171,6 +171,19 @@ def test_an_end_that_is_undone_is_seen_once_each(end: Callable[..., None]) -> No
 
 
 @ENDS
+def test_an_end_after_one_in_doubt_is_told_apart(end: Callable[..., None]) -> None:
+    checker = begun()
+    checker.logout_begins(S)
+    checker.logout(S, at(2.6, IN_DOUBT, ended=2.8))
+    end(checker)
+    report = ended(checker, ALL)
+    assert (report.undone, report.undone_again) == (1, 1)
+    checker = begun()
+    end(checker)
+    assert ended(checker, ALL).undone_again == 0
+
+
+@ENDS
 def test_an_answer_that_was_asked_for_before_the_end_was_acknowledged_shows_what_it_likes(
     end: Callable[..., None],
 ) -> None:

@@ -9,7 +9,7 @@ from tests.faults import figures
 from tests.faults.checker import Report
 
 GOOD = Report(0, 0, 0, 0, 0, 0, 1_234, 5, 6, {}, 11, 1.26, 2.5)
-BAD = Report(7, 1, 2, 0, 3, 0, 900, 5, 6, {}, 0, 0.0, 0.5, ("lost: session s",))
+BAD = Report(7, 1, 2, 0, 3, 0, 900, 5, 6, {}, 0, 0.0, 0.5, ("lost: session s",), 1)
 
 
 def test_what_is_kept_comes_out_as_a_table(
@@ -25,8 +25,8 @@ def test_what_is_kept_comes_out_as_a_table(
     assert "lost: session s" in said
     rows = [json.loads(line) for line in (tmp_path / "figures").read_text().splitlines()]
     assert figures.table(rows).splitlines()[2:] == [
-        "| delays | Redis, always | 900 | 7 | 1 | 2 | 0 | 0.5 |  |  |",
-        "| killed | Redis, always | 1,234 | 7 | 1 | 2 | 0 | 2.5 | 1.0 | 1.3 |",
+        "| delays | Redis, always | 900 | 7 | 1 | 1 (+1) | 0 | 0.5 |  |  |",
+        "| killed | Redis, always | 1,234 | 7 | 1 | 1 (+1) | 0 | 2.5 | 1.0 | 1.3 |",
     ]
 
 

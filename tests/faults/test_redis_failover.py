@@ -50,7 +50,9 @@ def judged(fault: str, store: str, durability: Durability, outcome: tuple[Report
     assert report.slowest_refusal < figures.WITHIN, report.line()
     assert recovered < 5, report.line()
     if durability == "replicated":
-        assert report.undone == report.logged_out == 0, report.line()
+        # Who was refused a logout, and asks again, may be told that it is over already: what the primary alone knew.
+        assert report.undone == report.undone_again, report.line()
+        assert report.logged_out == 0, report.line()
 
 
 @pytest.mark.parametrize("durability", ["normal", "replicated"])

@@ -74,12 +74,15 @@ class Report:
     unavailable: float
     """Seconds: the longest that one browser went without a success."""
     examples: tuple[str, ...] = ()
+    undone_again: int = 0
+    """Of those undone: they were ended a second time, after a first try that was in doubt."""
 
     def line(self) -> str:
         """In one line, for people."""
         return (
-            f"lost {self.lost}, logged out {self.logged_out}, undone {self.undone}, mixed {self.mixed}, stale {self.stale},"
-            f" invented {self.invented}; of {self.acknowledged} acknowledged, {self.refused} refused, {self.in_doubt} in doubt;"
+            f"lost {self.lost}, logged out {self.logged_out}, undone {self.undone} (again {self.undone_again}),"
+            f" mixed {self.mixed}, stale {self.stale}, invented {self.invented};"
+            f" of {self.acknowledged} acknowledged, {self.refused} refused, {self.in_doubt} in doubt;"
             f" unavailable {self.unavailable:.1f} s; {self.refusals} x 503, slowest {self.slowest_refusal:.2f} s"
             + (f"; others {self.errors}" if self.errors else "")
             + "".join(f"\n    {example}" for example in self.examples)
