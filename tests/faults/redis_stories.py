@@ -11,7 +11,7 @@ from coatcheck.stores.redis import RedisStore
 from servers import RedisGroup
 from servers.redis import cli
 from servers.running import Server
-from tests.faults.site import Site, asgi_site, wsgi_site
+from tests.faults.site import asgi_site, wsgi_site
 from tests.faults.workload import WITHIN, Work, at_work
 
 __all__ = ["KEEPS", "has_primaries", "named", "names_in_sentinels", "redis_at_work"]
@@ -22,19 +22,11 @@ _seeds: Final = count(1)
 
 
 @asynccontextmanager
-async def redis_at_work(
-    url: str,
-    transport: dict[str, Any],
-    *,
-    users: int = 8,
-    faces: tuple[Callable[..., Site], ...] = (),
-    **options: Any,
-) -> AsyncIterator[Work]:
+async def redis_at_work(url: str, transport: dict[str, Any], **options: Any) -> AsyncIterator[Work]:
     """Users over both faces of a store; `options` as of `RedisStore.from_url`. With the time-outs of who sets none."""
     store = RedisStore.from_url(url, **transport, **options)
-    sites = [make(store) for make in faces or (asgi_site, wsgi_site)]
     try:
-        async with at_work(sites, seed=next(_seeds), users=users) as work:
+        async with at_work([asgi_site(store), wsgi_site(store)], seed=next(_seeds)) as work:
             yield work
     finally:
         await store.aclose()
