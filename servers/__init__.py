@@ -7,20 +7,24 @@ with postgres(folder) as server:
 """
 
 from servers.mariadb import mariadb
-from servers.mongo import mongo
+from servers.mongo import MongoSet, mongo, mongo_replicated
 from servers.pgbouncer import pgbouncer
-from servers.postgres import postgres
+from servers.postgres import PostgresPair, postgres, postgres_replicated
 from servers.redis import RedisGroup, redis, redis_cluster, redis_replicated, redis_sentinel
 from servers.running import Server, ServerMissing
 
 __all__ = [
+    "MongoSet",
+    "PostgresPair",
     "RedisGroup",
     "Server",
     "ServerMissing",
     "mariadb",
     "mongo",
+    "mongo_replicated",
     "pgbouncer",
     "postgres",
+    "postgres_replicated",
     "redis",
     "redis_cluster",
     "redis_replicated",

@@ -1,15 +1,19 @@
-"""MongoDB: a replica set of one, or a standalone server."""
+"""MongoDB: a replica set of one, a standalone server, or a replica set of three."""
 
-import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from servers.running import Server, binary, free_port, listens, serving
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
 
-__all__ = ["mongo"]
+from servers.running import PATIENCE, Server, binary, free_port, listens, serving
+
+__all__ = ["MongoSet", "mongo", "mongo_replicated"]
 
 PLACE = str(Path(__file__).resolve().parent.parent / ".servers/mongod/fiftyone/db/bin")
 
@@ -17,6 +21,18 @@ PLACE = str(Path(__file__).resolve().parent.parent / ".servers/mongod/fiftyone/d
 @contextmanager
 def mongo(folder: Path, *options: str, replica_set: bool = True) -> Iterator[Server]:
     """One mongod; its TTL monitor looks every second."""
+    if replica_set:
+        with _mongod(folder, "--replSet", "rs0", *options) as server:
+            server.url += "?replicaSet=rs0"
+            _initiate([server])
+            yield server
+    else:
+        with _mongod(folder, *options) as server:
+            yield server
+
+
+@contextmanager
+def _mongod(folder: Path, *options: str) -> Iterator[Server]:
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     command = [
@@ -36,26 +52,82 @@ def mongo(folder: Path, *options: str, replica_set: bool = True) -> Iterator[Ser
     ]
     command += ["--networkMessageCompressors", "snappy,zstd", "--nounixsocket", *options]
     url = f"mongodb://127.0.0.1:{port}/coatcheck"
-    if replica_set:
-        command += ["--replSet", "rs0"]
-        url += "?replicaSet=rs0"
     with serving(Server(url, port, folder, command, lambda server: listens(server.port))) as server:
-        if replica_set:
-            _initiate(port)
         yield server
 
 
-def _initiate(port: int) -> None:
-    """Make the one server a replica set, and wait until it is its primary."""
-    import time
+# ---------------------------------------------------------------------------------------------------------- replication
 
-    from pymongo import MongoClient
 
-    with MongoClient[dict[str, Any]]("127.0.0.1", port, directConnection=True) as client:
-        members = [{"_id": 0, "host": f"127.0.0.1:{port}"}]
-        client.admin.command("replSetInitiate", {"_id": "rs0", "members": members})
-        for _ in range(3000):
-            if client.admin.command("hello").get("isWritablePrimary"):
-                return
+@dataclass
+class MongoSet:
+    """Three members of one replica set, each with all data. `url` names all: what `store=` takes."""
+
+    url: str
+    servers: Sequence[Server]
+
+    def primary(self) -> Server | None:
+        """The one that takes writes now, by its own word, if there is one."""
+        return next((server for server in self.servers if server.process and _is_primary(server)), None)
+
+    def await_primary(self, *, other_than: Server | None = None) -> Server:
+        """Wait for the end of an election. `other_than`: who may still believe to be it. Raises RuntimeError."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            candidates = [server for server in self.servers if server.process and server is not other_than]
+            for server in candidates:
+                if _is_primary(server):
+                    return server
             time.sleep(0.02)  # there is nothing better to wait on
-        raise RuntimeError(f"no primary: {json.dumps(client.admin.command('replSetGetStatus'), default=str)}")
+        raise RuntimeError(f"the replica set elected nobody in {PATIENCE:.0f} s")
+
+    def step_down(self, seconds: int = 30) -> Server:
+        """Have the primary stand back for so long, as an operator does for upkeep. Returns it."""
+        primary = self.await_primary()
+        command(primary, {"replSetStepDown": seconds, "secondaryCatchUpPeriodSecs": 5})
+        return primary
+
+
+@contextmanager
+def mongo_replicated(folder: Path) -> Iterator[MongoSet]:
+    """A replica set of three, which elects another primary when it has not heard of the old one for a second."""
+    with ExitStack() as stack:
+        servers = [stack.enter_context(_mongod(folder / str(n), "--replSet", "rs0")) for n in range(3)]
+        _initiate(servers, heartbeatIntervalMillis=300, electionTimeoutMillis=1000)
+        hosts = ",".join(f"127.0.0.1:{server.port}" for server in servers)
+        group = MongoSet(f"mongodb://{hosts}/coatcheck?replicaSet=rs0", servers)
+        _await_members(group)
+        yield group
+
+
+def command(server: Server, what: dict[str, Any]) -> dict[str, Any]:
+    """Say something to one server, behind the store's back. Raises PyMongoError."""
+    with MongoClient[dict[str, Any]](
+        "127.0.0.1", server.port, directConnection=True, serverSelectionTimeoutMS=2000, socketTimeoutMS=20_000
+    ) as client:
+        return client.admin.command(what)
+
+
+def _initiate(servers: Sequence[Server], **settings: int) -> None:
+    """Make servers a replica set, and wait until it has a primary."""
+    members = [{"_id": n, "host": f"127.0.0.1:{server.port}"} for n, server in enumerate(servers)]
+    command(servers[0], {"replSetInitiate": {"_id": "rs0", "members": members, "settings": settings}})
+    MongoSet("", servers).await_primary()
+
+
+def _await_members(group: MongoSet) -> None:
+    """Until every member has all data: before that the death of one might leave no majority."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        status = command(group.await_primary(), {"replSetGetStatus": 1})
+        if sorted(member["stateStr"] for member in status["members"]) == ["PRIMARY", "SECONDARY", "SECONDARY"]:
+            return
+        time.sleep(0.05)  # there is nothing better to wait on
+    raise RuntimeError(f"the replica set did not come up in {PATIENCE:.0f} s")
+
+
+def _is_primary(server: Server) -> bool:
+    try:
+        return bool(command(server, {"hello": 1}).get("isWritablePrimary"))
+    except PyMongoError:  # it is going down, or paused
+        return False
