@@ -120,7 +120,11 @@ def _await_members(group: MongoSet) -> None:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         status = command(group.await_primary(), {"replSetGetStatus": 1})
-        if sorted(member["stateStr"] for member in status["members"]) == ["PRIMARY", "SECONDARY", "SECONDARY"]:
+        if sorted(member["stateStr"] for member in status["members"]) == [
+            "PRIMARY",
+            "SECONDARY",
+            "SECONDARY",
+        ]:
             return
         time.sleep(0.05)  # there is nothing better to wait on
     raise RuntimeError(f"the replica set did not come up in {PATIENCE:.0f} s")

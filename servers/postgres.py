@@ -79,7 +79,15 @@ def postgres_replicated(folder: Path, *, synchronous: bool = False) -> Iterator[
     with postgres(folder / "primary") as primary:
         copy = folder / "replica"
         copy.mkdir()
-        backup = [binary("pg_basebackup", PLACES), "-h", "127.0.0.1", "-p", str(primary.port), "-U", "coatcheck"]
+        backup = [
+            binary("pg_basebackup", PLACES),
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(primary.port),
+            "-U",
+            "coatcheck",
+        ]
         backup += ["-D", str(copy / "data"), "--write-recovery-conf", "--checkpoint=fast", "--no-sync"]
         subprocess.run([*unprivileged(copy), *backup], check=True, capture_output=True, cwd=copy)
         with serving(_server(copy)) as replica:

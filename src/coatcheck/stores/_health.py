@@ -60,6 +60,11 @@ class Health:
         """The same for one of several servers behind one store: each is away or back by itself."""
         return Health(name, self._outage, on_connection=self._listener, monotonic=self._monotonic)
 
+    @property
+    def is_broken(self) -> bool:
+        """The circuit is: so many commands in a row were not answered that old connections are not to be trusted either."""
+        return self._broken_until is not None
+
     def admit(self) -> None:
         """Raise StoreUnavailable while nothing should be sent; the first to come afterwards may try."""
         broken_until = self._broken_until

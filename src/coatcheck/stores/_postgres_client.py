@@ -21,7 +21,7 @@ from coatcheck.errors import SessionError, StoreUnavailable, UsageError
 from coatcheck.stores._health import Health
 from coatcheck.stores._loops import take_ended
 from coatcheck.stores._postgres_connect import SLOWLY, Wired, is_refused
-from coatcheck.stores._postgres_errors import as_sent, is_undone, unreachable
+from coatcheck.stores._postgres_errors import as_sent, is_undone, only_reads, unreachable
 from coatcheck.stores._postgres_pool import CLOSED, Link, LoopPool, Row, ThreadLink, tell_of_forks
 
 __all__ = ["Awaiting", "AwaitingTheirs", "Blocking", "Client", "TheirThreads", "Threads"]
@@ -59,6 +59,8 @@ class Threads(Protocol):
 
     def drop(self, link: ThreadLink) -> None: ...
 
+    def forget_idle(self) -> None: ...
+
 
 class Blocking:
     """Carries out each statement in the calling thread. Never suspends."""
@@ -90,11 +92,11 @@ class Blocking:
             try:
                 rows = link.fetch(statement, args, patience)
             except BaseException as error:
-                connected = link.is_idle()
+                connected = link.is_idle() and not only_reads(error)
                 (pool.give_back if connected else pool.drop)(link)
                 if not isinstance(error, Exception):
                     raise
-                if _told(health, error, connected) and turn < TURNS:
+                if _told(health, pool, error, connected) and turn < TURNS:
                     continue
                 raise as_sent(error, connected=connected) from error
             pool.give_back(link)
@@ -128,10 +130,16 @@ class TheirThreads:
         return Wired(self._pool.getconn(), None)
 
     def give_back(self, link: ThreadLink) -> None:
-        """Their pool rolls back what failed, and closes what is broken."""
+        """Their pool rolls back what failed."""
         self._pool.putconn(link.connection)  # type: ignore[attr-defined]  # it is the one that `take` made
 
-    drop = give_back
+    def drop(self, link: ThreadLink) -> None:
+        """Their pool makes another in its place."""
+        link.close()
+        self.give_back(link)
+
+    def forget_idle(self) -> None:
+        """Those are theirs to look after."""
 
 
 # ----------------------------------------------------------------------------------------------------------- awaiting
@@ -203,9 +211,9 @@ class Awaiting:
                 pool.doubt(link)
                 raise
             except Exception as error:
-                connected = not isinstance(error, TimeoutError) and not link.is_closed()
+                connected = _is_as_new(link, error)
                 (pool.give_back if connected else pool.drop)(link)
-                if not _told(health, error, connected) or turn == TURNS:
+                if not _told(health, pool, error, connected) or turn == TURNS:
                     raise as_sent(error, connected=connected) from error
                 turn += 1
                 continue
@@ -271,8 +279,9 @@ class AwaitingTheirs:
                 self._health.worked()
                 return rows
             except Exception as error:
-                connected = not isinstance(error, TimeoutError) and not link.is_closed()
-                if not _told(self._health, error, connected) or turn == TURNS:
+                if not (connected := _is_as_new(link, error)):
+                    link.terminate()
+                if not _told(self._health, None, error, connected) or turn == TURNS:
                     raise as_sent(error, connected=connected) from error
             finally:
                 await self._pool.release(link)
@@ -303,12 +312,23 @@ _inherited: list[Any] = []
 """What a parent's event loops had: held for ever, since to let go of a connection is to close it."""
 
 
-def _told(health: Health, error: Exception, connected: bool) -> bool:
-    """Tell of how a statement failed. Returns whether the server undid it, so that it may be sent again."""
+def _is_as_new(link: Any, error: Exception) -> bool:
+    """Whether an awaiting connection has been answered and may go on."""
+    return not (isinstance(error, TimeoutError) or link.is_closed() or only_reads(error))
+
+
+def _told(health: Health, pool: "Threads | LoopPool | None", error: Exception, connected: bool) -> bool:
+    """Tell of how a statement failed. Returns whether the server undid it, so that it may be sent again.
+
+    Where the server only reads, or has not answered several times in a row, the idle connections to it go as well: each would
+    cost another request its time-out, long after a standby has been promoted in that server's place.
+    """
     if connected:
         health.worked()
     else:
         health.failed(error)
+        if pool is not None and (health.is_broken or only_reads(error)):
+            pool.forget_idle()
     return connected and is_undone(error)
 
 

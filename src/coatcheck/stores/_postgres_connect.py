@@ -28,6 +28,7 @@ __all__ = [
     "is_refused",
     "psycopg_async_from",
     "psycopg_from",
+    "shown",
     "target",
 ]
 
@@ -81,11 +82,11 @@ def target(url: str, *, connect_timeout: float, command_timeout: float, prepared
             f"store='{base}://…' is no URL that PostgreSQL's library can read{detail}; in user and password write special"
             " characters as %XX"
         ) from None
-    return Target(plain, _shown(parameters), connect_timeout, command_timeout, prepared)
+    return Target(plain, shown(parameters), connect_timeout, command_timeout, prepared)
 
 
-def _shown(parameters: Mapping[str, Any]) -> str:
-    """Made of what may be shown, and not of the URL less its password: that can stand in several places."""
+def shown(parameters: Mapping[str, Any]) -> str:
+    """A URL as it may be shown. Made of what may be, and not of the URL less its password: that can stand in several places."""
     user, host, port, database = (parameters.get(name) or "" for name in ("user", "host", "port", "dbname"))
     return f"postgresql://{f'{user}@' if user else ''}{host}{f':{port}' if port else ''}/{database}"
 

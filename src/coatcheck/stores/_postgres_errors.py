@@ -5,13 +5,15 @@ from typing import Final
 
 from coatcheck.errors import ReplyLost, SessionError, StoreError, StoreUnavailable
 
-__all__ = ["as_sent", "is_undone", "sqlstate", "unreachable"]
+__all__ = ["UNREACHABLE", "as_sent", "is_undone", "only_reads", "sqlstate", "unreachable"]
 
 SETUP: Final = (
     "run `coatcheck setup --store URL` (or `setup()` of a manager), as a user who may create tables"
 )
+UNREACHABLE: Final = "PostgreSQL cannot be reached at "
 _UNDONE: Final = frozenset({"40001", "40P01"})
 """Another transaction was in the way, and everything was undone: serialization failure, deadlock."""
+_ONLY_READS: Final = "25006"
 _POOLER: Final = (
     "a pooler loses track of prepared statements: use prepared_statements=False, or one that tracks them"
 )
@@ -27,7 +29,7 @@ _STATES: Final = {
 _FOREIGN: Final = frozenset({"42703", "42804", "42809", "42P10", "23502", "42846", "22P02"})
 """What happens where the table has other columns than ours, or is no table."""
 _UNAVAILABLE: Final = {
-    "25006": "the server only reads; is it a standby?",
+    _ONLY_READS: "the server only reads; is it a standby?",
     "57014": "the server's own statement_timeout cancelled the command",
     "55P03": "the server's own lock_timeout cancelled the command",
     "53100": "the server's disk is full",
@@ -47,13 +49,18 @@ def is_undone(error: BaseException) -> bool:
     return sqlstate(error) in _UNDONE
 
 
+def only_reads(error: BaseException) -> bool:
+    """The server is a standby, or was made to stand back: nothing was done, and its connections are of no use any more."""
+    return sqlstate(error) == _ONLY_READS
+
+
 def as_sent(error: BaseException, *, connected: bool) -> SessionError:
     """What an error of a command is; the caller keeps the original as the cause. `connected`: the connection outlived it."""
     code = sqlstate(error)
     if not code and _is_our_values(error):
         # Not the message: it would repeat the value.
         return StoreError(f"PostgreSQL cannot keep one of the values ({type(error).__name__})")
-    if not connected:
+    if not connected and code != _ONLY_READS:
         return ReplyLost(f"PostgreSQL: the connection was lost before the answer came ({_words(error)})")
     if code in _UNAVAILABLE or code.startswith(_UNAVAILABLE_CLASSES) or code in _UNDONE:
         return StoreUnavailable(f"PostgreSQL: {_UNAVAILABLE.get(code, _words(error))}")
@@ -70,7 +77,7 @@ def unreachable(error: BaseException, name: str, *, refused: bool = False) -> Se
         return StoreError(
             f"PostgreSQL refuses the login to {name}: {_words(error)}; check user, password and database"
         )
-    return StoreUnavailable(f"PostgreSQL cannot be reached at {name}: {_words(error)}")
+    return StoreUnavailable(f"{UNREACHABLE}{name}: {_words(error)}")
 
 
 def _is_our_values(error: BaseException) -> bool:

@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final, cast
 
 import asyncpg
@@ -12,14 +11,8 @@ from coatcheck.core.outage import Outage
 from coatcheck.errors import ConfigurationError, WrongFace
 from coatcheck.stores._health import ConnectionEvent, Health
 from coatcheck.stores._postgres_client import Awaiting, AwaitingTheirs, Blocking, TheirThreads
-from coatcheck.stores._postgres_connect import (
-    Target,
-    Wired,
-    asyncpg_from,
-    psycopg_async_from,
-    psycopg_from,
-    target,
-)
+from coatcheck.stores._postgres_connect import Target, Wired, target
+from coatcheck.stores._postgres_hosts import awaiting_from, blocking_from
 from coatcheck.stores._postgres_pool import ThreadPool
 
 __all__ = ["OnConnection", "Opening", "target_of"]
@@ -53,7 +46,7 @@ class Opening:
         """A client for threads. Raises WrongFace for one that awaits."""
         given, retries = self._given, self._outage.retries
         if self.target is not None:
-            pool: Any = self._pool_of(partial(psycopg_from, self.target))
+            pool: Any = self._pool_of(blocking_from(self.target))
         elif _is_theirs(given, "psycopg_pool.pool", "psycopg_pool.null_pool"):
             pool, retries = TheirThreads(given), 0
         elif callable(given) and not inspect.iscoroutinefunction(given):
@@ -71,7 +64,7 @@ class Opening:
         if isinstance(given, asyncpg.Pool):
             return AwaitingTheirs(given, self._health(), self.name)
         if self.target is not None:
-            connect = asyncpg_from(self.target) if self.target.prepared else psycopg_async_from(self.target)
+            connect = awaiting_from(self.target)
         elif inspect.iscoroutinefunction(given):
             connect = given
         else:

@@ -94,11 +94,16 @@ class ThreadPool:
         link.close()
         self._turns.release()
 
+    def forget_idle(self) -> None:
+        """Close what is not in use: the next command is given a new connection."""
+        with suppress(IndexError):  # another thread may take the last
+            while True:
+                self._idle.pop().close()
+
     def close(self) -> None:
         """Close what is not in use; the rest when it comes back."""
         self._closed = True
-        while self._idle:
-            self._idle.pop().close()
+        self.forget_idle()
 
     def start_afresh(self) -> None:
         """After a fork: what is open belongs to the parent, who must not be told that it is over."""
@@ -190,6 +195,11 @@ class LoopPool:
         self._doubtful.append(link)
         self._hand_on(None)
 
+    def forget_idle(self) -> None:
+        """Close what is not in use, and what is in doubt: the next command is given a new connection."""
+        while links := self._idle or self._doubtful:
+            self.drop(links.pop())
+
     async def aclose(self) -> None:
         """Close what is not in use; the rest when it comes back."""
         self.abandon()
@@ -198,8 +208,7 @@ class LoopPool:
     def abandon(self) -> None:
         """Close at once, from wherever."""
         self._closed = True
-        while links := self._idle or self._doubtful:
-            self.drop(links.pop())
+        self.forget_idle()
 
     async def _make(self) -> Link:
         self._made += 1

@@ -332,6 +332,8 @@ class Statements:
         )
         # Needs the right to write and a server that takes writes, and finds no row.
         self.probe = f"UPDATE {table} SET seen_at = seen_at WHERE key = '' RETURNING 1"
+        # Changes nothing, and is a transaction that writes: it is acknowledged when all before it is as durable as it has to be.
+        self.confirm = f"UPDATE {table} SET seen_at = seen_at WHERE key = $1::text RETURNING 1"
         self.listen = f'LISTEN "{names.channel}"'
         self.comment = f"coatcheck sessions, schema {SCHEMA_VERSION}"
         self.describe = f"SELECT to_regclass('{table}') IS NOT NULL, obj_description(to_regclass('{table}')::oid, 'pg_class')"

@@ -31,7 +31,8 @@ from coatcheck.core.record import Ended, Expired, Record
 from coatcheck.errors import ConfigurationError, StoreUnavailable
 from coatcheck.stores._alike import cursor_at, not_over, place_of, walked
 from coatcheck.stores._postgres_client import Client
-from coatcheck.stores._postgres_connect import Target, asyncpg_from, psycopg_from
+from coatcheck.stores._postgres_connect import Target
+from coatcheck.stores._postgres_hosts import awaiting_from, blocking_from
 from coatcheck.stores._postgres_opening import OnConnection, Opening, target_of
 from coatcheck.stores._postgres_sql import Names, Statements
 from coatcheck.stores._postgres_watch import watch_in_task, watch_in_thread
@@ -208,7 +209,7 @@ class PostgresSessions:
             else:
                 there = await self.load(record.key, now=now)
                 if (refusal := not_over(there, record, expected)) is not None:
-                    return refusal
+                    return await self._confirmed(refusal, record.key)
         raise _restless()
 
     async def of_user(self, user_id: str, *, now: float, cursor: str | None = None, limit: int = 100) -> Page:
@@ -313,7 +314,7 @@ class PostgresSessions:
                 return SAVED
             there = await self.load(record.key, now=now)
             if (refusal := not_over(there, record, None)) is not None:
-                return refusal
+                return await self._confirmed(refusal, record.key)
         raise _restless()
 
     async def _replace(self, statement: str, record: Record, expected: str, now: float) -> Outcome:
@@ -323,7 +324,7 @@ class PostgresSessions:
         there = await self.load(record.key, now=now)
         refusal = not_over(there, record, expected)
         # None: it came back to life in between (another's clock is behind). Its version is the one expected; say so.
-        return Changed(cast(Record, there)) if refusal is None else refusal
+        return Changed(cast(Record, there)) if refusal is None else await self._confirmed(refusal, record.key)
 
     async def _admit(
         self, record: Record, expected: str | None, terms: Terms, began: float | None, now: float
@@ -336,7 +337,20 @@ class PostgresSessions:
     async def _is_own(self, key: str, now: float, token: str) -> bool:
         """Whether there is a tombstone of this very deleter: a retry."""
         there = await self.load(key, now=now)
-        return isinstance(there, Ended) and there.token == token
+        if not (isinstance(there, Ended) and there.token == token):
+            return False
+        await self._client.fetch(self._sql.confirm, key)
+        return True
+
+    async def _confirmed(self, outcome: Outcome, key: str) -> Outcome:
+        """The outcome, when it may be told: that a first try is seen does not mean that it is as durable as it has to be.
+
+        With synchronous replication a commit waits for its standby. What ends the wait (a restart of the server, a cancelled
+        command) leaves the write there for everybody to see, on this server alone.
+        """
+        if outcome is SAVED:
+            await self._client.fetch(self._sql.confirm, key)
+        return outcome
 
     async def _is_set_up(self) -> bool:
         ((exists, comment),) = await self._client.aside(self._sql.describe)
@@ -374,8 +388,8 @@ def _next_turn() -> int:
 
 
 def _in_thread(statements: Statements, place: Target, tell: Callable[[Notice], None]) -> Callable[[], None]:
-    return watch_in_thread(partial(psycopg_from, place), statements.listen, tell)
+    return watch_in_thread(blocking_from(place), statements.listen, tell)
 
 
 def _in_task(names: Names, place: Target, tell: Callable[[Notice], None]) -> Callable[[], None]:
-    return watch_in_task(asyncpg_from(place), names.channel, tell)
+    return watch_in_task(awaiting_from(place), names.channel, tell)
