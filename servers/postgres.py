@@ -11,7 +11,7 @@ from pathlib import Path
 
 from servers.running import PATIENCE, Server, binary, free_port, serving, unprivileged
 
-__all__ = ["PostgresPair", "postgres", "postgres_replicated", "promote", "psql"]
+__all__ = ["PostgresPair", "hold_back", "postgres", "postgres_replicated", "power_cut", "promote", "psql"]
 
 PLACES = "/usr/lib/postgresql/*/bin"
 
@@ -100,6 +100,12 @@ def postgres_replicated(folder: Path, *, synchronous: bool = False) -> Iterator[
             yield PostgresPair(f"postgresql://coatcheck@{hosts}/coatcheck", primary, replica)
 
 
+def hold_back(primary: Server) -> None:
+    """Have a primary send nothing more to its standby, as on a network that swallows packets."""
+    for sender in psql(primary, "SELECT pid FROM pg_stat_replication").splitlines():
+        os.kill(int(sender), signal.SIGSTOP)
+
+
 def promote(replica: Server) -> None:
     """Make a replica a primary; returns when it takes writes."""
     psql(replica, "SELECT pg_promote(wait => true)")
@@ -116,3 +122,20 @@ def until(condition: Callable[[], bool], what: str) -> None:
         if time.monotonic() > deadline:
             raise RuntimeError(f"{what} did not come up in {PATIENCE:.0f} s")
         time.sleep(0.05)  # a server offers nothing better to wait on
+
+
+def power_cut(server: Server) -> None:
+    """End the server and its processes for connections all at once. (Those may finish what they are at if it alone dies.)"""
+    server.pause()
+    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+    for child in children:
+        os.kill(int(child), signal.SIGKILL)
+    server.kill()
+    until(lambda: not any(_lives(child) for child in children), "the end of all its processes")
+
+
+def _lives(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -392,4 +392,5 @@ def _in_thread(statements: Statements, place: Target, tell: Callable[[Notice], N
 
 
 def _in_task(names: Names, place: Target, tell: Callable[[Notice], None]) -> Callable[[], None]:
-    return watch_in_task(awaiting_from(place), names.channel, tell)
+    # asyncpg's, also where statements may not be prepared: here it prepares what asks for a sign of life, on its own session.
+    return watch_in_task(awaiting_from(place._replace(prepared=True)), names.channel, tell)

@@ -1,0 +1,106 @@
+"""MongoDB under faults, with work going on over both faces: a primary that steps down, is killed, hangs; a server by itself."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from coatcheck.core.stepping import run_now
+from coatcheck.stores.mongo import MongoStore
+from servers import MongoSet, Server, mongo, mongo_replicated
+from tests.faults.sound import RECOVERED, is_sound, now, say, under
+from tests.faults.workload import Work, until
+
+pytestmark = pytest.mark.slow
+
+
+def store_of(url: str) -> MongoStore:
+    """With its indexes, and the default time-outs."""
+    store = MongoStore.from_url(url)
+    run_now(store.blocking().setup())
+    return store
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Iterator[MongoSet]:
+    with mongo_replicated(tmp_path / "set") as group:
+        yield group
+
+
+def test_a_primary_that_steps_down_loses_nothing(group: MongoSet) -> None:
+    async def hurt(work: Work) -> float:
+        old = await asyncio.to_thread(group.step_down)
+        await asyncio.to_thread(lambda: group.await_primary(other_than=old))
+        return now()
+
+    report, took = asyncio.run(under(store_of(group.url), hurt, seed=1))
+    say("MongoDB, the primary steps down", report, took)
+    is_sound(report)
+    assert took < RECOVERED
+    assert report.slowest_refusal < RECOVERED
+
+
+@pytest.mark.parametrize("end", [Server.kill, Server.pause], ids=["killed", "hanging"])
+def test_a_primary_that_is_gone_loses_nothing(group: MongoSet, end: Callable[[Server], None]) -> None:
+    """Killed, or silent as after a power cut. Then it comes back as a secondary, and undoes what no majority had."""
+
+    async def hurt(work: Work) -> float:
+        old = await asyncio.to_thread(group.await_primary)
+        await asyncio.to_thread(end, old)
+        await asyncio.to_thread(lambda: group.await_primary(other_than=old))
+        well_at = now()
+        await work.recovered(well_at)
+        await asyncio.to_thread(old.start if old.process is None else old.resume)
+        return well_at
+
+    report, took = asyncio.run(under(store_of(group.url), hurt, seed=2))
+    say(f"MongoDB, the primary is gone ({end.__name__})", report, took)
+    is_sound(report)
+    assert took < RECOVERED
+    assert report.slowest_refusal < RECOVERED
+
+
+def test_without_a_majority_nothing_is_acknowledged(group: MongoSet) -> None:
+    """Both secondaries die: the primary has what was written meanwhile, and steps down, and says nothing of it."""
+
+    async def hurt(work: Work) -> float:
+        primary = await asyncio.to_thread(group.await_primary)
+        secondaries = [server for server in group.servers if server is not primary]
+        for secondary in secondaries:
+            await asyncio.to_thread(secondary.kill)
+        refused = work.checker.report().refusals
+        await until(lambda: work.checker.report().refusals > refused + 50, "visitors who are turned away")
+        await asyncio.to_thread(primary.kill)
+        for secondary in secondaries:
+            await asyncio.to_thread(secondary.start)
+        await asyncio.to_thread(group.await_primary)
+        well_at = now()
+        await work.recovered(well_at)
+        await asyncio.to_thread(primary.start)
+        return well_at
+
+    report, took = asyncio.run(under(store_of(group.url), hurt, seed=3))
+    say("MongoDB, no majority for a while", report, took)
+    is_sound(report)
+    assert took < RECOVERED
+    assert report.slowest_refusal < RECOVERED
+
+
+@pytest.mark.parametrize("end", [Server.stop, Server.kill], ids=["fast", "killed"])
+def test_a_restart_of_a_server_by_itself_loses_nothing(tmp_path: Path, end: Callable[[Server], None]) -> None:
+    """What was acknowledged is in its journal."""
+
+    async def hurt(work: Work) -> float:
+        await asyncio.to_thread(end, server)
+        refused = work.checker.report().refusals
+        await until(lambda: work.checker.report().refusals > refused + 50, "visitors who are turned away")
+        await asyncio.to_thread(server.start)
+        return now()
+
+    with mongo(tmp_path / "alone", replica_set=False) as server:
+        report, took = asyncio.run(under(store_of(server.url), hurt, seed=4))
+    say(f"MongoDB by itself, restarted ({end.__name__})", report, took)
+    is_sound(report)
+    assert took < RECOVERED
+    assert report.slowest_refusal < RECOVERED
