@@ -41,11 +41,16 @@ class Server:
 
 @contextmanager
 def uvicorn(
-    app: str, *, folder: Path, env: Mapping[str, str] | None = None, options: Sequence[str] = ()
+    app: str,
+    *,
+    folder: Path,
+    env: Mapping[str, str] | None = None,
+    options: Sequence[str] = (),
+    within: Sequence[str] = (),
 ) -> Iterator[Server]:
-    """Serve an ASGI application, given as `module:name`, with one process."""
+    """Serve an ASGI application, given as `module:name`, with one process. `within`: a module that starts it, and arguments."""
     with _listening() as listener:
-        command = ["uvicorn", app, "--fd", str(listener.fileno()), "--no-access-log", *options]
+        command = [*within, "uvicorn", app, "--fd", str(listener.fileno()), "--no-access-log", *options]
         with _running(command, listener, folder, env) as server:
             yield server
 
@@ -60,10 +65,11 @@ def gunicorn(
     threads: int = 8,
     kind: str = "gthread",
     options: Sequence[str] = (),
+    within: Sequence[str] = (),
 ) -> Iterator[Server]:
     """Serve a WSGI application, given as `module:name`, with threads; `kind` is another class of workers."""
     with _listening() as listener:
-        command = ["gunicorn", app, "--bind", f"fd://{listener.fileno()}", "--worker-class", kind]
+        command = [*within, "gunicorn", app, "--bind", f"fd://{listener.fileno()}", "--worker-class", kind]
         if kind == "gthread":
             command += ["--threads", str(threads)]
         command += ["--workers", str(workers), "--worker-tmp-dir", str(folder), *options]

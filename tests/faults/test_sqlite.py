@@ -1,0 +1,157 @@
+"""SQLite under faults, with work going on over both faces: no room on the disk, a limit to the file, workers killed."""
+
+import asyncio
+import os
+import resource
+import signal
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.faults.checker import Report
+from tests.faults.room import Room
+from tests.faults.site import server_site
+from tests.faults.sound import RECOVERED, is_sound, now, say
+from tests.faults.workload import Work, at_work, until
+from tests.web.servers import Server, gunicorn, uvicorn
+
+pytestmark = pytest.mark.slow
+
+ROOM = "6m"
+"""On the small disk: enough for the sessions of a test several times over."""
+
+
+@contextmanager
+def served(face: str, file: Path, folder: Path, *, within: tuple[str, ...] = ()) -> Iterator[Server]:
+    """The application over one face, in a process of its own."""
+    env = {"STORE": f"sqlite:///{file}"}
+    with ExitStack() as stack:
+        if face == "awaiting":
+            yield stack.enter_context(uvicorn("tests.faults.site:app", folder=folder, env=env, within=within))
+        else:
+            yield stack.enter_context(
+                gunicorn("tests.faults.threads:app", folder=folder, env=env, within=within)
+            )
+
+
+async def worked(server: Server, hurt: Callable[[Work], object], seed: int) -> tuple[Report, float]:
+    """Visitors of the server, while `hurt` is done to it. Returns the counts, and the seconds until all were served again."""
+    async with at_work([server_site(server.port)], seed=seed) as work:
+        await work.more(300)
+        await hurt(work)  # type: ignore[misc]  # it is a coroutine
+        took = await work.recovered(now())
+        await work.more(300)
+        return await work.finish(), took
+
+
+async def turned_away(work: Work, count: int) -> None:
+    """Until so many more visitors were."""
+    refused = work.checker.report().refusals
+    await until(lambda: work.checker.report().refusals >= refused + count, "visitors who are turned away")
+
+
+async def everybody_reads(work: Work) -> int:
+    """Look at every session that is there: each must be shown. Returns how many lived."""
+    lived = 0
+    for jar in list(work.jars.values()):
+        answer = await work.sites[0].ask(dict(jar))
+        assert answer.status == 200, answer.seen.body
+        lived += answer.shown.user is not None
+    return lived
+
+
+def is_whole(file: Path) -> None:
+    """The file is as SQLite wants it, by SQLite's own word."""
+    with closing(sqlite3.connect(file)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+@pytest.mark.parametrize("face", ["awaiting", "blocking"])
+def test_without_room_on_the_disk_sessions_are_read_and_none_is_lost(tmp_path: Path, face: str) -> None:
+    """A disk of its own is really full: writes are refused (503), reads go on; with room again everything does."""
+    room, log = tmp_path / "room", tmp_path / "log"
+    room.mkdir()
+    log.mkdir()
+    lived = 0
+
+    async def hurt(work: Work) -> None:
+        nonlocal lived
+        for _ in range(3):
+            await asyncio.to_thread(disk.fill)
+            await turned_away(work, 100)
+            lived += await everybody_reads(work)
+            disk.clear()
+            await work.more(100)
+
+    with served(face, room / "sessions.db", log, within=("tests.faults.room", str(room), ROOM)) as server:
+        disk = Room(server.pid, room)
+        report, took = asyncio.run(worked(server, hurt, seed=1))
+        copy = disk.copy("sessions.db", tmp_path)
+        said = server.log.read_text()
+    say(f"SQLite, no room on the disk, three times ({face}; {lived} sessions read meanwhile)", report, took)
+    is_sound(report)
+    is_whole(copy)
+    assert "the disk is full" in said
+    assert lived > 10
+    assert took < RECOVERED
+    assert report.slowest_refusal < RECOVERED
+
+
+@pytest.mark.parametrize("face", ["awaiting", "blocking"])
+def test_a_limit_to_the_file_is_no_harm(tmp_path: Path, face: str) -> None:
+    """As a quota would: the file may not grow (EFBIG), and SQLite takes that for a disk that fails."""
+
+    async def hurt(work: Work) -> None:
+        for worker in workers_of(server):
+            resource.prlimit(worker, resource.RLIMIT_FSIZE, (1024, resource.RLIM_INFINITY))
+        await turned_away(work, 100)
+        for worker in workers_of(server):
+            resource.prlimit(worker, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+    with served(face, tmp_path / "sessions.db", tmp_path) as server:
+        report, took = asyncio.run(worked(server, hurt, seed=2))
+    say(f"SQLite, the file may not grow ({face})", report, took)
+    is_sound(report)
+    is_whole(tmp_path / "sessions.db")
+    assert took < RECOVERED
+    assert report.slowest_refusal < RECOVERED
+
+
+def workers_of(server: Server) -> list[int]:
+    """A server's processes, itself among them."""
+    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+    return [server.pid, *map(int, children)]
+
+
+def test_killed_workers_lose_nothing(tmp_path: Path) -> None:
+    """Three workers of one server on one file; eight times one is killed, in the middle of whatever it does."""
+    killed = 0
+
+    async def hurt(work: Work) -> None:
+        nonlocal killed
+        while killed < 8:
+            workers = python_workers(server)
+            if len(workers) == 3:  # the server has put another in the last one's place
+                os.kill(work.luck.choice(workers), signal.SIGKILL)
+                killed += 1
+            await work.more(60)
+
+    env = {"STORE": f"sqlite:///{tmp_path / 'sessions.db'}"}
+    with uvicorn("tests.faults.site:app", folder=tmp_path, env=env, options=("--workers", "3")) as server:
+        report, took = asyncio.run(worked(server, hurt, seed=3))
+    say(f"SQLite, {killed} times a worker killed", report, took)
+    is_sound(report, may_break_off=True)
+    is_whole(tmp_path / "sessions.db")
+    assert took < RECOVERED
+
+
+def python_workers(server: Server) -> list[int]:
+    """The workers of uvicorn, without multiprocessing's helper."""
+    found = []
+    for child in workers_of(server)[1:]:
+        if b"resource_tracker" not in Path(f"/proc/{child}/cmdline").read_bytes():
+            found.append(child)
+    return found
