@@ -4,22 +4,20 @@ Sessions are stamped with the application's own clock; what must not depend on i
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from coatcheck import Clock
 from coatcheck.core.stepping import run_now
 from coatcheck.stores.mongo import MongoStore
 from coatcheck.stores.postgres import PostgresStore
 from coatcheck.stores.sqlite import SQLiteStore
 from servers import Server
+from tests.faults import figures
 from tests.faults.checker import Report
-from tests.faults.site import asgi_site, wsgi_site
-from tests.faults.sound import is_sound, say
+from tests.faults.site import SteppedClock, asgi_site, wsgi_site
 from tests.faults.workload import at_work
 from tests.patience import PATIENT
 
@@ -29,27 +27,16 @@ STEPS = (-3600.0, -300.0, -61.0, -5.0, -0.5, 0.0, 0.5, 5.0, 61.0, 300.0, 3600.0)
 """Seconds that a clock may be off: a tombstone is kept for 60, a session is idle for 86,400 at most."""
 
 
-class Stepping:
-    """A clock that is set now and then."""
-
-    def __init__(self) -> None:
-        self.off = 0.0
-
-    def __call__(self) -> float:
-        return time.time() + self.off
-
-
 async def worked(store: Any, seed: int) -> Report:
-    clocks = [Stepping(), Stepping()]
+    clocks = [SteppedClock(), SteppedClock()]
     sites = [
-        make(store, clock=Clock(time=clock))
-        for make, clock in zip((asgi_site, wsgi_site), clocks, strict=True)
+        make(store, clock=clock.clock) for make, clock in zip((asgi_site, wsgi_site), clocks, strict=True)
     ]
     try:
         async with at_work(sites, seed=seed) as work:
             for _ in range(25):
                 await work.more(40)
-                work.luck.choice(clocks).off = work.luck.choice(STEPS)
+                work.luck.choice(clocks).by = work.luck.choice(STEPS)
             return await work.finish()
     finally:
         store.close()
@@ -80,6 +67,12 @@ def test_clocks_that_step_lose_nothing_and_bring_nobody_back(
     if hasattr(store.blocking(), "setup"):
         run_now(store.blocking().setup())
     report = asyncio.run(worked(store, seed=5))
-    say(f"{type(store).__name__}, two clocks that step", report)
-    is_sound(report)
+    name = (
+        type(store)
+        .__name__.removesuffix("Store")
+        .replace("Postgres", "PostgreSQL")
+        .replace("Mongo", "MongoDB")
+    )
+    figures.keep("clocks of two applications step by up to an hour", name, "one server", report)
+    figures.sound(report)
     assert report.refusals == 0

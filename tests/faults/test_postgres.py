@@ -10,8 +10,9 @@ from coatcheck.core.stepping import run_now
 from coatcheck.stores.postgres import PostgresStore
 from servers import Server, postgres, postgres_replicated
 from servers.postgres import hold_back, power_cut, promote
-from tests.faults.sound import RECOVERED, is_sound, now, say, under
-from tests.faults.workload import Work, until
+from tests.faults import figures
+from tests.faults.sound import RECOVERED, is_honest, now, under
+from tests.faults.workload import Work
 
 pytestmark = pytest.mark.slow
 
@@ -33,16 +34,15 @@ def server(tmp_path: Path) -> Iterator[Server]:
 def test_a_restart_loses_nothing(server: Server, end: Callable[[Server], None]) -> None:
     async def hurt(work: Work) -> float:
         await asyncio.to_thread(end, server)
-        refused = work.checker.report().refusals
-        await until(lambda: work.checker.report().refusals > refused + 50, "visitors who are turned away")
+        await work.hurt(50)
         await asyncio.to_thread(server.start)
         return now()
 
     report, took = asyncio.run(under(store_of(server.url), hurt, seed=1))
-    say(f"PostgreSQL, restarted ({end.__name__})", report, took)
-    is_sound(report)
+    how = "stopped" if end is Server.stop else "killed (-9)"
+    figures.keep(f"server {how} and started", "PostgreSQL", "one server", report, recovered=took)
+    figures.sound(report)
     assert took < RECOVERED
-    assert report.slowest_refusal < RECOVERED
 
 
 @pytest.mark.parametrize("synchronous", [True, False], ids=["synchronous", "asynchronous"])
@@ -60,13 +60,13 @@ def test_a_promoted_standby_takes_over(tmp_path: Path, synchronous: bool, lags: 
 
     with postgres_replicated(tmp_path / "pair", synchronous=synchronous) as pair:
         report, took = asyncio.run(under(store_of(pair.url), hurt, seed=2))
-    how = "synchronous" if synchronous else "asynchronous"
-    say(f"PostgreSQL, failed over ({how}{', standby was behind' if lags else ''})", report, took)
-    is_sound(report, may_lose=not synchronous)
+    fault = "primary killed, standby promoted" + (", after it was cut off for a while" if lags else "")
+    setting = "synchronous standby" if synchronous else "asynchronous standby"
+    figures.keep(fault, "PostgreSQL", setting, report, recovered=took)
+    (figures.sound if synchronous else is_honest)(report)
     assert took < RECOVERED
-    assert report.slowest_refusal < RECOVERED
     if lags and not synchronous:
-        assert report.acknowledged_lost > 0, "the checker would have seen a loss"
+        assert report.lost > 0, "the checker would have seen a loss"
 
 
 async def _something_happens(work: Work, synchronous: bool) -> None:
@@ -74,8 +74,7 @@ async def _something_happens(work: Work, synchronous: bool) -> None:
     if not synchronous:
         await work.more(200)
         return
-    refused = work.checker.report().refusals
-    await until(lambda: work.checker.report().refusals > refused + 50, "visitors who are turned away")
+    await work.hurt(50)
 
 
 def test_a_promoted_standby_takes_over_from_a_primary_that_hangs(tmp_path: Path) -> None:
@@ -88,7 +87,8 @@ def test_a_promoted_standby_takes_over_from_a_primary_that_hangs(tmp_path: Path)
 
     with postgres_replicated(tmp_path / "pair", synchronous=True) as pair:
         report, took = asyncio.run(under(store_of(pair.url), hurt, seed=3))
-    say("PostgreSQL, failed over (synchronous, the old primary hangs)", report, took)
-    is_sound(report)
+    figures.keep(
+        "primary hangs, standby promoted", "PostgreSQL", "synchronous standby", report, recovered=took
+    )
+    figures.sound(report)
     assert took < RECOVERED
-    assert report.slowest_refusal < RECOVERED

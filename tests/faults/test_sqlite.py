@@ -11,14 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults import figures
 from tests.faults.checker import Report
 from tests.faults.room import Room
 from tests.faults.site import server_site
-from tests.faults.sound import RECOVERED, is_sound, now, say
-from tests.faults.workload import Work, at_work, until
+from tests.faults.sound import RECOVERED, now
+from tests.faults.workload import Work, at_work
 from tests.web.servers import Server, gunicorn, uvicorn
 
 pytestmark = pytest.mark.slow
+
+FACES = {"awaiting": "event loop", "blocking": "threads"}
 
 ROOM = "6m"
 """On the small disk: enough for the sessions of a test several times over."""
@@ -47,12 +50,6 @@ async def worked(server: Server, hurt: Callable[[Work], object], seed: int) -> t
         return await work.finish(), took
 
 
-async def turned_away(work: Work, count: int) -> None:
-    """Until so many more visitors were."""
-    refused = work.checker.report().refusals
-    await until(lambda: work.checker.report().refusals >= refused + count, "visitors who are turned away")
-
-
 async def everybody_reads(work: Work) -> int:
     """Look at every session that is there: each must be shown. Returns how many lived."""
     lived = 0
@@ -69,7 +66,7 @@ def is_whole(file: Path) -> None:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-@pytest.mark.parametrize("face", ["awaiting", "blocking"])
+@pytest.mark.parametrize("face", FACES)
 def test_without_room_on_the_disk_sessions_are_read_and_none_is_lost(tmp_path: Path, face: str) -> None:
     """A disk of its own is really full: writes are refused (503), reads go on; with room again everything does."""
     room, log = tmp_path / "room", tmp_path / "log"
@@ -81,7 +78,7 @@ def test_without_room_on_the_disk_sessions_are_read_and_none_is_lost(tmp_path: P
         nonlocal lived
         for _ in range(3):
             await asyncio.to_thread(disk.fill)
-            await turned_away(work, 100)
+            await work.hurt(100)
             lived += await everybody_reads(work)
             disk.clear()
             await work.more(100)
@@ -91,33 +88,33 @@ def test_without_room_on_the_disk_sessions_are_read_and_none_is_lost(tmp_path: P
         report, took = asyncio.run(worked(server, hurt, seed=1))
         copy = disk.copy("sessions.db", tmp_path)
         said = server.log.read_text()
-    say(f"SQLite, no room on the disk, three times ({face}; {lived} sessions read meanwhile)", report, took)
-    is_sound(report)
+    figures.keep(
+        "disk full, three times", "SQLite", FACES[face], report, recovered=took, read_meanwhile=lived
+    )
+    figures.sound(report)
     is_whole(copy)
     assert "the disk is full" in said
     assert lived > 10
     assert took < RECOVERED
-    assert report.slowest_refusal < RECOVERED
 
 
-@pytest.mark.parametrize("face", ["awaiting", "blocking"])
+@pytest.mark.parametrize("face", FACES)
 def test_a_limit_to_the_file_is_no_harm(tmp_path: Path, face: str) -> None:
     """As a quota would: the file may not grow (EFBIG), and SQLite takes that for a disk that fails."""
 
     async def hurt(work: Work) -> None:
         for worker in workers_of(server):
             resource.prlimit(worker, resource.RLIMIT_FSIZE, (1024, resource.RLIM_INFINITY))
-        await turned_away(work, 100)
+        await work.hurt(100)
         for worker in workers_of(server):
             resource.prlimit(worker, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
     with served(face, tmp_path / "sessions.db", tmp_path) as server:
         report, took = asyncio.run(worked(server, hurt, seed=2))
-    say(f"SQLite, the file may not grow ({face})", report, took)
-    is_sound(report)
+    figures.keep("file may not grow (EFBIG)", "SQLite", FACES[face], report, recovered=took)
+    figures.sound(report)
     is_whole(tmp_path / "sessions.db")
     assert took < RECOVERED
-    assert report.slowest_refusal < RECOVERED
 
 
 def workers_of(server: Server) -> list[int]:
@@ -142,8 +139,8 @@ def test_killed_workers_lose_nothing(tmp_path: Path) -> None:
     env = {"STORE": f"sqlite:///{tmp_path / 'sessions.db'}"}
     with uvicorn("tests.faults.site:app", folder=tmp_path, env=env, options=("--workers", "3")) as server:
         report, took = asyncio.run(worked(server, hurt, seed=3))
-    say(f"SQLite, {killed} times a worker killed", report, took)
-    is_sound(report, may_break_off=True)
+    figures.keep("workers of uvicorn killed (-9)", "SQLite", "three workers", report, recovered=took)
+    figures.sound(report, errors=(0,))
     is_whole(tmp_path / "sessions.db")
     assert took < RECOVERED
 

@@ -193,6 +193,37 @@ def test_a_connection_that_nobody_waits_for_any_more_is_closed() -> None:
     asyncio.run(work())
 
 
+@pytest.mark.parametrize(
+    "error", [RuntimeError("noise"), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "noise")]
+)
+def test_a_connection_that_cannot_be_read_is_not_used_again(error: Exception) -> None:
+    """What a driver raises that is neither the server's word nor about our values: it stopped in the middle of an answer."""
+
+    class Noisy:
+        terminated = 0
+
+        async def fetch(self, query: str, *args: Any, timeout: float | None = None) -> list[Any]:
+            raise error
+
+        def is_closed(self) -> bool:
+            return False
+
+        def terminate(self) -> None:
+            Noisy.terminated += 1
+
+    async def connect() -> Any:
+        return Noisy()
+
+    async def work() -> None:
+        backend = PostgresStore(connect)
+        with pytest.raises(ReplyLost):
+            await backend.awaiting().load("key", now=NOW)
+        await backend.aclose()
+
+    asyncio.run(work())
+    assert Noisy.terminated == 1
+
+
 def test_a_connection_of_the_applications_pool_goes_back_though_nobody_waits_for_it(server: Server) -> None:
     """Cancelled when it has been acquired, and before the request has heard of it."""
 

@@ -66,6 +66,12 @@ DOCUMENTS: Final[Codec] = CodecOptions(
 )
 _FAILURES: Final = (theirs.PyMongoError, BSONError, OverflowError, UnicodeError)
 """What the driver raises. (A RuntimeError is about the event loop: the application's mistake.)"""
+_NO_ANSWER: Final = (
+    theirs.ConnectionFailure,
+    theirs.ExecutionTimeout,
+    theirs.WTimeoutError,
+    theirs.ProtocolError,  # an answer to something else, or none at all: the driver has closed the connection
+)
 ENDED: Final[list[Document]] = [
     {"$match": {"operationType": "update", "updateDescription.updatedFields.k": 2}},
     {"$project": {"documentKey": 1}},
@@ -433,7 +439,7 @@ def _translated(error: BaseException, name: str) -> SessionError:
         return StoreUnavailable(f"{name}: no server to send to: {_short(error)}")
     if isinstance(error, theirs.AutoReconnect) and _never_left(error):
         return StoreUnavailable(f"{name} is not reached: {_short(error)}")
-    if isinstance(error, (theirs.ConnectionFailure, theirs.ExecutionTimeout, theirs.WTimeoutError)):
+    if isinstance(error, _NO_ANSWER):
         return ReplyLost(f"{name} did not answer: {_short(error)}")
     if isinstance(error, theirs.ConfigurationError):
         return _misconfigured(error, name)

@@ -21,7 +21,7 @@ from coatcheck.errors import SessionError, StoreUnavailable, UsageError
 from coatcheck.stores._health import Health
 from coatcheck.stores._loops import take_ended
 from coatcheck.stores._postgres_connect import SLOWLY, Wired, is_refused
-from coatcheck.stores._postgres_errors import as_sent, is_undone, only_reads, unreachable
+from coatcheck.stores._postgres_errors import as_sent, is_answered, is_undone, only_reads, unreachable
 from coatcheck.stores._postgres_pool import CLOSED, Link, LoopPool, Row, ThreadLink, tell_of_forks
 
 __all__ = ["Awaiting", "AwaitingTheirs", "Blocking", "Client", "TheirThreads", "Threads"]
@@ -314,7 +314,7 @@ _inherited: list[Any] = []
 
 def _is_as_new(link: Any, error: Exception) -> bool:
     """Whether an awaiting connection has been answered and may go on."""
-    return not (isinstance(error, TimeoutError) or link.is_closed() or only_reads(error))
+    return is_answered(error) and not link.is_closed() and not only_reads(error)
 
 
 def _told(health: Health, pool: "Threads | LoopPool | None", error: Exception, connected: bool) -> bool:

@@ -5,7 +5,7 @@ from typing import Final
 
 from coatcheck.errors import ReplyLost, SessionError, StoreError, StoreUnavailable
 
-__all__ = ["UNREACHABLE", "as_sent", "is_undone", "only_reads", "sqlstate", "unreachable"]
+__all__ = ["UNREACHABLE", "as_sent", "is_answered", "is_undone", "only_reads", "sqlstate", "unreachable"]
 
 SETUP: Final = (
     "run `coatcheck setup --store URL` (or `setup()` of a manager), as a user who may create tables"
@@ -49,6 +49,14 @@ def is_undone(error: BaseException) -> bool:
     return sqlstate(error) in _UNDONE
 
 
+def is_answered(error: BaseException) -> bool:
+    """The server answered with this, or nothing was sent since a value cannot be: the connection may go on.
+
+    Anything else that a driver raises, it raises in the middle of something: an answer that it cannot read, say.
+    """
+    return bool(sqlstate(error)) or _is_our_values(error)
+
+
 def only_reads(error: BaseException) -> bool:
     """The server is a standby, or was made to stand back: nothing was done, and its connections are of no use any more."""
     return sqlstate(error) == _ONLY_READS
@@ -57,7 +65,7 @@ def only_reads(error: BaseException) -> bool:
 def as_sent(error: BaseException, *, connected: bool) -> SessionError:
     """What an error of a command is; the caller keeps the original as the cause. `connected`: the connection outlived it."""
     code = sqlstate(error)
-    if not code and _is_our_values(error):
+    if not code and connected and _is_our_values(error):
         # Not the message: it would repeat the value.
         return StoreError(f"PostgreSQL cannot keep one of the values ({type(error).__name__})")
     if not connected and code != _ONLY_READS:
@@ -82,6 +90,8 @@ def unreachable(error: BaseException, name: str, *, refused: bool = False) -> Se
 
 def _is_our_values(error: BaseException) -> bool:
     """The driver could not even encode them: nothing was sent. (A DataError of either driver, or one of Python's.)"""
+    if isinstance(error, UnicodeDecodeError):  # of an answer
+        return False
     return isinstance(error, (ValueError, TypeError, OverflowError)) or type(error).__name__ == "DataError"
 
 
