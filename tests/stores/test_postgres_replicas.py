@@ -146,6 +146,7 @@ def test_several_hosts_may_be_asked_in_any_order() -> None:
     assert len({tuple(each.name for each in each_host(place)) for _ in range(20)}) > 1
 
 
+@pytest.mark.slow
 def test_the_primary_is_found_though_the_standby_is_named_first(pair: PostgresPair) -> None:
     url = f"postgresql://coatcheck@127.0.0.1:{pair.replica.port},127.0.0.1:{pair.primary.port}/coatcheck"
     with all_faces(url) as faces:
@@ -153,6 +154,7 @@ def test_the_primary_is_found_though_the_standby_is_named_first(pair: PostgresPa
             assert faced.run(_create) is SAVED
 
 
+@pytest.mark.slow
 def test_a_promoted_standby_is_found_though_the_primary_hangs(pair: PostgresPair) -> None:
     """It accepts connections (the kernel does) and answers none: neither may the time there is be spent on it, nor may each of
     the old connections cost somebody a time-out."""
@@ -178,6 +180,7 @@ def test_a_promoted_standby_is_found_though_the_primary_hangs(pair: PostgresPair
         pair.primary.resume()
 
 
+@pytest.mark.slow
 def test_a_server_that_only_reads_is_left(pair: PostgresPair) -> None:
     """As in a switch-over: the old primary is made to stand back, and stays up. One command tells for the whole pool."""
     with all_faces(pair.url) as faces:
@@ -200,6 +203,7 @@ def test_a_server_that_only_reads_is_left(pair: PostgresPair) -> None:
 # --------------------------------------------------------------------------------------------- what was acknowledged
 
 
+@pytest.mark.slow
 def test_what_the_standby_does_not_have_is_not_acknowledged(synchronous: PostgresPair) -> None:
     """A second try sees what the first has written, on a primary whose standby is away; both are lost with the primary."""
     pair = synchronous
