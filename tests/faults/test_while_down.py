@@ -69,8 +69,8 @@ async def visitors(site: Site) -> list[dict[str, str]]:
     return everybody
 
 
-async def story(server: Server, transport: dict[str, Any], fault: str) -> tuple[Requests, float, float]:
-    store = RedisStore.from_url(server.url, **transport)
+async def story(store: Any, server: Server, fault: str) -> tuple[Requests, float, float]:
+    """Over any store of one server. Returns what came of the requests, megabytes more meanwhile, seconds until it was back."""
     site = asgi_site(store, on_event=lambda event: None)  # the tests' own log of events would be what grows
     try:
         requests = Requests(site, await visitors(site))
@@ -98,9 +98,14 @@ async def story(server: Server, transport: dict[str, Any], fault: str) -> tuple[
 @pytest.mark.parametrize("fault", ["pause", "kill"])
 def test_requests_do_not_pile_up(tmp_path: Path, transport: dict[str, Any], fault: str) -> None:
     with redis(tmp_path) as server:
-        requests, growth, recovered = asyncio.run(story(server, transport, fault))
+        is_borne("Redis", RedisStore.from_url(server.url, **transport), server, fault)
+
+
+def is_borne(name: str, store: Any, server: Server, fault: str) -> None:
+    """The requests come, and none of them waits long or takes room."""
+    requests, growth, recovered = asyncio.run(story(store, server, fault))
     print(
-        f"\n{TOTAL} requests at {RATE}/s while Redis is away ({fault}): {dict(requests.statuses)}, slowest"
+        f"\n{TOTAL} requests at {RATE}/s while {name} is away ({fault}): {dict(requests.statuses)}, slowest"
         f" {requests.slowest:.2f} s, at most {requests.most} at once, {growth:.1f} MB more; back after {recovered:.1f} s"
     )
     assert requests.statuses == {503: TOTAL}
