@@ -26,6 +26,7 @@ __all__ = [
     "Wired",
     "asyncpg_from",
     "is_refused",
+    "parameters_of",
     "psycopg_async_from",
     "psycopg_from",
     "shown",
@@ -83,6 +84,11 @@ def target(url: str, *, connect_timeout: float, command_timeout: float, prepared
             " characters as %XX"
         ) from None
     return Target(plain, shown(parameters), connect_timeout, command_timeout, prepared)
+
+
+def parameters_of(place: Target) -> Mapping[str, Any]:
+    """What its URL says, by libpq's names; lists of hosts as they are."""
+    return psycopg.conninfo.conninfo_to_dict(place.url)
 
 
 def shown(parameters: Mapping[str, Any]) -> str:

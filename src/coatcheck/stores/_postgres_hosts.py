@@ -11,8 +11,6 @@ from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
-import psycopg
-
 from coatcheck.core.stepping import run_now
 from coatcheck.errors import StoreUnavailable
 from coatcheck.stores._postgres_connect import (
@@ -20,6 +18,7 @@ from coatcheck.stores._postgres_connect import (
     Wired,
     asyncpg_from,
     is_refused,
+    parameters_of,
     psycopg_async_from,
     psycopg_from,
     shown,
@@ -89,7 +88,7 @@ def each_host(place: Target) -> Sequence[Target]:
     Of several hosts the one that takes writes is wanted (`target_session_attrs=read-write`), unless the URL says otherwise: a
     session store writes.
     """
-    said = psycopg.conninfo.conninfo_to_dict(place.url)
+    said = parameters_of(place)
     hosts, addresses, ports = (str(said.get(name) or "").split(",") for name in ("host", "hostaddr", "port"))
     count = max(len(hosts), len(addresses))
     if count == 1 or "" in hosts or len(addresses) not in (1, count) or len(ports) not in (1, count):
