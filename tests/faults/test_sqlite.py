@@ -1,9 +1,7 @@
 """SQLite under faults, with work going on over both faces: no room on the disk, a limit to the file, workers killed."""
 
 import asyncio
-import os
 import resource
-import signal
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -16,11 +14,13 @@ from tests.faults.checker import Report
 from tests.faults.room import Room
 from tests.faults.site import server_site
 from tests.faults.sound import RECOVERED, now
+from tests.faults.test_workers import kill_one
 from tests.faults.workload import Work, at_work
 from tests.web.servers import Server, gunicorn, uvicorn
 
 pytestmark = pytest.mark.slow
 
+KILLS = 8
 FACES = {"awaiting": "event loop", "blocking": "threads"}
 
 ROOM = "6m"
@@ -124,31 +124,21 @@ def workers_of(server: Server) -> list[int]:
 
 
 def test_killed_workers_lose_nothing(tmp_path: Path) -> None:
-    """Three workers of one server on one file; eight times one is killed, in the middle of whatever it does."""
-    killed = 0
+    """Two workers of one server on one file; eight times one is killed, in the middle of whatever it does."""
 
-    async def hurt(work: Work) -> None:
-        nonlocal killed
-        while killed < 8:
-            workers = python_workers(server)
-            if len(workers) == 3:  # the server has put another in the last one's place
-                os.kill(work.luck.choice(workers), signal.SIGKILL)
-                killed += 1
-            await work.more(60)
+    async def story() -> tuple[Report, float]:
+        site = server_site(server.port)
+        async with at_work([site], seed=3) as work:
+            await work.more(100)
+            for _ in range(KILLS):
+                await kill_one(work, server, site)
+            took = await work.recovered(now())
+            return await work.finish(), took
 
     env = {"STORE": f"sqlite:///{tmp_path / 'sessions.db'}"}
-    with uvicorn("tests.faults.site:app", folder=tmp_path, env=env, options=("--workers", "3")) as server:
-        report, took = asyncio.run(worked(server, hurt, seed=3))
-    figures.keep("workers of uvicorn killed (-9)", "SQLite", "three workers", report, recovered=took)
+    with uvicorn("tests.faults.site:app", folder=tmp_path, env=env, options=("--workers", "2")) as server:
+        report, took = asyncio.run(story())
+    figures.keep("workers of uvicorn killed (-9)", "SQLite", "two workers", report, recovered=took)
     figures.sound(report, errors=(0,))
     is_whole(tmp_path / "sessions.db")
     assert took < RECOVERED
-
-
-def python_workers(server: Server) -> list[int]:
-    """The workers of uvicorn, without multiprocessing's helper."""
-    found = []
-    for child in workers_of(server)[1:]:
-        if b"resource_tracker" not in Path(f"/proc/{child}/cmdline").read_bytes():
-            found.append(child)
-    return found
