@@ -30,6 +30,7 @@ from coatcheck.stores._postgres_connect import _insist_on_version
 from coatcheck.stores._postgres_pool import LoopPool
 from coatcheck.stores.postgres import PostgresStore
 from servers import Server, postgres
+from servers.postgres import power_cut
 from servers.running import free_port
 from tests.stores.postgres_tables import login, sql, table_of
 from tests.stores.sqlite_workers import NOW, after, record
@@ -425,7 +426,7 @@ def test_a_killed_server_comes_back_with_what_was_acknowledged(face: str, own: S
         new = after(current, b"%d" % n)
         assert faced.run(partial(replaced, new, current)) is SAVED
         current = new
-    own.kill()
+    power_cut(own)
     with pytest.raises(StoreUnavailable):
         faced.run(lambda store: store.load(current.key, now=NOW))
     own.start()
