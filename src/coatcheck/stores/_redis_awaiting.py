@@ -17,7 +17,7 @@ from coatcheck.stores._redis_client import (
     tell_of_forks,
 )
 from coatcheck.stores._redis_errors import last_of, storable
-from coatcheck.stores._redis_scripts import Script
+from coatcheck.stores._redis_scripts import ANYTHING, Script
 from coatcheck.stores._redis_watch import watch_awaiting
 from coatcheck.stores._redis_work import Line, LineOf, Work
 
@@ -40,7 +40,7 @@ class Awaiting:
     def run(self, script: Script, keys: tuple[str, ...], args: tuple[Any, ...] = ()) -> "asyncio.Future[Any]":
         """Not a coroutine: what waits is the future itself, and there is one object less for the garbage collector to visit."""
         packed = storable(pack, script.words(keys, args))
-        return self._join(packed, script.reads, script if script.source else None, keys, args)
+        return self._join(packed, script.reads, script.answers, script if script.source else None, keys, args)
 
     async def all(self, script: Script, calls: Calls) -> list[Any]:
         futures = [self.run(script, keys, args) for keys, args in calls]
@@ -82,6 +82,7 @@ class Awaiting:
         self,
         packed: bytes,
         reads: bool,
+        answers: frozenset[type] = ANYTHING,
         script: Script | None = None,
         keys: tuple[str, ...] = (),
         args: tuple[Any, ...] = (),
@@ -91,7 +92,7 @@ class Awaiting:
         loop = asyncio.get_running_loop()
         line = self._lines.get(loop) or self._line()
         future = loop.create_future()
-        line.join(Work(packed, reads, self._retries, future, script, keys, args))
+        line.join(Work(packed, reads, self._retries, future, answers, script, keys, args))
         return future
 
     def _line(self) -> Line:

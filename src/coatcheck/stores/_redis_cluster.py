@@ -28,7 +28,7 @@ from coatcheck.stores._redis_client import (
     tell_of_forks,
 )
 from coatcheck.stores._redis_errors import FAILURES, last_of, refused, storable, translated
-from coatcheck.stores._redis_scripts import Script
+from coatcheck.stores._redis_scripts import ANYTHING, Script
 from coatcheck.stores._redis_watch import watch_awaiting, watch_blocking
 from coatcheck.stores._redis_work import Line, LineOf, Work
 
@@ -310,13 +310,13 @@ class _Nodes:
 
     async def run(self, script: Script, keys: tuple[str, ...], args: tuple[Any, ...]) -> Any:
         try:
-            return await self._follow(script.words(keys, args), script.reads, keys[0])
+            return await self._follow(script.words(keys, args), script, keys[0])
         except StoreError as error:
             if not isinstance(error.__cause__, NoScriptError):
                 raise
-        return await self._follow(script.in_full(keys, args), script.reads, keys[0])
+        return await self._follow(script.in_full(keys, args), script, keys[0])
 
-    async def _follow(self, words: tuple[Any, ...], reads: bool, key: str) -> Any:
+    async def _follow(self, words: tuple[Any, ...], script: Script, key: str) -> Any:
         """Send a command to where its slot is."""
         packed = storable(pack, words)
         cluster = await self.ready()
@@ -324,7 +324,7 @@ class _Nodes:
             seen, node = self._maps, None
             try:
                 node = cluster.get_node_from_key(key)
-                return await self.send(node, packed, reads)
+                return await self.send(node, packed, script.reads, script.answers)
             except StoreError as error:
                 redirected = isinstance(error.__cause__, REDIRECTIONS)
                 if not (redirected or isinstance(error, StoreUnavailable)):
@@ -355,7 +355,7 @@ class _Nodes:
         except FAILURES as error:
             raise translated(error, self._settings.name, sent=True) from error
 
-    async def send(self, node: Any, packed: bytes, reads: bool) -> Any:
+    async def send(self, node: Any, packed: bytes, reads: bool, answers: frozenset[type] = ANYTHING) -> Any:
         """Send a command to one node."""
         known = self._lines.get(node.name)
         if known is None or known[0] is not node:
@@ -367,7 +367,7 @@ class _Nodes:
         _, line, settings = known
         if not settings.health.well:
             settings.health.admit()
-        work = Work(packed, reads, settings.retries, self._loop.create_future())
+        work = Work(packed, reads, settings.retries, self._loop.create_future(), answers)
         line.join(work)
         return await work.future
 

@@ -33,7 +33,8 @@ from coatcheck.errors import StoreError, StoreUnavailable
 from coatcheck.stores._redis_client import Settings, pack
 from coatcheck.stores._redis_errors import FAILURES, is_login
 from coatcheck.stores._redis_opening import Opening
-from coatcheck.stores._redis_work import Work, give_up, is_again, is_unheard_again
+from coatcheck.stores._redis_scripts import NUMBER, TEXT
+from coatcheck.stores._redis_work import Work, give_up, insist_on_answer, is_again, is_unheard_again
 
 __all__ = ["DirectLine"]
 
@@ -43,9 +44,6 @@ MOST: Final = 16_384
 """Commands that wait to be sent, at most: a server that is slow must not fill our memory."""
 _MORE: Final = object()
 """What the reader says when a reply is not complete."""
-_USUAL: Final = frozenset({bytes, int, type(None)})
-"""What the replies to most commands are: none of them is an error."""
-_NOTHING: Final = frozenset[type]()
 
 
 class _Wire(asyncio.Protocol):
@@ -67,7 +65,7 @@ class _Wire(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._patience = cast(float, settings.patience)  # None is for an application's own client
         # Stands for the question how many replicas have what was sent before it.
-        self._fence = Work(settings.wait, True, 0, self._loop.create_future())
+        self._fence = Work(settings.wait, True, 0, self._loop.create_future(), NUMBER)
         self._late = _Late(self, self._loop, self._patience)
         self._next_check, self._checks = self._loop.time() + self._patience / 2, 0
         self._transport: asyncio.Transport = connection._writer.transport
@@ -98,7 +96,7 @@ class _Wire(asyncio.Protocol):
         self._next_check, self._checks = now + self._patience / 2, self._checks + 1
         number, future = b"%d" % self._checks, self._loop.create_future()
         future.add_done_callback(partial(self._checked, number))
-        return Work(pack(("PING", number)), True, 0, future)
+        return Work(pack(("PING", number)), True, 0, future, TEXT)
 
     def _checked(self, number: bytes, answer: "asyncio.Future[Any]") -> None:
         if answer.exception() is None and answer.result() != number:
@@ -107,11 +105,11 @@ class _Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Hand out the replies that are complete now."""
         waiting, gets, before = self.waiting, self._reader.gets, len(self.waiting)
-        usual = _NOTHING if self._wait else _USUAL
+        at_once = not self._wait
         try:
             self._reader.feed(data)
             while (reply := gets()) is not _MORE:
-                if type(reply) in usual and waiting:
+                if at_once and waiting and type(reply) in waiting[0].answers:
                     future = waiting.popleft().future
                     if not future.done():
                         future.set_result(reply)
@@ -131,6 +129,7 @@ class _Wire(asyncio.Protocol):
             raise RedisConnectionError("a reply came that nobody had asked for")
         if isinstance(reply, RedisConnectionError):  # so redis-py calls LOADING, NOAUTH and others
             raise reply
+        insist_on_answer(self.waiting[0], reply)
         work = self.waiting.popleft()
         if not self._wait:
             self._line.hand_out(self, work, reply, None)

@@ -16,7 +16,7 @@ from coatcheck.errors import ReplyLost, StoreError, StoreUnavailable
 from coatcheck.stores._redis_client import Settings
 from coatcheck.stores._redis_errors import FAILURES, is_login
 from coatcheck.stores._redis_opening import Opening
-from coatcheck.stores._redis_work import Work, give_up, is_again, is_unheard_again
+from coatcheck.stores._redis_work import Work, give_up, insist_on_answer, is_again, is_unheard_again
 
 __all__ = ["PooledLine"]
 
@@ -104,8 +104,10 @@ class PooledLine:
                 packed = b"".join([work.packed for work in batch]) + settings.wait
                 await connection.send_packed_command([packed], check_health=False)
                 read = _reader(connection)
-                for _ in batch:
-                    replies.append(await read(disable_decoding=True))
+                for work in batch:
+                    reply = await read(disable_decoding=True)
+                    insist_on_answer(work, reply)
+                    replies.append(reply)
                 if settings.wait:
                     waited = await read(disable_decoding=True)
         except FAILURES as error:

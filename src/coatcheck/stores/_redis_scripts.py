@@ -15,6 +15,7 @@ from hashlib import sha1
 from typing import Any, Final
 
 __all__ = [
+    "ANYTHING",
     "CONFIRM",
     "END",
     "ENTRIES",
@@ -24,24 +25,37 @@ __all__ = [
     "INDEX",
     "LIVES",
     "LOAD",
+    "NUMBER",
     "PROBE",
     "PURGE",
     "PUT",
     "RESTORE",
     "TALLIED",
     "TALLY",
+    "TEXT",
     "TOUCH",
     "Script",
 ]
 
 
+ANYTHING: Final = frozenset({bytes, int, type(None), list, dict, set, float, bool, str})
+"""What replies are made of, but for errors and news."""
+TEXT: Final = frozenset({bytes})
+TEXT_OR_NOTHING: Final = TEXT | {type(None)}
+NUMBER: Final = frozenset({int})
+LIST: Final = frozenset({list})
+
+
 class Script:
     """One kind of command. `words` is what goes to the server; `in_full` the same for a server that has lost the script."""
 
-    __slots__ = ("_head", "name", "reads", "source")
+    __slots__ = ("_head", "answers", "name", "reads", "source")
 
-    def __init__(self, name: str, source: str = "", *, reads: bool = False) -> None:
-        self.name = name
+    def __init__(
+        self, name: str, source: str = "", *, reads: bool = False, answers: frozenset[type] = ANYTHING
+    ) -> None:
+        self.name, self.answers = name, answers
+        """`answers`: the types of its replies. One of another type is the reply to something else."""
         self.source = source
         self.reads = reads
         """Changes nothing, so that it may be sent again when its reply was lost."""
@@ -61,7 +75,7 @@ class Script:
 
 # ------------------------------------------------------------------------------------------------------- one record
 
-LOAD: Final = Script("GET", reads=True)
+LOAD: Final = Script("GET", reads=True, answers=TEXT_OR_NOTHING)
 
 SHARED: Final = """
 local now = tonumber(ARGV[1])
@@ -128,6 +142,7 @@ redis.call('SET', KEYS[1], value, 'PX', left(due))
 if ARGV[5] == 'keep' then return {before} end
 return 1
 """,
+    answers=TEXT_OR_NOTHING | NUMBER | LIST,
 )
 
 TOUCH: Final = Script(
@@ -144,6 +159,7 @@ if due ~= deadline or seen_at ~= seen then
 end
 return 1
 """,
+    answers=NUMBER,
 )
 
 END: Final = Script(
@@ -170,6 +186,7 @@ local made = redis.pcall('SET', KEYS[1], 'E' .. struct.pack('>d', now) .. token,
 if made.err then redis.call('DEL', KEYS[1]) end  -- out of memory: a logout works all the same
 return 1
 """,
+    answers=NUMBER,
 )
 
 PURGE: Final = Script(
@@ -180,6 +197,7 @@ PURGE: Final = Script(
 local before = redis.call('GETRANGE', KEYS[1], 0, 0)
 return before == 'R' and look(0) ~= 'R' and 1 or 0
 """,
+    answers=NUMBER,
 )
 
 FORGET: Final = Script(
@@ -189,6 +207,7 @@ FORGET: Final = Script(
 -- now. Delete a tombstone that is past its time.
 return look(0) == '' and 1 or 0
 """,
+    answers=NUMBER,
 )
 
 RESTORE: Final = Script(
@@ -204,6 +223,7 @@ else
 end
 return 1
 """,
+    answers=NUMBER,
 )
 
 LIVES: Final = Script(
@@ -215,6 +235,7 @@ local head = redis.call('GETRANGE', KEYS[1], 0, 8)
 return #head == 9 and string.sub(head, 1, 1) == 'R' and struct.unpack('>d', head, 2) > now and 1 or 0
 """,
     reads=True,
+    answers=NUMBER,
 )
 
 PROBE: Final = Script(
@@ -225,6 +246,7 @@ redis.call('PUBLISH', ARGV[1], '')
 redis.call('SET', KEYS[1], 'probe', 'PX', 60000)
 return 1
 """,
+    answers=NUMBER,
 )
 
 # --------------------------------------------------------------------------------------------------------- counters
@@ -246,14 +268,20 @@ redis.call('HSET', KEYS[1], 'n', count, 'u', ends)
 redis.call('PEXPIRE', KEYS[1], left(tonumber(ends)))
 return {count, ends}
 """,
+    answers=LIST,
 )
-FORGET_TALLY: Final = Script("forget tally", "return redis.call('DEL', KEYS[1])")
+FORGET_TALLY: Final = Script(
+    "forget tally",
+    "return redis.call('DEL', KEYS[1])",
+    answers=NUMBER,
+)
 TALLIED: Final = Script(
     "tallied",
     """
 return {redis.call('HGET', KEYS[1], 'n'), redis.call('HGET', KEYS[1], 'u')}
 """,
     reads=True,
+    answers=LIST,
 )
 
 # ---------------------------------------------------------------------------------------------------------- one user
@@ -299,6 +327,7 @@ trim()
 put(ARGV[2], ARGV[3], (there and state(there) == 'c' and 'c' or 'p') .. struct.pack('>d', us) .. ARGV[4])
 return us
 """,
+    answers=NUMBER,
 )
 
 CONFIRM: Final = Script(
@@ -343,6 +372,7 @@ end
 put(key, ARGV[3], 'c' .. struct.pack('>d', us) .. ARGV[4])
 return {'saved', victims}
 """,
+    answers=LIST,
 )
 
 ENTRIES: Final = Script(
@@ -361,6 +391,7 @@ end
 trim()
 return {us, raised, redis.call('HGETALL', beside)}
 """,
+    answers=LIST,
 )
 
 HEAL: Final = Script(
@@ -373,4 +404,5 @@ for n = 2, #ARGV, 2 do
 end
 return 1
 """,
+    answers=NUMBER,
 )

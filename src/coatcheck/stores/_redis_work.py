@@ -9,25 +9,27 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import msgspec
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from coatcheck.errors import StoreError
 from coatcheck.stores._redis_client import Settings, pack
 from coatcheck.stores._redis_errors import may_repeat, refused, translated
-from coatcheck.stores._redis_scripts import Script
+from coatcheck.stores._redis_scripts import ANYTHING, Script
 
-__all__ = ["Line", "LineOf", "Work", "give_up", "is_again", "is_unheard_again"]
+__all__ = ["Line", "LineOf", "Work", "give_up", "insist_on_answer", "is_again", "is_unheard_again"]
 
 
 class Work(msgspec.Struct, eq=False, gc=False):  # nothing that it refers to refers back to it
-    """One command. `left` is how often it may be sent again; `script`, `keys` and `args` are what it was made of, if it may turn
-    out that the server does not know the script.
+    """One command. `left` is how often it may be sent again; `answers` are the types that its reply may have; `script`, `keys`
+    and `args` are what it was made of, if it may turn out that the server does not know the script.
     """
 
     packed: bytes
     reads: bool
     left: int
     future: "asyncio.Future[Any]"
+    answers: frozenset[type] = ANYTHING
     script: Script | None = None
     keys: tuple[str, ...] = ()
     args: tuple[Any, ...] = ()
@@ -66,6 +68,12 @@ class Line(Protocol):
 
 LineOf = Callable[[asyncio.AbstractEventLoop, Any, Settings], Line]
 """Makes a line over a pool of redis-py's connections."""
+
+
+def insist_on_answer(work: Work, reply: Any) -> None:
+    """Raise what is wrong with a connection that brings a reply which cannot be that to this command."""
+    if type(reply) not in work.answers and not isinstance(reply, ResponseError):
+        raise RedisConnectionError("its replies are those to something else")
 
 
 def is_again(work: Work, reply: Any, waited: Any, settings: Settings) -> bool:
