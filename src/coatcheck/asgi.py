@@ -29,7 +29,7 @@ from coatcheck.errors import (
     SessionError,
     StoreError,
 )
-from coatcheck.exchange import Arrival, Exchange, holds_data
+from coatcheck.exchange import Arrival, Channel, Exchange, holds_data
 from coatcheck.faces import AsyncSession
 from coatcheck.flows import begun, shielded
 from coatcheck.manager import AsyncSessionManager
@@ -55,6 +55,7 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 
 # An enum's member costs 50 ns to look up, a global 2: these are asked for on every request.
 _OPEN, _STREAMING, _DONE, _UNLOADED = Phase.OPEN, Phase.STREAMING, Phase.DONE, Standing.UNLOADED
+_PLAIN: Final = Channel.PLAIN
 _NO_COOKIE: Final = CookieAction.NONE
 _VARY: Final = (b"vary", b"Cookie")
 _PRIVATE: Final = (b"cache-control", b"private")
@@ -63,10 +64,13 @@ _VARIES_PRIVATE: Final = [_VARY, _PRIVATE]
 
 _OURS: Final = frozenset({b"vary", b"cache-control"})
 _USUAL: Final = frozenset({
-    b"content-length", b"content-type", b"content-encoding", b"date", b"etag", b"last-modified", b"location", b"server",
-    b"set-cookie",
+    b"content-length", b"content-encoding", b"date", b"etag", b"last-modified", b"location", b"server", b"set-cookie",
 })  # fmt: skip
 """Fields of most responses: one look tells that they are none of ours."""
+_NO_STREAM: Final = frozenset({
+    b"text/html; charset=utf-8", b"text/plain; charset=utf-8", b"application/json",
+})  # fmt: skip
+"""Values of Content-Type of most responses: one look tells that they are no event streams."""
 _TOLD: Final = frozenset({b"cookie", b"host", b"x-forwarded-proto", b"forwarded"})
 """Fields of a request that decide what its cookie is worth."""
 _BEFORE_2_4: Final = frozenset({"2.0", "2.1", "2.2", "2.3"})
@@ -123,17 +127,20 @@ class SessionMiddleware:
         self._startup_check = configured.startup_check
         self._key = scope_key
         self._vigil = Vigil(self.sessions) if close_websockets else None
+        self._lazy = lazy
         self._bind()
         if lazy and self._every_request:
             raise ConfigurationError(
                 "lazy=True with resave, rolling or save_uninitialized: these look at every session; leave lazy out"
             )
-        self._lazy = lazy
 
     def _bind(self) -> None:
         """Look up once what every request asks for: now, and when the store was opened again."""
         flows = self.sessions.flows
-        self._session_of, self._open = _arriving(self.exchange, self.sessions), flows.lifecycle.open
+        self._session_of = _arriving(self.exchange, self.sessions, lazy=self._lazy)
+        self._open, self._idle = flows.lifecycle.open, flows.lifecycle.rules.idle
+        self._no_store = self.exchange.no_store
+        self._commit_now, self._time = flows.lifecycle.commit_now, flows.clock.time
         self._every_request = flows.lifecycle.rules.every_request
         self._waits: bool | None = False if isinstance(flows.store, NeverWaits) else None
         """Whether the store is waited for; None: it was not yet."""
@@ -217,9 +224,15 @@ class SessionMiddleware:
         return session
 
 
-def _arriving(exchange: Exchange, sessions: AsyncSessionManager) -> Callable[[Scope], AsyncSession[Any]]:
-    """What gives a request its session, put together when the application starts."""
+def _arriving(
+    exchange: Exchange, sessions: AsyncSessionManager, *, lazy: bool
+) -> Callable[[Scope], AsyncSession[Any]]:
+    """What gives a request its session, put together when the application starts. The session is loaded already where that takes
+    no coroutine, unless it is to be loaded where it is asked for.
+    """
     recent, make, time = exchange.recent.get, sessions.session, sessions.flows.clock.time
+    kind, flows, monotonic = sessions._kind, sessions.flows, sessions._monotonic
+    find = None if lazy else flows.lifecycle.finds_now()
 
     def arrive(scope: Scope) -> AsyncSession[Any]:
         cookie = host = b""
@@ -239,11 +252,15 @@ def _arriving(exchange: Exchange, sessions: AsyncSessionManager) -> Callable[[Sc
             # Most requests come with a cookie that has come before: what it is worth takes one look.
             reading = recent((cookie, host, scope["scheme"]))
             if reading is not None:
-                channel, ticket, reissue = reading
-                session = make(ticket)
-                session._exchange, session._channel, session._at = exchange, channel, time()
+                session = kind()  # what `make` does, one call less
+                session._flows, session._exchange, session._began = flows, exchange, monotonic()
+                now = session._at = time()
+                session._channel, ticket, reissue = reading
+                session._ticket = ticket
                 if reissue:
                     session._reissue = session._meant = True
+                if find is not None and ticket is not None:
+                    find(session, ticket, now)
                 return session
         return visit.arrive(make, exchange, partial(of_scope, scope), time())
 
@@ -276,12 +293,19 @@ class _Passage(msgspec.Struct, eq=False):
         kind, session = message["type"], self.session
         if kind == "http.response.body":
             if not message.get("more_body"):
-                if session._phase is not _STREAMING or not session._still():
+                if session._phase is not _STREAMING or session._view is not None or session._held:
                     return self._end(message)
-                visit.depart(session)
+                session._phase = _DONE  # `session._still()` and `visit.depart(session)`, two calls less
+                session._describe = None
         elif kind in _STARTS:
             if session._phase is _OPEN:
-                if self._is_due(session) and (rest := self._commit()) is not None:
+                middleware = self.middleware
+                idle = middleware._idle
+                if self.scope.get(middleware._key) is session and (
+                    idle(session, session._at) or self._wrote(session)
+                ):
+                    pass  # nothing to commit, or no more than keys that were assigned: most requests
+                elif self._is_due(session) and (rest := self._commit()) is not None:
                     return self._begin_after(rest, message)
                 message = self._begin(message)
         elif kind in _ENDS and not message.get("more_body"):
@@ -317,6 +341,18 @@ class _Passage(msgspec.Struct, eq=False):
         """Close a WebSocket in the application's place."""
         await self.send_on({"type": "websocket.close", "code": code, "reason": reason})
 
+    def _wrote(self, session: AsyncSession[Any]) -> bool:
+        """Whether all there was to commit was written at once. False: nothing was."""
+        if session._failure is not None or session._given_up or session._channel is _PLAIN:
+            return False
+        commit, time = self.middleware._commit_now, self.middleware._time
+        try:
+            return commit(session, time())
+        except SessionError as error:
+            if session._failed(error):
+                raise
+            return True
+
     def _is_due(self, session: AsyncSession[Any]) -> bool:
         middleware, scope = self.middleware, self.scope
         present = scope.get(middleware._key)
@@ -331,14 +367,24 @@ class _Passage(msgspec.Struct, eq=False):
 
         It is another than the one that came, if anything is added to it: a cache inside of us keeps that, for everybody.
         """
-        session = self.session
-        cookie = session._owed
+        session, middleware = self.session, self.middleware
+        cookie, headers = session._owed, message.get("headers")
         if session._accessed or cookie is not _NO_COOKIE or session._more:
             message = dict(message)
-            _dress(message, session, cookie)
-            vigil = self.middleware._vigil
-            if vigil is not None and is_event_stream(message["headers"]):
-                self._hold(vigil)
+            is_stream = False
+            if cookie is not _NO_COOKIE or session._more or middleware._no_store or type(headers) is not list:
+                is_stream = _dress(message, session, cookie)
+            else:
+                for name, value in headers:
+                    if name not in _USUAL and (name != b"content-type" or value not in _NO_STREAM):
+                        is_stream = _dress(message, session, cookie)
+                        break
+                else:  # most responses
+                    record = session._record
+                    private = (record is not None and len(record.data) > 2) or holds_data(session)
+                    message["headers"] = headers + (_VARIES_PRIVATE if private else _VARIES)
+            if is_stream and middleware._vigil is not None:
+                self._hold(middleware._vigil)
         if session._phase is _OPEN:
             session._phase = _STREAMING
         session._view = None  # so that whoever looks at it from here on is noticed: `_still`
@@ -455,8 +501,10 @@ def _behind(error: BaseException, failure: Exception | None) -> BaseException:
     return cause or error
 
 
-def _dress(message: Message, session: AsyncSession[Any], cookie: CookieAction) -> None:
-    """Put what must be said into the response's headers: into a new list, since a response object may be sent twice."""
+def _dress(message: Message, session: AsyncSession[Any], cookie: CookieAction) -> bool:
+    """Put what must be said into the response's headers: into a new list, since a response object may be sent twice. Returns
+    whether it is an event stream.
+    """
     headers: Collection[tuple[bytes, bytes]] = message.get("headers") or ()
     if type(headers) is not list:
         headers = list(headers)  # the specification allows what can be gone through only once
@@ -465,9 +513,9 @@ def _dress(message: Message, session: AsyncSession[Any], cookie: CookieAction) -
         for name, _ in headers:
             if name not in _USUAL and name.lower() in _OURS:
                 break
-        else:  # most responses
+        else:
             message["headers"] = headers + (_VARIES_PRIVATE if holds_data(session) else _VARIES)
-            return
+            return is_event_stream(headers)
     vary: bytes | None = None
     cache: bytes | None = None
     for name, value in headers:
@@ -496,6 +544,7 @@ def _dress(message: Message, session: AsyncSession[Any], cookie: CookieAction) -
         headers += told.items()
     headers += ((b"set-cookie", value.encode("latin-1")) for value in reply.set_cookies)
     message["headers"] = headers
+    return is_event_stream(headers)
 
 
 def get_session(where: Any, *, key: str = "session") -> Awaitable[AsyncSession[Any]]:

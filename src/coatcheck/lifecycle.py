@@ -20,6 +20,7 @@ from coatcheck.commands import Commands
 from coatcheck.core import codec, drafts, ids
 from coatcheck.core.clients import NewDevice, changes, described
 from coatcheck.core.decide import Action, Decision, decide
+from coatcheck.core.drafts import following
 from coatcheck.core.events import Event, EventName
 from coatcheck.core.merge import NO_CHANGES, Changes, Parts, merge, unopposed
 from coatcheck.core.options import Options
@@ -35,6 +36,7 @@ from coatcheck.core.ports import (
     Store,
     Tallies,
     Terms,
+    at_once,
 )
 from coatcheck.core.rates import Rate
 from coatcheck.core.record import REMEMBERED, Ended, Expired, Record
@@ -152,6 +154,8 @@ class Lifecycle:
         # What every request asks for, without a look-up; and called by a name of its own, since what is called as an attribute is
         # looked up as a method first.
         self._version, self._load, self._replace = self._ids.version, store.load, store.replace
+        ready = at_once(store)
+        self._replace_now = None if ready is None else ready.replace_now
         self._remembers = self._commands.remembers is not None
         self.eras = self._commands.eras
         self._suspects = options.client_change != "tell"
@@ -175,6 +179,28 @@ class Lifecycle:
         return locator
 
     # ---- open
+
+    def finds_now(self) -> Callable[[BaseSession, ids.Ticket, float], object] | None:
+        """What finds a session that lives without a coroutine, where the store can do that, and leaves every other as it is, for
+        `look_up`.
+        """
+        ready, eras = at_once(self.store), self.eras
+        if ready is None or self._suspects:
+            return None
+        load = ready.load_now
+
+        def find(session: BaseSession, ticket: ids.Ticket, now: float) -> None:
+            found, proof = load(ticket[0], now), ticket[2]
+            if (
+                found is not None
+                and found.era == eras.number
+                and 0 <= now - eras.read_at < eras.lag
+                and proof is not None
+                and compare_digest(proof, found.verifier)
+            ):
+                session._standing, session._record, session._verifier = _LIVE, found, ticket[1]
+
+        return find
 
     async def look_up(self, session: BaseSession, ticket: ids.Ticket | None, now: float) -> None:
         """Find out what the request's cookie stands for: one `load`, or none without a cookie."""
@@ -260,6 +286,26 @@ class Lifecycle:
             return _nothing()
         return self._carry_out(session, None, now, only_logout=False)
 
+    def commit_now(self, session: BaseSession, now: float) -> bool:
+        """Whether the request did the usual, which is to assign keys, and it was written without a coroutine.
+
+        False: nothing was done, `commit` does it. Raises what `commit` raises.
+        """
+        loaded, replace, rules = session._record, self._replace_now, self.rules
+        if replace is None or loaded is None or session._meant or loaded.lifetime is not None:
+            return False
+        if not rules.is_usual(loaded, now):
+            return False
+        parts = session._assigned_parts()
+        if parts is None:
+            return False
+        new_version = self._version
+        record = following(loaded, new_version(), rules.encoded_raw(parts), now, rules.idle_for, None)
+        if not replace(record, loaded.versions[0], now):
+            return False
+        session._settle(record, parts)
+        return True
+
     def commit_logout(self, session: BaseSession, now: float) -> Coroutine[Any, Any, Committed]:
         """The same for a request that failed: of all it meant to do, only a logout is kept."""
         return self._carry_out(session, None, now, only_logout=True) if session._logout else _nothing()
@@ -271,7 +317,7 @@ class Lifecycle:
         rules, new_version, replace = self.rules, self._version, self._replace
         expected, lifetime = loaded.versions[0], loaded.lifetime
         idle = rules.idle_for if lifetime is None else rules.idle_of(lifetime, now)
-        record = drafts.following(loaded, new_version(), rules.encoded_raw(parts), now, idle, lifetime)
+        record = following(loaded, new_version(), rules.encoded_raw(parts), now, idle, lifetime)
         try:
             outcome = await replace(record, expected=expected, now=now)
         except ReplyLost:

@@ -56,7 +56,7 @@ def spoilt(cookie: bytes) -> bytes:
 COMPARED = {
     "core/signing.py": {"verify"},
     "core/drafts.py": {"holding"},
-    "lifecycle.py": {"look_up"},
+    "lifecycle.py": {"look_up", "find"},
 }
 """Where something that came from outside is compared with something secret."""
 

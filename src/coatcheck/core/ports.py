@@ -42,6 +42,7 @@ __all__ = [
     "SAVED",
     "TAKEN",
     "TOMBSTONE",
+    "AtOnce",
     "Backend",
     "ByUser",
     "Carries",
@@ -67,6 +68,7 @@ __all__ = [
     "Walked",
     "Walks",
     "Watches",
+    "at_once",
 ]
 
 TOMBSTONE: Final = 60.0
@@ -343,6 +345,39 @@ class NeverWaits(Protocol):
     """Has every answer at once, whichever face asks: a commit cannot be cancelled half way, and needs no shield (rule 12)."""
 
     never_waits: Literal[True]
+
+
+@runtime_checkable
+class AtOnce(Protocol):
+    """Can do the usual in a plain call: a coroutine costs 700 instructions, as much as all of a look-up in memory.
+
+    It may decline at any time, and nothing was done then: its verbs are asked, and say why or wait. Neither raises StoreError.
+    """
+
+    def load_now(self, key: str, now: float) -> Record | None:
+        """The record that lives under a key; None: `load` tells what is there."""
+        ...
+
+    def replace_now(self, record: Record, expected: str, now: float) -> bool:
+        """Write over `expected`, as `replace` does: True. False: nothing was written."""
+        ...
+
+
+def at_once(store: Store) -> AtOnce | None:
+    """The store, if it has the two, and they are its verbs' own: whoever subclasses a store to give it a `load` of their own
+    must be asked.
+    """
+    if not isinstance(store, AtOnce):
+        return None
+    kin = all(_maker(store, verb) is _maker(store, f"{verb}_now") is not None for verb in ("load", "replace"))
+    return store if kin else None
+
+
+def _maker(store: object, name: str) -> type | None:
+    """The class that a method is from; None: it is from nowhere we know."""
+    if name in getattr(store, "__dict__", ()):
+        return None
+    return next((kind for kind in type(store).__mro__ if name in vars(kind)), None)
 
 
 @runtime_checkable

@@ -175,7 +175,10 @@ class Rules:
 
     def encoded_raw(self, parts: Mapping[str, Raw]) -> bytes:
         """The same, of parts that are raw already. Raises SessionTooLarge."""
-        data = codec.join_raw(parts)
+        try:
+            data = codec.quick_join(parts)
+        except UnicodeEncodeError:
+            data = codec.join_raw(parts)
         if len(data) > self._max_size:
             raise SessionTooLarge(
                 f"the session holds {len(data)} octets, max_size={self._max_size}: keep large things in your "

@@ -73,6 +73,7 @@ class Phase(Enum):
 
 # An enum's member costs 50 ns to look up, a global 2: these are asked for on every access.
 _LIVE, _NEW, _UNLOADED = Standing.LIVE, Standing.NEW, Standing.UNLOADED
+_split: Final = codec.quick_split
 _OPEN, _DONE, _NO_COOKIE = Phase.OPEN, Phase.DONE, CookieAction.NONE
 
 
@@ -239,12 +240,20 @@ class BaseSession(Tracked):
             self._load_now()
         record = self._record
         try:
-            base = {} if record is None else codec.split(record.data)
-        except CorruptRecord as error:
-            base = self._invalid(error)
+            base = {} if record is None else _split(record.data)
+        except codec.MALFORMED:
+            base = self._mended(record)
         self._base = self._view = base
         self._live, self._pending = {}, {}
         return base
+
+    def _mended(self, record: Record | None) -> dict[str, Raw]:
+        """Data that cannot be read as they are."""
+        assert record is not None
+        try:
+            return codec.split(record.data)
+        except CorruptRecord as error:
+            return self._invalid(error)
 
     def _look_again(self) -> dict[str, Raw]:
         """After a commit, or with typed data, which may have been changed in place."""

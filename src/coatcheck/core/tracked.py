@@ -23,6 +23,9 @@ IMMUTABLE: Final = frozenset({str, int, float, bool, type(None)})
 """Types whose values cannot change in place."""
 
 
+_CONTAINERS: Final = frozenset({dict, list})
+_decode: Final = codec.quick_decode
+_UNREADABLE: Final = (*codec.MALFORMED, CorruptRecord)
 _BRACKETS: Final = b"{["
 """What a container begins with, encoded."""
 
@@ -96,15 +99,23 @@ class Tracked(MutableMapping[str, Any]):
         live = self._live
         if key in live:
             return live[key]
-        if key not in base or (self._meant and (self._cleared or key in self._deletes)):
+        part = base.get(key)
+        if part is None or (self._meant and (self._cleared or key in self._deletes)):
             return default
         try:
-            value = live[key] = codec.decode(base[key])
-        except CorruptRecord as error:
-            self._invalid(error)
-            return default
-        if type(value) not in IMMUTABLE:
-            self._pending[key], self._held = None, True
+            value = _decode(part)
+            if type(value) in _CONTAINERS:
+                value = codec.finished(value, bytes(part))
+                self._pending[key], self._held = None, True
+        except _UNREADABLE:
+            try:
+                value = codec.decode(part)
+            except CorruptRecord as error:
+                self._invalid(error)
+                return default
+            if type(value) not in IMMUTABLE:
+                self._pending[key], self._held = None, True
+        live[key] = value
         return value
 
     def __contains__(self, key: object) -> bool:
@@ -165,7 +176,7 @@ class Tracked(MutableMapping[str, Any]):
             encoded = None if live.get(key) is value and pending.get(key) is None else b""
             self._held = True
         live[key], pending[key] = value, encoded
-        if self._ops:
+        if self._meant and self._ops:  # `_meant` first: the class's own `_ops` is dear to look up
             self._ops.pop(key, None)
 
     def __delitem__(self, key: str) -> None:
@@ -347,8 +358,17 @@ class Tracked(MutableMapping[str, Any]):
         base = self._view
         if base is None or self._meant:
             return None
-        sets = self._sets(base)
-        return base | sets if sets else None
+        parts: dict[str, Raw] | None = None
+        self._written = written = {}
+        for key, encoded in self._pending.items():
+            if not encoded:
+                encoded = written[key] = self._encoded(key, base)
+            now, was = Raw(encoded), base.get(key)
+            if was is None or (now != was and (encoded[0] not in _BRACKETS or not _alike(encoded, was))):
+                if parts is None:
+                    parts = base.copy()
+                parts[key] = now
+        return parts
 
     def _sets(self, base: Mapping[str, Raw]) -> dict[str, Raw]:
         """Keys assigned, or containers changed in place: what the usual request does, and nothing else."""

@@ -38,6 +38,10 @@ class Client(Protocol):
         """Run a job that writes; when this returns, it is committed."""
         ...
 
+    def at_once(self, job: Callable[[Cursor, *Ts], T], *args: *Ts, writes: bool) -> T | None:
+        """Run a job of one statement without a coroutine. None: it was not done, and one of the others is to do it."""
+        ...
+
     async def aside(self, job: Callable[[Cursor, *Ts], T], *args: *Ts) -> T:
         """Run a long job, which commits for itself, where no event loop has to wait for it."""
         ...
@@ -63,6 +67,13 @@ class Blocking:
             raise translated(error) from error
 
     read = aside = write
+
+    def at_once(self, job: Callable[[Cursor, *Ts], T], *args: *Ts, writes: bool) -> T | None:
+        """Run it, if the file lets us."""
+        try:
+            return self._pool.run(job, args)
+        except FAILURES:  # told by whoever does it again
+            return None
 
     def later(self, job: Callable[[Cursor, *Ts], object], *args: *Ts) -> None:
         """Run it now: a thread can afford it, and there is no other that could."""
@@ -114,6 +125,15 @@ class Awaiting:
             if not is_busy(error):
                 raise translated(error) from error
         return await self.aside(job, *args)
+
+    def at_once(self, job: Callable[[Cursor, *Ts], T], *args: *Ts, writes: bool) -> T | None:
+        """Run it inline, if it is a read, or nobody stands in line."""
+        if writes and (self._lines or self._paused or self._syncs):
+            return None
+        try:
+            return self._inline.run(job, args)
+        except FAILURES:  # told by whoever does it again
+            return None
 
     async def write(self, job: Callable[[Cursor, *Ts], T], *args: *Ts) -> T:
         """Run a job that writes."""

@@ -33,6 +33,7 @@ __all__ = [
     "probe",
     "put_over",
     "replace",
+    "replaced",
     "sweep",
     "touch",
 ]
@@ -100,11 +101,16 @@ def create(cursor: Cursor, record: Record, row: Written, now: float) -> Outcome:
 
 def replace(cursor: Cursor, record: Record, row: Written, expected: str, now: float) -> Outcome:
     """Write over `expected`; times only move forward."""
-    version, _, deadline, seen_at, ends_at, user_id, login_at, packed, key = row
-    values = (version, deadline, seen_at, packed, key, expected, now, ends_at, login_at, user_id)
-    if cursor.execute(REPLACE, values).rowcount == 1:
+    if replaced(cursor, row, expected, now):
         return SAVED
     return atomically(cursor, _put, record, row, expected, now, True)
+
+
+def replaced(cursor: Cursor, row: Written, expected: str, now: float) -> bool:
+    """The same where it takes one statement: most writes. False: nothing was written."""
+    version, _, deadline, seen_at, ends_at, user_id, login_at, packed, key = row
+    values = (version, deadline, seen_at, packed, key, expected, now, ends_at, login_at, user_id)
+    return cursor.execute(REPLACE, values).rowcount == 1
 
 
 def put_over(cursor: Cursor, record: Record, row: Written, expected: str | None, now: float) -> Outcome:

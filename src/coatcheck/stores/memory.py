@@ -130,6 +130,11 @@ class MemoryStore:
             return Expired.of(key, row.user_id, row.deadline, row.ends_at)
         return there
 
+    def load_now(self, key: str, now: float) -> Record | None:
+        """The record that lives under a key: see `coatcheck.core.ports.AtOnce`."""
+        row = self._rows.get(key)
+        return row if type(row) is Record and row.deadline > now else None
+
     async def create(self, record: Record, *, now: float) -> Outcome:
         with self._lock:
             there = self._live(record.key, now)
@@ -153,6 +158,17 @@ class MemoryStore:
                 record = _forward(record, there.deadline, there.seen_at)
             self._write(record, there, now)
             return SAVED
+
+    def replace_now(self, record: Record, expected: str, now: float) -> bool:
+        """Write over `expected`: see `coatcheck.core.ports.AtOnce`."""
+        with self._lock:
+            there = self._rows.get(record.key)
+            if type(there) is not Record or there.deadline <= now or there.versions[0] != expected:
+                return False
+            if record.deadline < there.deadline or record.seen_at < there.seen_at:
+                record = _forward(record, there.deadline, there.seen_at)
+            self._write(record, there, now)
+            return True
 
     async def touch(self, key: str, *, deadline: float, seen_at: float, expected: str, now: float) -> bool:
         with self._lock:

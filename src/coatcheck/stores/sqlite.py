@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from coatcheck.core.ports import EndedAll, Outcome, Page, Tally, Terms, Walked
 from coatcheck.core.record import Ended, Expired, Record
-from coatcheck.errors import ConfigurationError
+from coatcheck.errors import ConfigurationError, CorruptRecord
 from coatcheck.stores import _sqlite_jobs as jobs
 from coatcheck.stores import _sqlite_tallies as tallies
 from coatcheck.stores._alike import cursor_at, place_of, walked
@@ -152,6 +152,15 @@ class SQLiteSessions:
             return await self._client.write(jobs.present, key, now) or expired(key, row)
         return there
 
+    def load_now(self, key: str, now: float) -> Record | None:
+        """The record that lives under a key: see `coatcheck.core.ports.AtOnce`."""
+        row = self._client.at_once(jobs.find, key, writes=False)
+        try:
+            there = None if row is None else judge(key, row, now)
+        except CorruptRecord:  # told by `load`
+            return None
+        return there if type(there) is Record else None
+
     async def create(self, record: Record, *, now: float) -> Outcome:
         self._tend(now)
         return await self._client.write(jobs.create, record, written(record), now)
@@ -162,6 +171,11 @@ class SQLiteSessions:
         self._tend(now)
         job = jobs.put_over if may_shorten else jobs.replace
         return await self._client.write(job, record, written(record), expected, now)
+
+    def replace_now(self, record: Record, expected: str, now: float) -> bool:
+        """Write over `expected`: see `coatcheck.core.ports.AtOnce`."""
+        self._tend(now)
+        return bool(self._client.at_once(jobs.replaced, written(record), expected, now, writes=True))
 
     async def touch(self, key: str, *, deadline: float, seen_at: float, expected: str, now: float) -> bool:
         self._tend(now)

@@ -28,8 +28,10 @@ OUTCOMES: Final = (
     "unavailable", "corrupt", "error", "cancelled",
 )  # fmt: skip
 """Every value of the label `outcome`: how the store answered, or why it did not."""
-_OPENING: Final = frozenset({"awaiting", "aclose", "blocking", "close", "from_url"})
-"""What is asked of `Observed` itself."""
+_OPENING: Final = frozenset(
+    {"awaiting", "aclose", "blocking", "close", "from_url", "load_now", "replace_now"}
+)
+"""What is asked of `Observed` itself; and `AtOnce`, which would go past the observer."""
 _logger: Final = logging.getLogger("coatcheck")
 Command = Callable[..., Awaitable[Any]]
 
