@@ -301,12 +301,11 @@ class _Passage(msgspec.Struct, eq=False):
             if session._phase is _OPEN:
                 middleware = self.middleware
                 idle = middleware._idle
-                if self.scope.get(middleware._key) is session and (
-                    idle(session, session._at) or self._wrote(session)
-                ):
-                    pass  # nothing to commit, or no more than keys that were assigned: most requests
-                elif self._is_due(session) and (rest := self._commit()) is not None:
-                    return self._begin_after(rest, message)
+                # Most requests leave nothing to commit.
+                if self.scope.get(middleware._key) is not session or not idle(session, session._at):
+                    rest = self._commit_due(session)
+                    if rest is not None:
+                        return self._begin_after(rest, message)
                 message = self._begin(message)
         elif kind in _ENDS and not message.get("more_body"):
             return self._end(message)
@@ -341,17 +340,17 @@ class _Passage(msgspec.Struct, eq=False):
         """Close a WebSocket in the application's place."""
         await self.send_on({"type": "websocket.close", "code": code, "reason": reason})
 
-    def _wrote(self, session: AsyncSession[Any]) -> bool:
-        """Whether all there was to commit was written at once. False: nothing was."""
-        if session._failure is not None or session._given_up or session._channel is _PLAIN:
-            return False
-        commit, time = self.middleware._commit_now, self.middleware._time
-        try:
-            return commit(session, time())
-        except SessionError as error:
-            if session._failed(error):
-                raise
-            return True
+    def _commit_due(self, session: AsyncSession[Any]) -> Awaitable[object] | None:
+        """Commit what there is to commit. None: that is all; else what is to be awaited."""
+        middleware = self.middleware
+        if (
+            self.scope.get(middleware._key) is not session
+            or session._failure is not None
+            or session._given_up
+            or session._channel is _PLAIN
+        ) and not self._is_due(session):
+            return None
+        return self._commit()
 
     def _is_due(self, session: AsyncSession[Any]) -> bool:
         middleware, scope = self.middleware, self.scope
@@ -402,10 +401,13 @@ class _Passage(msgspec.Struct, eq=False):
         An error page is a response too, and must not run into the same commit again: so a commit that failed is the last.
         """
         session, middleware = self.session, self.middleware
-        flow = session._flows._commit(session)
-        if middleware._waits is not None:
-            return shielded(flow) if middleware._waits else flow
+        commit, time = middleware._commit_now, middleware._time
         try:
+            flow = commit(session, time())
+            if flow is None:
+                return None
+            if middleware._waits is not None:
+                return shielded(flow) if middleware._waits else flow
             rest = begun(flow)
         except SessionError as error:
             if session._failed(error):

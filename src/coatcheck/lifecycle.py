@@ -155,7 +155,7 @@ class Lifecycle:
         # looked up as a method first.
         self._version, self._load, self._replace = self._ids.version, store.load, store.replace
         ready = at_once(store)
-        self._replace_now = None if ready is None else ready.replace_now
+        self._replace_now = None if ready is None or self.rules.sends else ready.replace_now
         self._remembers = self._commands.remembers is not None
         self.eras = self._commands.eras
         self._suspects = options.client_change != "tell"
@@ -286,38 +286,49 @@ class Lifecycle:
             return _nothing()
         return self._carry_out(session, None, now, only_logout=False)
 
-    def commit_now(self, session: BaseSession, now: float) -> bool:
-        """Whether the request did the usual, which is to assign keys, and it was written without a coroutine.
-
-        False: nothing was done, `commit` does it. Raises what `commit` raises.
+    def commit_now(self, session: BaseSession, now: float) -> Coroutine[Any, Any, Committed] | None:
+        """The same, without a coroutine where that can be: the request did the usual, which is to assign keys, and the store
+        could write at once. None: it is done; else nothing is yet, and this is to be awaited.
         """
         loaded, replace, rules = session._record, self._replace_now, self.rules
-        if replace is None or loaded is None or session._meant or loaded.lifetime is not None:
-            return False
-        if not rules.is_usual(loaded, now):
-            return False
+        if (
+            replace is None
+            or loaded is None
+            or loaded.lifetime is not None
+            # `rules.is_usual`, of a session without a lifetime of its own
+            or (
+                (loaded.user_id is not None or loaded.renewal is not None)
+                and rules.renewal_matters(loaded, now)
+            )
+        ):
+            return self.commit(session, now)
         parts = session._assigned_parts()
         if parts is None:
-            return False
-        new_version = self._version
+            return self.commit(session, now)
+        new_version, expected = self._version, loaded.versions[0]
         record = following(loaded, new_version(), rules.encoded_raw(parts), now, rules.idle_for, None)
-        if not replace(record, loaded.versions[0], now):
-            return False
+        if not replace(record, expected, now):
+            return self._write_over(session, record, expected, parts, now)
         session._settle(record, parts)
-        return True
+        return None
 
     def commit_logout(self, session: BaseSession, now: float) -> Coroutine[Any, Any, Committed]:
         """The same for a request that failed: of all it meant to do, only a logout is kept."""
         return self._carry_out(session, None, now, only_logout=True) if session._logout else _nothing()
 
-    async def _write(
+    def _write(
         self, session: BaseSession, loaded: Record, parts: Mapping[str, Raw], now: float
-    ) -> Committed:
+    ) -> Coroutine[Any, Any, Committed]:
         """The usual write: keys were assigned, and nothing else is to be done. A third of the cost of the general way."""
-        rules, new_version, replace = self.rules, self._version, self._replace
-        expected, lifetime = loaded.versions[0], loaded.lifetime
+        rules, new_version, lifetime = self.rules, self._version, loaded.lifetime
         idle = rules.idle_for if lifetime is None else rules.idle_of(lifetime, now)
         record = following(loaded, new_version(), rules.encoded_raw(parts), now, idle, lifetime)
+        return self._write_over(session, record, loaded.versions[0], parts, now)
+
+    async def _write_over(
+        self, session: BaseSession, record: Record, expected: str, parts: Mapping[str, Raw], now: float
+    ) -> Committed:
+        replace = self._replace
         try:
             outcome = await replace(record, expected=expected, now=now)
         except ReplyLost:

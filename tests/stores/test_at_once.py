@@ -38,7 +38,7 @@ def following(before: Record, version: str, data: bytes, now: float) -> Record:
 
 
 def test_a_live_record_is_found(store: Any) -> None:
-    ready: object = at_once(store)
+    ready: Any = at_once(store)
     assert ready is store
     assert store.load_now(KEY, NOW) is None
     run_now(store.create(record(), now=NOW))

@@ -177,3 +177,81 @@ def test_a_request_that_failed_keeps_nothing() -> None:
 
     site.ask(give_up, cookie)
     assert site.ask(site.look, cookie).body == b"1"
+
+
+def logged_in(site: Site, **words: Any) -> Any:
+    """The cookie of a login, known to the process and written once since."""
+
+    def log_in(session: Any) -> str:
+        session.login("ann", **words)
+        return "in"
+
+    cookie = site.ask(log_in).cookie
+    site.ask(site.count, cookie)
+    return cookie
+
+
+def test_a_write_renews_a_login_that_is_due() -> None:
+    site = Site()
+    cookie = logged_in(site)
+    wrote = site.store.wrote
+    site.ask(site.count, cookie)
+    assert site.store.wrote == wrote + 1
+    site.time.now += 3600
+    renewed = site.ask(site.count, cookie).cookie
+    assert renewed not in (None, cookie)
+    assert site.ask(site.count, renewed).body == b"4"
+
+
+def test_a_session_with_a_lifetime_of_its_own_keeps_it() -> None:
+    site = Site(timeouts=Timeouts(renewal=None))
+    cookie = logged_in(site, remember=True)
+    site.ask(site.count, cookie)
+    site.time.now += 10 * 86_400
+    assert site.ask(site.who, cookie).body == b"ann"
+
+
+def test_a_rolling_session_is_sent_by_every_write() -> None:
+    site = Site(rolling=True)
+    cookie = site.ask(site.count).cookie
+    for _ in range(2):
+        assert site.ask(site.count, cookie).cookie == cookie
+
+
+def test_what_is_more_than_assigning_is_carried_out() -> None:
+    site = Site()
+    cookie = site.ask(site.count).cookie
+    site.ask(site.count, cookie)
+
+    def more(session: Any) -> str:
+        session["other"] = 1
+        del session["n"]
+        return "more"
+
+    site.ask(more, cookie)
+    assert site.ask(lambda session: repr(sorted(session.items())), cookie).body == b"[('other', 1)]"
+
+
+def test_an_event_stream_is_known_among_usual_headers() -> None:
+    """One look at the headers serves both: what must be said, and whether it is an event stream."""
+    site, held = Site(), list[Any]()
+    cookie = site.ask(site.count).cookie
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        scope["session"].get("n")
+        await send({"type": "http.response.start", "status": 200, "headers": site.headers})  # type: ignore[attr-defined]
+        passage = send.__self__
+        held.append(passage.stream)
+        await send({"type": "http.response.body", "body": b""})
+
+    site._answer = answer  # type: ignore[method-assign]
+    site.middleware.app = answer
+    for kind, is_stream in (
+        (b"text/event-stream", True),
+        (b"Text/Event-Stream; a=b", True),
+        (b"text/css", False),
+    ):
+        for name in (b"content-type", b"Content-Type"):
+            site.headers = [(b"content-length", b"0"), (b"x-more", b"1"), (name, kind)]  # type: ignore[attr-defined]
+            site.ask(None, cookie)
+            assert (held.pop() is not None) is is_stream, (name, kind)

@@ -25,7 +25,8 @@ class Rules:
         self.options, self._carried = options, carried
         self.every_request = options.rolling or options.resave or options.save_uninitialized
         """Whether the options ask for every request's session to be looked at, used or not."""
-        self._sends, self._max_size = options.rolling or carried, options.max_size
+        self.sends, self._max_size = options.rolling or carried, options.max_size
+        """Whether every write sends the cookie."""
         self._times = options.timeouts.in_seconds()
         if carried:
             self._times = self._times._replace(renewal=None)
@@ -50,21 +51,19 @@ class Rules:
             or now - record.seen_at >= self._untouched_for
         ):
             return False
-        return (record.user_id is None and record.renewal is None) or not self._renewal_matters(record, now)
+        return (record.user_id is None and record.renewal is None) or not self.renewal_matters(record, now)
 
     def is_usual(self, record: Record, now: float) -> bool:
         """Whether the table is bound to say "replace, and no cookie" of a live session in which keys were assigned, and nothing
         else was meant: told with a few looks.
         """
         return (
-            not self._sends
+            not self.sends
             and (record.lifetime is None or not record.lifetime.persistent)
-            and (
-                (record.user_id is None and record.renewal is None) or not self._renewal_matters(record, now)
-            )
+            and ((record.user_id is None and record.renewal is None) or not self.renewal_matters(record, now))
         )
 
-    def _renewal_matters(self, record: Record, now: float) -> bool:
+    def renewal_matters(self, record: Record, now: float) -> bool:
         """Whether the verifier is to be renewed, or was and is seen for the first time."""
         renewal = record.renewal
         return (renewal is not None and renewal.seen_at is None) or self.renewal_due(record, now)

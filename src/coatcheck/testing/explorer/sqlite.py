@@ -42,8 +42,9 @@ class _Client:
 
     aside = write
 
-    def at_once(self, job: Callable[..., Any], *args: Any, writes: bool) -> None:
-        """Nothing: what is done in a plain call cannot be come between, and so needs no exploring."""
+    def at_once(self, job: Callable[[Cursor, *Ts], T], *args: *Ts, writes: bool) -> T | None:
+        """Nothing is: where nobody can come in between there is nothing to explore."""
+        return None
 
     def later(self, job: Callable[[Cursor, *Ts], object], *args: *Ts) -> None:
         """Upkeep: that it changes nothing for anybody is not for the explorer to show."""
