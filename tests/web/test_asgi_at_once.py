@@ -204,10 +204,12 @@ def test_a_write_renews_a_login_that_is_due() -> None:
 
 
 def test_a_session_with_a_lifetime_of_its_own_keeps_it() -> None:
-    site = Site(timeouts=Timeouts(renewal=None))
+    day = 86_400
+    site = Site(timeouts=Timeouts(renewal=None, absolute=100 * day))
     cookie = logged_in(site, remember=True)
-    site.ask(site.count, cookie)
-    site.time.now += 10 * 86_400
+    site.time.now += 20 * day
+    site.ask(site.count, cookie)  # good for 30 days from here on
+    site.time.now += 20 * day
     assert site.ask(site.who, cookie).body == b"ann"
 
 
