@@ -1,8 +1,11 @@
 """What a request costs in instructions: ``python -m bench.instructions``.
 
-Counted by callgrind (Debian's package valgrind), in process, without a server: no neighbour can disturb it, so a change of one
-per cent shows on the busiest machine. Instructions are not time (they say nothing of caches, system calls or waiting); ``python
--m bench`` is for that. Each figure is the difference of a long run and a short one, divided by the requests between them.
+Counted by callgrind (Debian's package valgrind), in process, without a web server: no neighbour can disturb it, so a change of
+one per cent shows on the busiest machine. Instructions are not time (they say nothing of caches, system calls or waiting);
+``python -m bench`` is for that. Each figure is the difference of a long run and a short one, divided by the requests between
+them. ``--system`` counts system calls instead (Debian's package strace), in the same way.
+
+Flask and Django are called through WSGI and keep their sessions in a real Redis, whose own work is not counted.
 """
 
 import argparse
@@ -14,7 +17,16 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable, Coroutine
+from fnmatch import fnmatchcase
+from io import BytesIO
+from math import nan
+from pathlib import Path
 from typing import Any
+
+from bench.databases import Databases, databases
+from coatcheck.core.stepping import run_now
 
 APPS = {
     "starlette bare": "starlette_bare",
@@ -22,97 +34,203 @@ APPS = {
     "starlette coatcheck memory": "starlette_coatcheck",
     "litestar bare": "litestar_bare",
     "litestar coatcheck memory": "litestar_coatcheck",
+    "flask bare": "flask_bare",
+    "flask flask-session redis": "flask_flask_session",
+    "flask coatcheck redis": "flask_coatcheck",
+    "django bare": "django_bare",
+    "django cache redis": "django_cache",
+    "django coatcheck redis": "django_coatcheck",
 }
-OVER = {"starlette": "starlette starsessions memory", "litestar": "starlette coatcheck memory"}
+OVER = {
+    "starlette": "starlette starsessions memory",
+    "litestar": "starlette coatcheck memory",
+    "flask": "flask flask-session redis",
+    "django": "django cache redis",
+}
 """Framework -> over whose addition that of its rows is shown."""
+WSGI = ("flask_", "django_")
+"""How the modules begin whose applications are called through WSGI, and have Redis."""
 PATHS = ("/write", "/read")
 SESSIONS, WARM, SHORT, LONG = 64, 200, 500, 1_500
 HOST = (b"host", b"127.0.0.1:8000")
+Answer = Callable[[str, bytes], Coroutine[Any, Any, bytes]]
+"""One request for a path with a cookie; returns the cookie that was set."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Count every application, or run one (which is what is counted)."""
     reader = argparse.ArgumentParser(prog="python -m bench.instructions", description=__doc__)
+    reader.add_argument("--only", default="", metavar="NAME", help="of the rows only these, and bare ones")
+    reader.add_argument("--system", action="store_true", help="count system calls, not instructions")
     reader.add_argument("--serve", nargs=3, metavar=("APP", "PATH", "REQUESTS"), help=argparse.SUPPRESS)
     options = reader.parse_args(arguments)
     if options.serve:
         app, path, requests = options.serve
-        asyncio.run(serve(importlib.import_module(f"bench.apps.{app}").app, path, int(requests)))
+        run(app, path, int(requests))
         return 0
-    if shutil.which("valgrind") is None:
-        print(
-            "bench.instructions needs valgrind. As root: apt-get install -y valgrind",
-            file=sys.stderr,
-        )
+    tool = "strace" if options.system else "valgrind"
+    if shutil.which(tool) is None:
+        print(f"bench.instructions needs {tool}. As root: apt-get install -y {tool}", file=sys.stderr)
         return 2
-    print(table({(name, path): counted(app, path) for name, app in APPS.items() for path in PATHS}))
+    frameworks = {name.split()[0] for name in APPS if fnmatchcase(name, f"*{options.only}*")}
+    apps = {name: app for name, app in APPS.items() if name.split()[0] in frameworks}
+    with tempfile.TemporaryDirectory() as folder, databases(Path(folder), core=0) as redis:
+        counts = {
+            (name, path): counted(calls if options.system else instructions, app, path, redis)
+            for name, app in apps.items()
+            for path in PATHS
+        }
+    print(table(counts, "system calls a request" if options.system else "instructions a request"))
     return 0
 
 
-def table(counts: dict[tuple[str, str], float]) -> str:
+def table(counts: dict[tuple[str, str], float], title: str) -> str:
     """A line for each application and workload: all, what is added to the framework alone, and over what another adds."""
-    lines = [f"{'instructions a request':32}{'':8}{'all':>10}{'added':>10}{'ratio':>7}"]
+    lines = [f"{title:32}{'':8}{'all':>10}{'added':>10}{'ratio':>7}"]
+    names = dict.fromkeys(name for name, _ in counts)
     for path in PATHS:
-        added = {name: counts[name, path] - counts[f"{name.split()[0]} bare", path] for name in APPS}
+        added = {name: counts[name, path] - counts[f"{name.split()[0]} bare", path] for name in names}
         lines += [
-            f"{name:32}{path[1:]:8}{counts[name, path]:10,.0f}{more:10,.0f}"
-            f"{more / added[OVER[name.split()[0]]]:7.2f}"
+            f"{name:32}{path[1:]:8}{counts[name, path]:10,.1f}{more:10,.1f}"
+            f"{more / (added.get(OVER[name.split()[0]]) or nan):7.2f}"
             for name, more in added.items()
         ]
     return "\n".join(lines)
 
 
-def counted(app: str, path: str) -> float:
-    """Instructions of one request."""
-    return (collected(app, path, LONG) - collected(app, path, SHORT)) / (LONG - SHORT)
+Tool = Callable[[list[str], dict[str, str]], int]
 
 
-def collected(app: str, path: str, requests: int) -> int:
-    """Instructions of a whole process that answers so many."""
-    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", sys.executable]
-    command += ["-m", "bench.instructions", "--serve", app, path, str(requests)]
-    store = "memory" if "starsessions" in app else "memory:"
-    environment = os.environ | {"PYTHONHASHSEED": "0", "BENCH_STORE": store}
-    run = subprocess.run(command, capture_output=True, text=True, env=environment)
-    found = re.search(r"Collected : (\d+)", run.stderr)
-    if run.returncode or found is None:
-        raise RuntimeError(f"{app} was not counted: {run.stderr[-500:]}")
+def counted(tool: Tool, app: str, path: str, redis: Databases) -> float:
+    """How many of what the tool counts one request costs."""
+    figures = []
+    for requests in (SHORT, LONG):
+        store = "memory" if "starsessions" in app else "memory:"
+        if app.startswith(WSGI):
+            store = redis.fresh("redis")
+        environment = os.environ | {"PYTHONHASHSEED": "0", "BENCH_STORE": store}
+        command = [sys.executable, "-m", "bench.instructions", "--serve", app, path, str(requests)]
+        figures.append(tool(command, environment))
+    return (figures[1] - figures[0]) / (LONG - SHORT)
+
+
+def instructions(command: list[str], environment: dict[str, str]) -> int:
+    """Instructions of a whole process."""
+    callgrind = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", *command]
+    return figure_of(callgrind, environment, r"Collected : (\d+)")
+
+
+def calls(command: list[str], environment: dict[str, str]) -> int:
+    """System calls of a whole process."""
+    return figure_of(["strace", "-f", "-c", *command], environment, r"(\d+)\s+(?:\d+\s+)?total\s*$")
+
+
+def figure_of(command: list[str], environment: dict[str, str], pattern: str) -> int:
+    """What a tool says at its end."""
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment)
+    found = re.search(pattern, ended.stderr)
+    if ended.returncode or found is None:
+        raise RuntimeError(f"{command[-3]} was not counted: {ended.stderr[-500:]}")
     return int(found[1])
 
 
-async def serve(app: Any, path: str, requests: int) -> None:
+# ------------------------------------------------------------------------------------------- the process that is counted
+
+
+def run(module: str, path: str, requests: int) -> None:
+    """Answer so many requests."""
+    app = importlib.import_module(f"bench.apps.{module}").app
+    if module.startswith(WSGI):
+        run_now(serve(through_wsgi(app), path, requests))  # no event loop, which Django would take notice of
+    else:
+        asyncio.run(serve(through_asgi(app), path, requests))
+
+
+async def serve(answer: Answer, path: str, requests: int) -> None:
     """Answer so many requests of so many sessions, once all is warm. No garbage is collected: when it is depends on chance."""
-    jar = [await log_in(app) for _ in range(SESSIONS)]
+    jar = [await log_in(answer) for _ in range(SESSIONS)]
     for number in range(WARM):
-        await answer(app, path, jar[number % SESSIONS])
+        await answer(path, jar[number % SESSIONS])
     gc.collect()
     gc.freeze()
     gc.disable()
     for number in range(requests):
-        await answer(app, path, jar[number % SESSIONS])
+        await answer(path, jar[number % SESSIONS])
 
 
-async def log_in(app: Any) -> bytes:
+async def log_in(answer: Answer) -> bytes:
     """The cookie of a new session with one write behind it; of an application without sessions, one of a usual length."""
-    cookie = await answer(app, "/login", b"") or b"session=" + b"x" * 101
-    return await answer(app, "/write", cookie) or cookie
+    cookie = await answer("/login", b"") or b"session=" + b"x" * 101
+    return await answer("/write", cookie) or cookie
 
 
-async def answer(app: Any, path: str, cookie: bytes) -> bytes:
-    """One request; returns the cookie it set."""
-    set_cookie: list[bytes] = []
+def through_asgi(app: Any) -> Answer:
+    """How to ask an ASGI application."""
 
-    async def send(message: Any) -> None:
-        if message["type"] == "http.response.start":
-            set_cookie.extend(value for name, value in message["headers"] if name == b"set-cookie")
+    async def answer(path: str, cookie: bytes) -> bytes:
+        set_cookie: list[bytes] = []
 
-    await app(scope(path, cookie), receive, send)
-    return set_cookie[0].partition(b";")[0] if set_cookie else b""
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                set_cookie.extend(value for name, value in message["headers"] if name == b"set-cookie")
+
+        await app(scope(path, cookie), receive, send)
+        return set_cookie[0].partition(b";")[0] if set_cookie else b""
+
+    return answer
 
 
 async def receive() -> dict[str, Any]:
     """A request without a body."""
     return {"type": "http.request", "body": b"", "more_body": False}
+
+
+def through_wsgi(app: Any) -> Answer:
+    """How to ask a WSGI application."""
+
+    async def answer(path: str, cookie: bytes) -> bytes:
+        set_cookie: list[str] = []
+
+        def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            if not status.startswith("200"):
+                raise RuntimeError(f"{path} answered {status}")
+            set_cookie.extend(value for name, value in headers if name == "Set-Cookie")
+
+        body = app(environ(path, cookie), start_response)
+        for _ in body:
+            pass
+        if hasattr(body, "close"):
+            body.close()
+        return set_cookie[0].partition(";")[0].encode() if set_cookie else b""
+
+    return answer
+
+
+def environ(path: str, cookie: bytes) -> dict[str, Any]:
+    """A request as gunicorn describes it."""
+    found = {
+        "wsgi.errors": sys.stderr,
+        "wsgi.version": (1, 0),
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+        "wsgi.input_terminated": True,
+        "wsgi.input": BytesIO(),
+        "wsgi.url_scheme": "http",
+        "SERVER_SOFTWARE": "gunicorn",
+        "REQUEST_METHOD": "GET",
+        "QUERY_STRING": "",
+        "RAW_URI": path,
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "HTTP_HOST": "127.0.0.1:8000",
+        "REMOTE_ADDR": "127.0.0.1",
+        "REMOTE_PORT": "4000",
+        "SERVER_NAME": "127.0.0.1",
+        "SERVER_PORT": "8000",
+        "PATH_INFO": path,
+        "SCRIPT_NAME": "",
+    }
+    return found | {"HTTP_COOKIE": cookie.decode()} if cookie else found
 
 
 def scope(path: str, cookie: bytes) -> dict[str, Any]:
