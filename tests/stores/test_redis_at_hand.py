@@ -14,6 +14,7 @@ from coatcheck.core.stepping import run_now
 from coatcheck.stores.redis import RedisSessions, RedisStore
 from servers import Server
 from tests.stores.redis_help import NOW, after, fresh, raw, record
+from tests.stores.test_redis_faults import proxied
 
 
 def opened(server: Server, **options: Any) -> tuple[RedisStore, RedisSessions, Any]:
@@ -116,3 +117,27 @@ def test_a_server_that_does_not_answer_in_time_is_told(redis_server: Server) -> 
             load(face, there.key)
         raw(redis_server).client_unpause()
         assert load(face, there.key) == there
+
+
+def test_a_reply_that_nobody_asked_for_reaches_nobody(redis_server: Server) -> None:
+    doubled: list[str] = []
+
+    def changed(answer: bytes) -> bytes:
+        return answer + b"$7\r\nanother\r\n" if doubled and doubled.pop() else answer
+
+    there = record()
+    with proxied(redis_server, lambda asked: True, changed) as port:
+        store = RedisStore.from_url(f"redis://127.0.0.1:{port}", prefix=fresh())
+        face = store.blocking()
+        with store:
+            assert run_now(face.create(there, now=NOW)) is SAVED
+            assert load(face, there.key) == there
+            doubled.append("the next answer")
+            assert load(face, there.key) == there
+            for _ in range(3):
+                assert load(face, there.key) == there
+            doubled.append("the next answer")
+            new = after(there)
+            assert run_now(face.replace(new, expected=there.versions[0], now=NOW)) is SAVED
+            assert load(face, there.key) == new
+            assert not doubled
