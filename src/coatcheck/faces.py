@@ -1,10 +1,10 @@
 """The session of a request as its handler meets it, sync and async: what needs the store is one line a verb."""
 
-import asyncio
 from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
+from coatcheck._eventloop import running_loop
 from coatcheck.core.events import Event
 from coatcheck.core.ids import Ticket
 from coatcheck.core.session import BaseSession, Standing, UserId
@@ -35,7 +35,7 @@ def _awaited(verb: Verb) -> Verb:
 
     @wraps(verb)
     def call(session: "AsyncSession[Any]", *args: Any, **kwargs: Any) -> Any:
-        if session._exchange is not None and not _is_in_a_loop():
+        if session._exchange is not None and running_loop() is None:
             raise UsageError(
                 f"session.{name}() has to be awaited, and there is no event loop in this thread: make the route `async def`"
                 + session._from_thread.format(name=name)
@@ -43,14 +43,6 @@ def _awaited(verb: Verb) -> Verb:
         return verb(session, *args, **kwargs)
 
     return cast(Verb, call)
-
-
-def _is_in_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 class _Served(BaseSession, Generic[Model]):

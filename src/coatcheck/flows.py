@@ -1,15 +1,15 @@
 """What both faces do, as coroutines over one store and one clock; and how an event loop's face runs them to their end."""
 
-import asyncio
 import time as system
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from types import coroutine
-from typing import Any, Final, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
 import msgspec
 
+from coatcheck._eventloop import is_cancellation, sleep
 from coatcheck.adopting import adopt_with
 from coatcheck.commands import asked
 from coatcheck.core.adoption import Archive
@@ -21,6 +21,9 @@ from coatcheck.core.record import Record
 from coatcheck.core.session import BaseSession, CookieAction, UserId, user_text
 from coatcheck.errors import ConfigurationError, LoginRefused, SessionGone, UsageError
 from coatcheck.lifecycle import Committed, Lifecycle
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["Clock", "Device", "Flows", "begun", "shielded"]
 
@@ -37,7 +40,7 @@ class Clock(NamedTuple):
 
     time: Callable[[], float] = system.time
     monotonic: Callable[[], float] = system.monotonic
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    sleep: Callable[[float], Awaitable[None]] = sleep
     """How an event loop waits so many seconds: for what is done now and then, never for a request."""
 
 
@@ -231,7 +234,7 @@ def _user_of(session: BaseSession) -> str:
     return session.user_id
 
 
-_running: set[asyncio.Task[Any]] = set()
+_running: "set[asyncio.Task[Any]]" = set()
 """Flows whose request was cancelled: an event loop holds tasks only weakly."""
 
 
@@ -250,11 +253,11 @@ def shielded(flow: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
         while True:
             try:
                 yield from _deputy(waiting)
-            except asyncio.CancelledError:
-                _go_on(flow, waiting)
-                raise
-            except BaseException:  # the loop is closing down
-                flow.close()
+            except BaseException as error:
+                if is_cancellation(error):
+                    _go_on(flow, waiting)
+                else:  # the loop is closing down
+                    flow.close()
                 raise
             waiting = flow.send(None)
     except StopIteration as done:
@@ -267,6 +270,8 @@ def begun(flow: Coroutine[Any, Any, object]) -> Awaitable[object] | None:
         waiting = flow.send(None)
     except StopIteration:
         return None
+    import asyncio
+
     _set_aside(waiting)
     return asyncio.shield(_go_on(flow, waiting))
 
@@ -296,6 +301,8 @@ def _wake(deputy: "asyncio.Future[None]", _: object) -> None:
 
 def _go_on(flow: Coroutine[Any, Any, T], waiting: Any) -> "asyncio.Task[T]":
     """The rest of a flow, in a task of its own."""
+    import asyncio
+
     task = asyncio.ensure_future(_resumed(flow, waiting))
     _running.add(task)
     task.add_done_callback(_running.discard)

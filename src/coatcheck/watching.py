@@ -4,21 +4,24 @@ For a WebSocket that must close when its user logs out, a cache that must forget
 with the first listener and stops with the last. Under asyncio each event loop has its own, and is told on its own thread.
 """
 
-import asyncio
 import logging
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
+from coatcheck._eventloop import running_loop
 from coatcheck.core.ports import EVERYONE, Notice, Store, Watches
 from coatcheck.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["Watching"]
 
 _logger: Final = logging.getLogger("coatcheck")
 Tell = Callable[[Notice], None]
-Place = asyncio.AbstractEventLoop | None
+Place: TypeAlias = "asyncio.AbstractEventLoop | None"
 
 
 class Watching:
@@ -39,7 +42,7 @@ class Watching:
 
         `tell` must be quick. Raises ConfigurationError if the store does not tell of endings.
         """
-        place = _running_loop()
+        place = running_loop()
         with self._lock:
             circle = self._circles.get(place)
             if circle is None:
@@ -165,10 +168,3 @@ class _Watch:
             self._is_over, stop = True, self._stop
         if stop is not None:
             stop()
-
-
-def _running_loop() -> Place:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
