@@ -14,6 +14,17 @@ from coatcheck import errors
 FOREIGN = {"fastapi", "starlette", "flask", "werkzeug", "quart", "litestar", "aiohttp", "django"} | {
     "redis", "pymongo", "psycopg", "asyncpg", "sqlalchemy"
 }  # fmt: skip
+HEAVY = {
+    "asyncio",
+    "ssl",
+    "concurrent",
+    "subprocess",
+    "cryptography",
+    "zoneinfo",
+    "sqlite3",
+    "hiredis",
+    "prometheus_client",
+}
 SOURCE = Path(coatcheck.__file__).parent
 
 
@@ -27,11 +38,11 @@ def test_public_names_are_sorted_and_unique() -> None:
 
 
 def test_public_names_are_complete() -> None:
-    """Everything `__init__` imports under a public name is announced, and everything announced is there."""
+    """Everything `__init__` has under a public name is announced, and everything announced is there."""
     there = {
         name
-        for name, value in vars(coatcheck).items()
-        if not name.startswith("_") and not inspect.ismodule(value)
+        for name in dir(coatcheck)
+        if not name.startswith("_") and not inspect.ismodule(getattr(coatcheck, name))
     }
     assert there == {name for name in coatcheck.__all__ if not name.startswith("_")}
     assert [name for name in coatcheck.__all__ if not hasattr(coatcheck, name)] == []
@@ -54,8 +65,32 @@ def test_every_file_says_what_it_is_for(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))
 
 
+def test_what_the_front_door_loads_later_is_told_from_what_is_not_there() -> None:
+    script = "import coatcheck; before = set(vars(coatcheck)); coatcheck.Session; print(*set(vars(coatcheck)) - before)"
+    assert "Session" in after(script)
+    with pytest.raises(AttributeError, match="module 'coatcheck' has no attribute 'Sessions'"):
+        coatcheck.Sessions  # type: ignore[attr-defined]  # noqa: B018
+
+
 def test_the_front_door_imports_no_framework_and_no_driver() -> None:
     """In a fresh interpreter: what an application does not use is not loaded, and need not be installed."""
-    script = "import coatcheck, sys; print(*{name.partition('.')[0] for name in sys.modules})"
-    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert FOREIGN & set(loaded.split()) == set()
+    assert after(f"import coatcheck; {LOADED}") & (FOREIGN | HEAVY) == set()
+
+
+def test_every_public_name_is_had_without_what_takes_long_to_load() -> None:
+    """asyncio and what it brings along (ssl, sockets) are half of what everything takes; `cryptography` has an extra."""
+    assert after(f"from coatcheck import *; {LOADED}") & (FOREIGN | HEAVY) == set()
+
+
+@pytest.mark.parametrize("module", ["coatcheck.wsgi", "coatcheck.stores.memory"])
+def test_what_serves_wsgi_starts_no_asyncio(module: str) -> None:
+    assert after(f"import {module}; {LOADED}") & (FOREIGN | HEAVY) == set()
+
+
+LOADED = "import sys; print(*{name.partition('.')[0] for name in sys.modules})"
+
+
+def after(script: str) -> set[str]:
+    """The words that a script prints, in an interpreter of its own."""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(ended.stdout.split())

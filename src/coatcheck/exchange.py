@@ -30,8 +30,8 @@ from coatcheck.core.record import Record
 from coatcheck.core.session import BaseSession, CookieAction
 from coatcheck.core.signing import MAC_CHARS, KeyRing, RotatingKeyRing, Secret, Verified, key_rings
 from coatcheck.errors import BadSignature, ConfigurationError, Throttled
+from coatcheck.security.buckets import place
 from coatcheck.security.strangers import Strangers
-from coatcheck.security.throttle import place
 
 if TYPE_CHECKING:
     from coatcheck.carrying import Carrier
@@ -287,7 +287,7 @@ class Exchange:
         return origin(arrival, self.proxies).address
 
     def place(self, arrival: Arrival, ipv6_prefix: int = 64) -> str:
-        """What counts as one address for limits: see `coatcheck.security.throttle.place`."""
+        """What counts as one address for limits: see `coatcheck.security.buckets.place`."""
         return place(self.address(arrival), ipv6_prefix)
 
     # ---- the response

@@ -13,7 +13,7 @@ from coatcheck.core.typed import Schema
 from coatcheck.errors import CorruptRecord, StoreError, Throttled, UsageError
 from coatcheck.exchange import Arrival, Channel, Exchange
 from coatcheck.flows import Device, Flows, shielded
-from coatcheck.security.throttle import bucket
+from coatcheck.security.buckets import bucket
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypingTypeVar

@@ -8,7 +8,6 @@ its own shutdown the store is closed. WSGI has no such moments: there the store 
 in a process that is forked later (`gunicorn --preload`): so it is asked over a connection of its own, closed again at once.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
@@ -75,6 +74,8 @@ async def ask(sessions: AsyncSessionManager) -> None:
     """Say it if the store cannot be reached, when the application has started. Never raises."""
     if not isinstance(sessions.flows.store, Checks):
         return
+    import asyncio  # see `_eventloop`
+
     try:
         async with asyncio.timeout(PATIENCE):
             await sessions.check()

@@ -30,7 +30,7 @@ from coatcheck.core.counters import Counters
 from coatcheck.core.signing import KeyRing, normalise
 from coatcheck.exchange import Arrival, Exchange
 from coatcheck.security import known_device
-from coatcheck.security.throttle import bucket, normalised, place
+from coatcheck.security.buckets import bucket, normalised, place
 from coatcheck.throttling import LoginThrottle, PasswordCheck, RateLimit
 from coatcheck.tokens import Key, Tokens
 from coatcheck.tokens import KeyRing as TokenKeys

@@ -5,7 +5,6 @@ logged and goes no further, since a request must not depend on a counter.
 """
 
 import inspect
-import json
 import logging
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -132,6 +131,8 @@ def log_json(event: Event) -> None:
         fields = {"handle": event.handle, "user_id": event.user_id, "detail": event.detail}
         at = datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds")
         told = {"event": event.name, "at": at, **{name: value for name, value in fields.items() if value}}
+        import json  # of those who have plain text logged, nobody needs it
+
         _logger.log(level, "%s", json.dumps(told, ensure_ascii=True))
 
 

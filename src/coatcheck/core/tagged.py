@@ -19,12 +19,10 @@ from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
-from json import dumps as _quote
 from math import isfinite
 from types import NoneType
 from typing import Any, Final, TypeAlias
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -103,6 +101,8 @@ def _read_datetime(text: str) -> datetime:
 
 def _in_zone(moment: datetime, name: str) -> datetime:
     """The moment in its zone; at its bare offset if the zone's rules have changed, or are not installed here (RFC 9557, 3.4)."""
+    from zoneinfo import ZoneInfo  # with what it looks for and reads it takes 2 ms to import
+
     try:
         there = moment.replace(tzinfo=ZoneInfo(name))
     except (OSError, ValueError, LookupError):
@@ -252,6 +252,8 @@ def _zone_name(value: datetime, path: Path) -> str:
         if value.utcoffset() % _SECOND:  # type: ignore[operator]  # aware, so not None
             raise refusal(path, "has a UTC offset with a fraction of a second", _FIX_ZONE)
         return ""
+    from zoneinfo import ZoneInfo
+
     if type(zone) is not ZoneInfo:
         raise refusal(path, f"is in a time zone of type {_name(type(zone))}", _FIX_ZONE)
     if _ZONE.fullmatch(zone.key or "") is None:  # made from a file
@@ -312,11 +314,13 @@ def _too_deep(path: Path) -> UnstorableValue:
 
 def _spell(path: Path) -> str:
     """The path as Python, such as session["cart"]["items"][2]."""
+    from json import dumps as quote  # for an error's text only
+
     parts: list[str] = []
     here: Any = path
     while here is not None:
         here, part = here
-        parts.append("{…}" if part is _ELEMENT else f"[{_quote(part)}]")
+        parts.append("{…}" if part is _ELEMENT else f"[{quote(part)}]")
     return "session" + "".join(reversed(parts))
 
 

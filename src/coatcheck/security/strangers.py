@@ -5,7 +5,7 @@ import threading
 from coatcheck.core.counters import Counters
 from coatcheck.core.rates import Rate
 from coatcheck.errors import Throttled
-from coatcheck.security.throttle import bucket
+from coatcheck.security.buckets import bucket
 
 __all__ = ["Strangers"]
 

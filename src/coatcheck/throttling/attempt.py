@@ -8,8 +8,9 @@ from coatcheck.core.stepping import run_now
 from coatcheck.errors import Throttled, UsageError
 from coatcheck.flows import shielded
 from coatcheck.security import throttle as rules
+from coatcheck.security.buckets import bucket
 from coatcheck.security.known_device import Device
-from coatcheck.security.throttle import Passed, Rules, Who, bucket
+from coatcheck.security.throttle import Passed, Rules, Who
 from coatcheck.throttling.backing import Backing
 from coatcheck.throttling.device import DeviceCookie
 from coatcheck.throttling.visitor import Served

@@ -13,7 +13,8 @@ from coatcheck.core.stepping import run_now
 from coatcheck.errors import ConfigurationError, UsageError
 from coatcheck.flows import Clock
 from coatcheck.security import throttle as rules
-from coatcheck.security.throttle import Rules, bucket, normalised
+from coatcheck.security.buckets import bucket, normalised, place
+from coatcheck.security.throttle import Rules
 from coatcheck.throttling.attempt import Case, Entry
 from coatcheck.throttling.backing import Backing, WhenDown
 from coatcheck.throttling.device import DeviceCookie
@@ -101,7 +102,7 @@ class LoginThrottle:
             raise UsageError(f"account={type(account).__name__}: give the name that was typed, as text")
         session = None if isinstance(request, str) else session_of(request)
         prefix = self._ipv6_prefix
-        address = rules.place(request, prefix) if session is None else place_of(session, prefix)
+        address = place(request, prefix) if session is None else place_of(session, prefix)
         case = Case(self._backing, self._rules, self._cookie, session, normalised(account), address)
         return Entry(case)
 

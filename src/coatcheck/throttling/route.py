@@ -14,7 +14,7 @@ from coatcheck.core.rates import Rate, rate
 from coatcheck.core.stepping import run_now
 from coatcheck.errors import ConfigurationError, OutsideRequest, Throttled
 from coatcheck.flows import Clock, Flows, shielded
-from coatcheck.security.throttle import bucket, place
+from coatcheck.security.buckets import bucket, place
 from coatcheck.throttling.backing import Backing, WhenDown
 from coatcheck.throttling.visitor import Nobody, Served, place_of, session_of
 
