@@ -1,5 +1,6 @@
 """The memory store: the contract, its bound, what it forgets by itself, and its warnings."""
 
+import gc
 import logging
 import multiprocessing
 import random
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 from msgspec.structs import replace as changed
 
+from coatcheck import Clock, SessionManager
 from coatcheck.core.ports import FENCED, SAVED, TOMBSTONE, Checks, Counts, NeverWaits, Sweeps, Terms
 from coatcheck.core.ports import ByUser as ByUserAbility
 from coatcheck.core.record import Ended, Record
@@ -436,3 +438,36 @@ def test_its_repr_shows_no_session() -> None:
     store = MemoryStore(max_sessions=7)
     put(store, "a", user_id="u")
     assert repr(store) == "<MemoryStore, 1 of at most 7>"
+
+
+# ------------------------------------------------------------------------------------------------------------- memory
+
+
+@pytest.mark.parametrize("logged_in", [False, True])
+def test_an_idle_session_takes_less_than_a_kilobyte_beside_what_is_in_it(logged_in: bool) -> None:
+    """Of many, whose deadlines are spread as those of visitors are: sessions of one moment share a bucket."""
+    many, moment = 10_000, 1_700_000_000.0
+    time = iter(moment + number * 2.0 for number in range(10 * many))
+    sessions = SessionManager(MemoryStore(), clock=Clock(time=lambda: next(time)))
+    content = 0
+
+    def visit(number: int) -> int:
+        session = sessions.session()
+        session["cart"] = [number]
+        if logged_in:
+            session.login(f"user-{number}")
+        sessions.commit(session)
+        assert session._record is not None
+        return len(session._record.data)
+
+    visit(0)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        content = sum(visit(number) for number in range(1, many + 1))
+        gc.collect()
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert sessions.count() == many + 1
+    assert (taken - content) / many < 1000

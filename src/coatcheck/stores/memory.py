@@ -84,7 +84,8 @@ class MemoryStore:
         self._anonymous: OrderedDict[str, None] = OrderedDict()
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._known: OrderedDict[str, None] = OrderedDict()
-        self._users: dict[str, set[str]] = {}
+        self._users: dict[str, str | set[str]] = {}
+        """Whose sessions are which. Most users have one: its key alone, since a set of one is 216 octets more a session."""
         self._fences: OrderedDict[str, float] = OrderedDict()
         self._buckets: dict[int, set[str]] = {}
         self._heap: list[int] = []
@@ -349,16 +350,13 @@ class MemoryStore:
         self._rows[key] = row
         self._queue(row)[key] = None
         if type(row) is Record and row.user_id is not None:
-            self._users.setdefault(row.user_id, set()).add(key)
+            self._enlist(row.user_id, key)
         self._file(key, int(_deadline(row) // BUCKET))
 
     def _drop(self, key: str, row: Row) -> None:
         del self._rows[key], self._queue(row)[key]
         if type(row) is Record and row.user_id is not None:
-            keys = self._users[row.user_id]
-            keys.discard(key)
-            if not keys:
-                del self._users[row.user_id]
+            self._strike(row.user_id, key)
         self._unfile(key, int(_deadline(row) // BUCKET))
 
     def _queue(self, row: Row) -> OrderedDict[str, None]:
@@ -451,9 +449,26 @@ class MemoryStore:
 
     # ---------------------------------------------------------------------------------------- users and their fences
 
+    def _enlist(self, user_id: str, key: str) -> None:
+        keys = self._users.get(user_id)
+        if keys is None:
+            self._users[user_id] = key
+        elif isinstance(keys, str):
+            self._users[user_id] = {keys, key}
+        else:
+            keys.add(key)
+
+    def _strike(self, user_id: str, key: str) -> None:
+        keys = self._users[user_id]
+        if isinstance(keys, set):
+            keys.discard(key)
+        if not keys or keys == key:
+            del self._users[user_id]
+
     def _of(self, user_id: str, now: float) -> list[Record]:
         """The live sessions of a user; those past their deadline are dropped on the way."""
-        rows = [self._live(key, now) for key in tuple(self._users.get(user_id, ()))]
+        keys = self._users.get(user_id, ())
+        rows = [self._live(key, now) for key in ((keys,) if isinstance(keys, str) else tuple(keys))]
         return [row for row in rows if type(row) is Record]
 
     def _too_many(self, record: Record, terms: Terms, now: float) -> list[Record]:
