@@ -103,8 +103,9 @@ class Flows:
         if options.olds is not None:
             adopt_with(self.lifecycle, options.olds, archives)
 
-    async def open(self, session: BaseSession, ticket: Ticket | None) -> None:
-        await self.lifecycle.open(session, ticket, self.clock.time())
+    def open(self, session: BaseSession, ticket: Ticket | None) -> Coroutine[Any, Any, None]:
+        time = self._time
+        return self.lifecycle.open(session, ticket, time())
 
     async def commit(self, session: BaseSession, *, only_logout: bool = False) -> CookieAction:
         """Commit; returns what the browser must be told, also of earlier `save()`s of this request."""

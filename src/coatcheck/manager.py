@@ -126,7 +126,8 @@ class SessionManager:
 
     def commit(self, session: Session[Any], *, only_logout: bool = False) -> CookieAction:
         """Commit a request's session; returns what to tell the browser."""
-        return run_now(self.flows.commit(session, only_logout=only_logout))
+        run_now(self.flows._commit_logout(session) if only_logout else self.flows._commit(session))
+        return session._owed
 
     def of(self, user_id: UserId) -> UserSessions:
         """The sessions of one user. Raises UsageError for what names nobody, such as None."""

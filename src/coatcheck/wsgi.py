@@ -23,7 +23,7 @@ from coatcheck.core.ports import Backend, Store
 from coatcheck.core.session import CookieAction, Phase, Standing
 from coatcheck.core.signing import Secret
 from coatcheck.errors import OutsideRequest, SessionError, StoreError
-from coatcheck.exchange import Exchange, Reply
+from coatcheck.exchange import Arrival, Exchange, Reply
 from coatcheck.faces import Session
 from coatcheck.manager import SessionManager
 
@@ -184,21 +184,34 @@ def get_session(environ: WSGIEnvironment, *, key: str = KEY) -> Session[Any]:
     return session
 
 
-def arrive(make: Callable[[Ticket | None], S], exchange: Exchange, environ: WSGIEnvironment, now: float) -> S:
-    """The session of a request, as `visit.arrive`. Most cookies have come before: what one is worth takes one look."""
+def arrive(
+    make: Callable[[Ticket | None], S],
+    exchange: Exchange,
+    environ: WSGIEnvironment,
+    now: float,
+    scheme: str | None = None,
+    describe: Callable[[], Arrival] | None = None,
+) -> S:
+    """The session of a request, as `visit.arrive`. Most cookies have come before: what one is worth takes one look.
+
+    `scheme` and `describe` are for a framework that has its own idea of them.
+    """
     cookie = environ.get("HTTP_COOKIE")
+    if describe is None:
+        describe = partial(of_environ, environ)
     if cookie and "HTTP_X_FORWARDED_PROTO" not in environ and "HTTP_FORWARDED" not in environ:
-        host = environ.get("HTTP_HOST", "").encode("latin-1")
-        reading = exchange.recent.get((cookie.encode("latin-1"), host, environ["wsgi.url_scheme"]))
+        host = environ.get("HTTP_HOST", "").encode("latin-1", "replace")
+        cookies = cookie.encode("latin-1", "replace")
+        reading = exchange.recent.get((cookies, host, scheme or environ["wsgi.url_scheme"]))
         if reading is not None:
             channel, ticket, reissue = reading
             session = make(ticket)
             session._exchange, session._channel, session._at = exchange, channel, now
-            session._describe = partial(of_environ, environ)
+            session._describe = describe
             if reissue:
                 session._reissue = session._meant = True
             return session
-    return visit.arrive(make, exchange, partial(of_environ, environ), now)
+    return visit.arrive(make, exchange, describe, now)
 
 
 def commit(sessions: SessionManager, session: Session[Any]) -> CookieAction:

@@ -67,6 +67,11 @@ def there(store: MemoryStore, keys: str, *, now: float = NOW) -> str:
     return "".join(key for key in keys if isinstance(run_now(store.load(key, now=now)), Record))
 
 
+def indexed(store: MemoryStore) -> set[tuple[str, str]]:
+    """(user, key) of all that is in the index."""
+    return {(user, key) for user in store._users for key in store._keys_of(user)}
+
+
 def sizes(store: MemoryStore) -> dict[str, int]:
     """How much is kept in each of its tables: the leaks would be here."""
     return {
@@ -74,7 +79,7 @@ def sizes(store: MemoryStore) -> dict[str, int]:
         "anonymous": len(store._anonymous),
         "ended": len(store._ended),
         "known": len(store._known),
-        "users": sum(map(len, store._users.values())),
+        "users": len(indexed(store)),
         "filed": sum(map(len, store._buckets.values())),
         "buckets": len(store._buckets),
     }
@@ -86,8 +91,7 @@ def sound(store: MemoryStore) -> None:
     assert {*store._anonymous} == {k for k, r in rows.items() if isinstance(r, Record) and r.user_id is None}
     assert {*store._known} == {k for k, r in rows.items() if isinstance(r, Record) and r.user_id is not None}
     assert {*store._ended} == {k for k, r in rows.items() if isinstance(r, Ended)}
-    indexed = {(user, key) for user, keys in store._users.items() for key in keys}
-    assert indexed == {
+    assert indexed(store) == {
         (r.user_id, k) for k, r in rows.items() if isinstance(r, Record) and r.user_id is not None
     }
     assert all(store._users.values())

@@ -334,14 +334,14 @@ class IndexMissesALogin(MemoryStore):
     async def admit(self, record: Record, *, expected: str | None, terms: Terms, now: float) -> Outcome:
         outcome = await super().admit(record, expected=expected, terms=terms, now=now)
         if outcome is SAVED and expected is not None:
-            self._users[record.user_id or ""].discard(record.key)
+            self._strike(record.user_id or "", record.key)
         return outcome
 
 
 class HealsAwayWhatIsStillNeeded(MemoryStore):
     async def of_user(self, user_id: str, *, now: float, cursor: str | None = None, limit: int = 100) -> Page:
         page = await super().of_user(user_id, now=now, cursor=cursor, limit=limit)
-        self._users[user_id] = set()
+        self._users.pop(user_id, None)
         return page
 
 

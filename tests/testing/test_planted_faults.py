@@ -426,7 +426,7 @@ class IndexesCreationsOnly(MemoryStore):
     async def admit(self, record: Record, *, expected: str | None, terms: Terms, now: float) -> Outcome:
         outcome = await super().admit(record, expected=expected, terms=terms, now=now)
         if expected is not None and outcome is SAVED:
-            self._users.get(record.user_id or "", set()).discard(record.key)
+            self._strike(record.user_id or "", record.key)
         return outcome
 
 

@@ -24,9 +24,11 @@ from coatcheck.django.home import Home, current
 from coatcheck.errors import OutsideRequest, SessionError, StoreError
 from coatcheck.exchange import Arrival, Channel, Exchange
 from coatcheck.flows import Flows, shielded
+from coatcheck.wsgi import arrive
 
 __all__ = ["SessionMiddleware", "get_session"]
 
+_OPEN: Final = Phase.OPEN
 _OURS: Final = "_coatcheck"
 """Where a request keeps its session, whatever the application does to `request.session`."""
 
@@ -67,6 +69,8 @@ class SessionMiddleware(DjangoSessionMiddleware):
         session = getattr(request, _OURS, None)
         if not isinstance(session, SessionStore):
             return response  # process_request() was never called, which Django's own lets pass too
+        if _is_settled(request, session, response):
+            return _sent(session, response)
         return run_now(_leave(request, session, response, session._flows))
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
@@ -78,6 +82,8 @@ class SessionMiddleware(DjangoSessionMiddleware):
             except StoreError as error:
                 session._failed(error)
         response: HttpResponseBase = await self.get_response(request)  # type: ignore[misc]  # in this mode it awaits
+        if _is_settled(request, session, response):
+            return _sent(session, response)
         return await _leave(request, session, response, session._aflows)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
@@ -101,11 +107,14 @@ def get_session(request: HttpRequest) -> SessionStore:
 
 
 def _arrive(home: Home, request: HttpRequest) -> SessionStore:
-    now = home.time()
-    session = visit.arrive(
-        partial(SessionStore._of, home), _exchange(home, request, now), partial(_arrival, request), now
-    )
-    session._inline = not isinstance(request, ASGIRequest)
+    now, make, describe = home.time(), partial(SessionStore._of, home), partial(_arrival, request)
+    exchange = _exchange(home, request, now)
+    is_async = isinstance(request, ASGIRequest)  # where META is not what came: see `_cookies`
+    if is_async:
+        session = visit.arrive(make, exchange, describe, now)
+    else:
+        session = arrive(make, exchange, request.META, now, request.scheme or "http", describe)
+    session._inline = not is_async
     return session
 
 
@@ -163,6 +172,24 @@ def _cookies(request: HttpRequest) -> bytes:
 
 
 # ------------------------------------------------------------------------------------------------------ the response
+
+
+def _is_settled(request: HttpRequest, session: SessionStore, response: HttpResponseBase) -> bool:
+    """Whether nothing is left to be done but to say so: the usual end of a request that only reads, told without a coroutine."""
+    return (
+        session._flows.rules.idle(session, session._at)
+        and session._failure is None
+        and session._phase is _OPEN
+        and getattr(request, "session", None) is session
+        and not response.streaming
+        and response.status_code < 500
+    )
+
+
+def _sent(session: SessionStore, response: HttpResponseBase) -> HttpResponseBase:
+    _dress(response, session, session._owed)
+    visit.depart(session)
+    return response
 
 
 async def _leave(

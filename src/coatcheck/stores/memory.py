@@ -459,16 +459,19 @@ class MemoryStore:
             keys.add(key)
 
     def _strike(self, user_id: str, key: str) -> None:
-        keys = self._users[user_id]
+        keys = self._users.get(user_id)
         if isinstance(keys, set):
             keys.discard(key)
         if not keys or keys == key:
-            del self._users[user_id]
+            self._users.pop(user_id, None)
+
+    def _keys_of(self, user_id: str) -> tuple[str, ...]:
+        keys = self._users.get(user_id, ())
+        return (keys,) if isinstance(keys, str) else tuple(keys)
 
     def _of(self, user_id: str, now: float) -> list[Record]:
         """The live sessions of a user; those past their deadline are dropped on the way."""
-        keys = self._users.get(user_id, ())
-        rows = [self._live(key, now) for key in ((keys,) if isinstance(keys, str) else tuple(keys))]
+        rows = [self._live(key, now) for key in self._keys_of(user_id)]
         return [row for row in rows if type(row) is Record]
 
     def _too_many(self, record: Record, terms: Terms, now: float) -> list[Record]:

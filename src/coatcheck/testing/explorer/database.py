@@ -162,7 +162,7 @@ class MemoryDatabase:
     def state(self) -> Hashable:
         if self._state is None:
             store = self._store
-            users = frozenset((user, frozenset(keys)) for user, keys in store._users.items())
+            users = frozenset((user, frozenset(store._keys_of(user))) for user in store._users)
             self._state = (frozenset(store._rows.items()), users, tuple(store._fences.items()))
         return self._state
 
@@ -170,7 +170,7 @@ class MemoryDatabase:
         return self._store._rows
 
     def listed(self, user_id: str) -> frozenset[str]:
-        return frozenset(self._store._users.get(user_id, ()))
+        return frozenset(self._store._keys_of(user_id))
 
     def provisional(self) -> Mapping[str, Provisional]:
         return {}
@@ -182,8 +182,8 @@ def _twin(store: MemoryStore) -> MemoryStore:
     attributes = vars(twin)
     for name, value in vars(store).items():
         kind = type(value)
-        if kind is dict and value and type(next(iter(value.values()))) is set:
-            value = {key: item.copy() for key, item in value.items()}
+        if name in ("_users", "_buckets"):
+            value = {key: item.copy() if type(item) is set else item for key, item in value.items()}
         elif kind is dict or kind is list or kind is OrderedDict:
             value = value.copy()
         attributes[name] = value
