@@ -1,6 +1,8 @@
 """What the tests of the Redis store share: records, a raw client, and both faces of a store driven alike."""
 
 import asyncio
+import socket
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -95,3 +97,56 @@ def calls(server: Server, counted: dict[str, int]) -> Iterator[None]:
         for name, numbers in client.info("commandstats").items():
             if name in ("cmdstat_get", "cmdstat_evalsha", "cmdstat_eval", "cmdstat_scan"):
                 counted[name.removeprefix("cmdstat_")] = numbers["calls"]
+
+
+READY = b"%2\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n$5\r\nproto\r\n:3\r\n"
+"""What a server says to HELLO."""
+
+
+@contextmanager
+def talking(answer: Callable[[bytes], bytes | None], afterwards: bytes = b"") -> Iterator[int]:
+    """A port at which something answers each piece that comes, once it has said that it is Redis, and says something more a
+    moment later. None: it hangs up.
+    """
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve(there: socket.socket) -> None:
+        with there:
+            while asked := there.recv(1_000_000):
+                hello = b"HELLO" in asked or b"CLIENT" in asked
+                said = greeting(asked) if hello else answer(asked)
+                if said is None:
+                    return
+                there.sendall(said)
+                if afterwards and not hello:
+                    threading.Event().wait(0.02)
+                    there.sendall(afterwards)
+
+    def accept() -> None:
+        while True:
+            try:
+                there, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=quietly, args=(serve, there), daemon=True).start()
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(5)
+
+
+def quietly(serve: Callable[[socket.socket], None], there: socket.socket) -> None:
+    try:
+        serve(there)
+    except OSError:
+        pass  # the client was faster
+
+
+def greeting(asked: bytes) -> bytes:
+    """An answer to each command of a login."""
+    return READY * asked.count(b"HELLO") + b"+OK\r\n" * asked.count(b"CLIENT")

@@ -11,9 +11,10 @@ from coatcheck.core.outage import Outage
 from coatcheck.core.ports import SAVED
 from coatcheck.core.record import Record
 from coatcheck.core.stepping import run_now
+from coatcheck.stores import _redis_client
 from coatcheck.stores.redis import RedisSessions, RedisStore
 from servers import Server
-from tests.stores.redis_help import NOW, after, fresh, raw, record
+from tests.stores.redis_help import NOW, after, fresh, raw, record, talking
 from tests.stores.test_redis_faults import proxied
 
 
@@ -141,3 +142,17 @@ def test_a_reply_that_nobody_asked_for_reaches_nobody(redis_server: Server) -> N
             assert run_now(face.replace(new, expected=there.versions[0], now=NOW)) is SAVED
             assert load(face, there.key) == new
             assert not doubled
+
+
+def test_a_reply_that_comes_late_and_twice_is_found_before_the_next_question(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a piece of its own, so that it is not there yet when the first one is read."""
+    monkeypatch.setattr(_redis_client, "UNLOOKED", 0.0)
+    with (
+        talking(lambda asked: b"$-1\r\n", afterwards=b"$5\r\nwrong\r\n") as port,
+        RedisStore.from_url(f"redis://127.0.0.1:{port}?protocol=3") as store,
+    ):
+        for _ in range(3):
+            assert load(store.blocking(), "key") is None
+            threading.Event().wait(0.1)  # the second one is on its way

@@ -121,19 +121,19 @@ class BlockingCluster:
             return error
 
     def _run(self, script: Script, keys: tuple[str, ...], args: tuple[Any, ...]) -> Any:
-        reply = self._exchange(script.words(keys, args), script.reads, keys[0])
+        reply = self._exchange(script.words(keys, args), script, keys[0])
         if isinstance(reply, NoScriptError):
-            reply = self._exchange(script.in_full(keys, args), script.reads, keys[0])
+            reply = self._exchange(script.in_full(keys, args), script, keys[0])
         return answered(reply, self._settings.name)
 
-    def _exchange(self, words: tuple[Any, ...], reads: bool, key: str) -> Any:
+    def _exchange(self, words: tuple[Any, ...], script: Script, key: str) -> Any:
         packed = storable(pack, words)
         cluster = self._open()
         for left in range(TRIES - 1, -1, -1):
             seen, node = self._maps, None
             try:
                 node = cluster.get_node_from_key(key)
-                reply = self._node(node).exchange(packed, reads)
+                reply = self._node(node).exchange(packed, script.reads, script.answers)
             except StoreUnavailable as error:
                 self._read_map(cluster, seen)
                 if isinstance(error, ReplyLost) or not left or cluster.get_node_from_key(key) is node:

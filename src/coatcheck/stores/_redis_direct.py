@@ -31,10 +31,10 @@ from redis.exceptions import InvalidResponse, ReadOnlyError
 
 from coatcheck.errors import StoreError, StoreUnavailable
 from coatcheck.stores._redis_client import Settings, pack
-from coatcheck.stores._redis_errors import FAILURES, is_login
+from coatcheck.stores._redis_errors import FAILURES, insist_on_answer, is_login
 from coatcheck.stores._redis_opening import Opening
 from coatcheck.stores._redis_scripts import NUMBER, TEXT
-from coatcheck.stores._redis_work import Work, give_up, insist_on_answer, is_again, is_unheard_again
+from coatcheck.stores._redis_work import Work, give_up, is_again, is_unheard_again
 
 __all__ = ["DirectLine"]
 
@@ -129,7 +129,7 @@ class _Wire(asyncio.Protocol):
             raise RedisConnectionError("a reply came that nobody had asked for")
         if isinstance(reply, RedisConnectionError):  # so redis-py calls LOADING, NOAUTH and others
             raise reply
-        insist_on_answer(self.waiting[0], reply)
+        insist_on_answer(self.waiting[0].answers, reply)
         work = self.waiting.popleft()
         if not self._wait:
             self._line.hand_out(self, work, reply, None)

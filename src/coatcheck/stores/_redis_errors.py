@@ -8,7 +8,17 @@ from redis import exceptions as theirs
 
 from coatcheck.errors import CorruptRecord, ReplyLost, StoreError, StoreUnavailable
 
-__all__ = ["FAILURES", "is_login", "may_repeat", "refused", "storable", "translated", "was_not_done"]
+__all__ = [
+    "FAILURES",
+    "insist_on_answer",
+    "is_login",
+    "last_of",
+    "may_repeat",
+    "refused",
+    "storable",
+    "translated",
+    "was_not_done",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,6 +49,12 @@ def was_not_done(error: BaseException) -> bool:
     return isinstance(error, _LATER) or (
         isinstance(error, theirs.ResponseError) and any(word in str(error) for word in _LATER_WORDS)
     )
+
+
+def insist_on_answer(answers: frozenset[type], reply: Any) -> None:
+    """Raise what is wrong with a connection whose reply cannot be that to what was asked: it is of none of these types."""
+    if type(reply) not in answers and not isinstance(reply, theirs.ResponseError):
+        raise theirs.ConnectionError("its replies are those to something else")
 
 
 def may_repeat(error: BaseException, *, sent: bool, reads: bool) -> bool:

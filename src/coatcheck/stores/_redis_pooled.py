@@ -14,9 +14,9 @@ from redis.exceptions import ReadOnlyError
 
 from coatcheck.errors import ReplyLost, StoreError, StoreUnavailable
 from coatcheck.stores._redis_client import Settings
-from coatcheck.stores._redis_errors import FAILURES, is_login
+from coatcheck.stores._redis_errors import FAILURES, insist_on_answer, is_login
 from coatcheck.stores._redis_opening import Opening
-from coatcheck.stores._redis_work import Work, give_up, insist_on_answer, is_again, is_unheard_again
+from coatcheck.stores._redis_work import Work, give_up, is_again, is_unheard_again
 
 __all__ = ["PooledLine"]
 
@@ -106,7 +106,7 @@ class PooledLine:
                 read = _reader(connection)
                 for work in batch:
                     reply = await read(disable_decoding=True)
-                    insist_on_answer(work, reply)
+                    insist_on_answer(work.answers, reply)
                     replies.append(reply)
                 if settings.wait:
                     waited = await read(disable_decoding=True)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import msgspec
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from coatcheck.errors import StoreError
@@ -17,7 +16,7 @@ from coatcheck.stores._redis_client import Settings, pack
 from coatcheck.stores._redis_errors import may_repeat, refused, translated
 from coatcheck.stores._redis_scripts import ANYTHING, Script
 
-__all__ = ["Line", "LineOf", "Work", "give_up", "insist_on_answer", "is_again", "is_unheard_again"]
+__all__ = ["Line", "LineOf", "Work", "give_up", "is_again", "is_unheard_again"]
 
 
 class Work(msgspec.Struct, eq=False, gc=False):  # nothing that it refers to refers back to it
@@ -68,12 +67,6 @@ class Line(Protocol):
 
 LineOf = Callable[[asyncio.AbstractEventLoop, Any, Settings], Line]
 """Makes a line over a pool of redis-py's connections."""
-
-
-def insist_on_answer(work: Work, reply: Any) -> None:
-    """Raise what is wrong with a connection that brings a reply which cannot be that to this command."""
-    if type(reply) not in work.answers and not isinstance(reply, ResponseError):
-        raise RedisConnectionError("its replies are those to something else")
 
 
 def is_again(work: Work, reply: Any, waited: Any, settings: Settings) -> bool:
