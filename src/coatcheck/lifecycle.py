@@ -242,7 +242,7 @@ class Lifecycle:
             elif held.standing is Standing.NEW:
                 self._tell("session.superseded", found.key, found.user_id, now=now)
         elif isinstance(found, Ended):
-            session._standing = Standing.DETACHED
+            session._standing, session._over = Standing.DETACHED, locator
         else:  # nothing, or what is over: told apart here, and nowhere that a client could see
             session._standing = Standing.NEW
             if isinstance(found, Expired):
@@ -368,6 +368,10 @@ class Lifecycle:
             elif decision.action is Action.NOTHING:
                 if draft.record is not None and draft.record is not loaded:
                     session._settle(draft.record, draft.parts)
+                if session._logout and session._over is not None:
+                    # It may have been ended by a try that was refused, and be over on one server only: a logout that is
+                    # acknowledged has to be as durable as any, and so it is ended once more.
+                    await self._commands.delete(session._over, now, self._ids.version(), None)
                 return _told(session, decision.cookie)
             elif decision.action is Action.TOUCH:
                 return await self._touch(session, draft, decision, now)

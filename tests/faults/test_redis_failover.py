@@ -50,8 +50,7 @@ def judged(fault: str, store: str, durability: Durability, outcome: tuple[Report
     assert report.slowest_refusal < figures.WITHIN, report.line()
     assert recovered < 5, report.line()
     if durability == "replicated":
-        # Who was refused a logout, and asks again, may be told that it is over already: what the primary alone knew.
-        assert report.undone == report.undone_again, report.line()
+        assert report.undone == 0, report.line()
         assert report.logged_out == 0, report.line()
 
 

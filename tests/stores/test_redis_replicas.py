@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from coatcheck import SessionManager
+from coatcheck.core.ids import Ticket, digest
 from coatcheck.core.outage import Outage
 from coatcheck.core.ports import SAVED, Terms
 from coatcheck.core.record import Ended, Record
@@ -102,6 +104,29 @@ def test_a_logout_that_no_replica_has_is_an_error_page_and_not_a_promise(group: 
         with paused(group.servers[1]), pytest.raises(Uncertain):
             session.destroy()
         sessions.check()
+
+
+def test_a_logout_that_was_refused_and_is_asked_for_again_is_no_promise_either(group: RedisGroup) -> None:
+    """The primary says that the session is over. Only it may know."""
+    with careful(group, fresh(), SOON) as backend:
+        sessions = SessionManager(backend)
+        session: Any = sessions.session()
+        session.login("ada")
+        sessions.commit(session)
+        ticket = Ticket(session._record.key, session._verifier, digest(session._verifier))
+
+        def log_out_again() -> None:
+            again = sessions.session(ticket)
+            again.logout()
+            sessions.commit(again)
+
+        with paused(group.servers[1]):
+            with pytest.raises(Uncertain):
+                session.destroy()
+            with pytest.raises(Uncertain):
+                log_out_again()
+        sessions.check()
+        log_out_again()
 
 
 def test_more_replicas_than_there_are_is_always_too_few(group: RedisGroup) -> None:

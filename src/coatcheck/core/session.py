@@ -152,6 +152,8 @@ class BaseSession(Tracked):
     _lifetime: Lifetime | None = None
     _lifetime_set = False
     _locator: str | None = None
+    _over: str | None = None
+    """The key of a session that had been ended when it was loaded."""
     _own_fence: float | None = None
     _on_previous = False
     _more: tuple[tuple[str, str], ...] = ()

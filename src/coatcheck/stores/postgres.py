@@ -335,12 +335,12 @@ class PostgresSessions:
         return verdict, clock
 
     async def _is_own(self, key: str, now: float, token: str) -> bool:
-        """Whether there is a tombstone of this very deleter: a retry."""
+        """Whether there is a tombstone of this very deleter: a retry. Whoever's it is, it is told when it is durable."""
         there = await self.load(key, now=now)
-        if not (isinstance(there, Ended) and there.token == token):
+        if not isinstance(there, Ended):
             return False
         await self._client.fetch(self._sql.confirm, key)
-        return True
+        return there.token == token
 
     async def _confirmed(self, outcome: Outcome, key: str) -> Outcome:
         """The outcome, when it may be told: that a first try is seen does not mean that it is as durable as it has to be.
