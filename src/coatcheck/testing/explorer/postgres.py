@@ -31,6 +31,7 @@ VERBS: Final = (
     "end_user",
     "end_one",
     "list_of",
+    "confirm",
 )
 READS: Final = ("find", "list_of")
 ASIDE: Final = ("list_of", "end_user", "end_one")
