@@ -106,13 +106,18 @@ class FaultProxy:
     def _run(self) -> None:
         server = self._loop.run_until_complete(asyncio.start_server(self._accept, sock=self._listener))
         self._loop.run_forever()
-        server.close()
+        # Nobody more is accepted. asyncio would leak whom it has just accepted, if the server were closed first.
+        self._loop.remove_reader(self._listener)
         self._loop.run_until_complete(self._end())
+        server.close()
 
     async def _end(self) -> None:
-        for connection in self._connections:
-            connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        while asyncio.all_tasks() - {asyncio.current_task()}:
+            for connection in self._connections:
+                connection.cancel()
+            await asyncio.sleep(
+                0
+            )  # one that is just being accepted gets its task, and is not left to the garbage collector
         for transport in list(self._transports):
             transport.abort()  # also what is closing, and waits for a client that does not read
         for _ in range(3):
@@ -124,6 +129,8 @@ class FaultProxy:
         self._connections.add(task)
         try:
             await self._lead(here, to_client)
+        except asyncio.CancelledError:
+            pass  # that is how it is ended; asyncio would call it an error of this callback
         finally:
             self._connections.discard(task)
 

@@ -1,9 +1,11 @@
 """The proxy does what it is told, to old connections and new ones."""
 
+import gc
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import count
 
 import pytest
 
@@ -187,3 +189,23 @@ def test_where_it_leads_may_change(echo: Echo) -> None:
             pytest.raises(ConnectionResetError),
         ):
             nowhere.recv(1)
+
+
+def test_whoever_connects_as_it_ends_leaves_nothing_behind(echo: Echo) -> None:
+    """A socket that is left to the garbage collector is a warning, and so an error, in whatever test runs by then."""
+
+    def connect_on_and_on(port: int, many: threading.Event) -> None:
+        with suppress(OSError):  # until nobody listens any more
+            for number in count():
+                with socket.create_connection(("127.0.0.1", port), timeout=5):
+                    if number == 20:
+                        many.set()
+
+    for _ in range(10):
+        many = threading.Event()
+        with FaultProxy(echo.port, seed=1) as proxy:
+            visitor = threading.Thread(target=connect_on_and_on, args=(proxy.port, many))
+            visitor.start()
+            assert many.wait(20)
+        visitor.join()
+    gc.collect()
