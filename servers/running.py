@@ -71,19 +71,25 @@ class Server:
         self._end(signal.SIGKILL)
 
     def pause(self) -> None:
-        """Keep it from answering, connections and all, until `resume`."""
-        self._signal(signal.SIGSTOP)
+        """Keep it from answering, connections and all, until `resume`: when this returns, all of it stands still."""
+        for process in self._signal(signal.SIGSTOP):
+            while not _stands(process):
+                time.sleep(
+                    0.001
+                )  # on a busy machine it answers a command in between; the system tells nobody
 
     def resume(self) -> None:
         """Let it go on."""
         self._signal(signal.SIGCONT)
 
-    def _signal(self, what: signal.Signals) -> None:
-        """To the server, which then makes no more, and the processes it has for its connections, if it has such."""
+    def _signal(self, what: signal.Signals) -> list[int]:
+        """To the server, which then makes no more, and the processes it has for its connections, if it has such: these."""
         os.kill(self.pid, what)
-        for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        for child in children:
             with suppress(ProcessLookupError):  # it has ended meanwhile
                 os.kill(int(child), what)
+        return [self.pid, *map(int, children)]
 
     def _end(self, how: signal.Signals) -> None:
         if self.process is None:
@@ -117,6 +123,16 @@ def binary(name: str, *places: str) -> str:
     if path is None:
         raise ServerMissing(f"{name} is not installed: run `bash scripts/servers` (make test does)")
     return path
+
+
+def _stands(process: int) -> bool:
+    """Whether every thread of a process has been stopped, or is gone."""
+    for thread in Path(f"/proc/{process}/task").glob("*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            # What follows the name, which stands in brackets and may hold anything.
+            if thread.read_text().rpartition(")")[2].split()[0] not in "TtZX":
+                return False
+    return True
 
 
 def free_port() -> int:

@@ -1,7 +1,5 @@
 """What the tests of the SQLAlchemy store share: three databases, and a way behind the store's back."""
 
-import os
-import signal
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -87,12 +85,8 @@ def login(user_id: str = "ada", **fields: Any) -> Record:
 @contextmanager
 def silent(server: Server) -> Iterator[None]:
     """Nothing answers, connections and all: the server's own process and what it has forked for its clients."""
-    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
-    processes = [server.pid, *map(int, children)]
-    for process in processes:
-        os.kill(process, signal.SIGSTOP)
+    server.pause()
     try:
         yield
     finally:
-        for process in processes:
-            os.kill(process, signal.SIGCONT)
+        server.resume()
