@@ -368,15 +368,15 @@ class Lifecycle:
             elif decision.action is Action.NOTHING:
                 if draft.record is not None and draft.record is not loaded:
                     session._settle(draft.record, draft.parts)
-                if session._logout and session._over is not None:
-                    # It may have been ended by a try that was refused, and be over on one server only: a logout that is
-                    # acknowledged has to be as durable as any, and so it is ended once more.
-                    await self._commands.delete(session._over, now, self._ids.version(), None)
                 return _told(session, decision.cookie)
             elif decision.action is Action.TOUCH:
                 return await self._touch(session, draft, decision, now)
             elif decision.action is Action.DELETE:
                 return await self._logout(session, now, only_logout=only_logout)
+            elif decision.action is Action.DELETE_AGAIN:
+                assert session._over is not None
+                await self._commands.delete(session._over, now, self._ids.version(), None)
+                return _told(session, decision.cookie)
             elif decision.action is Action.SWITCH:
                 return await self._switch(session, now)
             else:

@@ -28,6 +28,13 @@ ROWS: list[tuple[str, Situation, Action, CookieAction]] = [
         Action.NOTHING,
         NONE,
     ),
+    (
+        "detached, logout() of what had ended",
+        Situation(DETACHED, logout=True, over=True, changed=True),
+        Action.DELETE_AGAIN,
+        NONE,
+    ),
+    ("detached, logout() of nothing", Situation(DETACHED, logout=True), Action.NOTHING, NONE),
     ("new, login()", Situation(NEW, login=True), Action.CREATE, SEND),
     ("new, changed", Situation(NEW, changed=True), Action.CREATE, SEND),
     ("new, save_uninitialized", Situation(NEW, save_uninitialized=True), Action.CREATE, SEND),
@@ -75,23 +82,27 @@ def test_the_table_once_the_headers_have_left(situation: Situation) -> None:
 
 
 def situations() -> Iterator[Situation]:
-    """Every one there can be, 32,768, and then some that cannot."""
+    """Every one there can be, 131,072, and then some that cannot."""
     for standing in Standing:
         for flags in product((False, True), repeat=len(FLAGS)):
             yield Situation(standing, *flags)
 
 
 def test_what_holds_in_every_situation() -> None:
-    work = decide.__wrapped__  # not through the cache: 32,768 entries nobody asks for again
+    work = decide.__wrapped__  # not through the cache: 131,072 entries nobody asks for again
     for s in situations():
         action, cookie = work(s)
         if s.headers_sent:
             assert cookie is NONE, s
             assert action in (Action.NOTHING, Action.REPLACE, Action.TOUCH), s
         if s.standing is not LIVE:
-            assert action in (Action.NOTHING, Action.CREATE), s
+            assert action in (Action.NOTHING, Action.CREATE, Action.DELETE_AGAIN), s
         if s.standing is DETACHED and not s.login:
-            assert (action, cookie) == (Action.NOTHING, NONE), s  # rule 4
+            assert action in (Action.NOTHING, Action.DELETE_AGAIN), s
+            assert cookie is NONE, s  # rule 4
+        if action is Action.DELETE_AGAIN:
+            assert s.logout, s
+            assert s.over, s
         if action in (Action.CREATE, Action.SWITCH, Action.ROTATE, Action.RENEW):
             assert cookie is SEND, s  # a new secret that the browser does not hear of ends its session
         assert (cookie is CLEAR) == (action is Action.DELETE), s

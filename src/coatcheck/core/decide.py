@@ -6,6 +6,7 @@ was first, it decides again on what is there now.
     standing   because                                    store            cookie
     ---------  -----------------------------------------  ---------------  ---------------------------------
     detached   login()                                    create           send
+    detached   logout() of what had ended before          delete again     -
     detached   anything else                              -                -
     new        login()                                    create           send
     new        changed, or save_uninitialized             create           send
@@ -21,6 +22,8 @@ was first, it decides again on what is there now.
     live       again                                      -                send
     live       anything else                              -                -
 
+"delete again": it may have been ended by a try that was refused, so that one server alone knows (`durability="replicated"`, a
+synchronous standby). A logout that is acknowledged has to be as durable as any other.
 "carried": the session is in the cookie itself, so each write of it is one of the cookie.
 "again": the request came with the verifier before the last renewal (it gets the same successor once more), or with a
 cookie signed by an older key.
@@ -46,6 +49,7 @@ class Action(Enum):
     SWITCH = "switch"
     """A session of its own for another user, then the end of the old one (rule 5)."""
     DELETE = "delete"
+    DELETE_AGAIN = "delete again"
     ROTATE = "rotate"
     """Replace with a new verifier and a higher epoch: the old one is worth nothing at once."""
     RENEW = "renew"
@@ -87,10 +91,13 @@ class Situation(NamedTuple):
     headers_sent: bool = False
     carried: bool = False
     """The session is in the cookie itself."""
+    over: bool = False
+    """It had been ended before this request came."""
 
 
 _NOTHING: Final = Decision(Action.NOTHING, CookieAction.NONE)
 _CREATE: Final = Decision(Action.CREATE, CookieAction.SEND)
+_DELETE_AGAIN: Final = Decision(Action.DELETE_AGAIN, CookieAction.NONE)
 
 
 @cache  # pure, over a few hundred situations that occur: looking one up halves the cost
@@ -99,8 +106,9 @@ def decide(s: Situation) -> Decision:
     if s.standing is not Standing.LIVE:
         if s.headers_sent:
             return _NOTHING
-        wanted = s.login or (s.standing is not Standing.DETACHED and (s.changed or s.save_uninitialized))
-        return _CREATE if wanted else _NOTHING
+        if s.login or (s.standing is not Standing.DETACHED and (s.changed or s.save_uninitialized)):
+            return _CREATE
+        return _DELETE_AGAIN if s.logout and s.over else _NOTHING
     if not s.headers_sent:
         if s.logout:
             return Decision(Action.DELETE, CookieAction.CLEAR)

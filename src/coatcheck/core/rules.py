@@ -78,6 +78,8 @@ class Rules:
             return Situation(
                 session._standing,
                 login=login is not None or session._begun is not None,
+                logout=session._logout,
+                over=session._over is not None,
                 changed=changed and len(parts) > 0,  # nothing came of a clear() or logout() of nothing
                 save_uninitialized=options.save_uninitialized or session._kept,
                 headers_sent=headers_sent,
