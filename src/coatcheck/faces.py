@@ -151,7 +151,11 @@ class _Served(BaseSession, Generic[Model]):
     def _goes_on(self) -> bool:
         if self._flows.options.on_store_error != "anonymous":
             return False
-        return not (self._login is not None or self._begun is not None or self._logout or self._regenerate)
+        return not self._acts()
+
+    def _acts(self) -> bool:
+        """Whether this request means to log in or out, or to change the id: what must not seem done before it is."""
+        return self._login is not None or self._begun is not None or self._logout or self._regenerate
 
     def _corrupted(self, error: CorruptRecord) -> None:
         self._flows.lifecycle.corrupted(self, str(error), self._flows.clock.time())

@@ -25,7 +25,7 @@ from coatcheck.lifecycle import Committed, Lifecycle
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Clock", "Device", "Flows", "begun", "shielded"]
+__all__ = ["Clock", "Device", "Flows", "apart", "begun", "outlasted", "shielded", "started"]
 
 T = TypeVar("T")
 
@@ -256,7 +256,7 @@ def shielded(flow: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
                 yield from _deputy(waiting)
             except BaseException as error:
                 if is_cancellation(error):
-                    _go_on(flow, waiting)
+                    _go_on(_resumed(flow, waiting))
                 else:  # the loop is closing down
                     flow.close()
                 raise
@@ -267,14 +267,48 @@ def shielded(flow: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
 
 def begun(flow: Coroutine[Any, Any, object]) -> Awaitable[object] | None:
     """The same, begun at once: the flow has run to its end (None), or this may be awaited, or not."""
+    rest = started(flow)
+    if rest is None:
+        return None
+    import asyncio
+
+    return asyncio.shield(_go_on(rest))
+
+
+def started(flow: Coroutine[Any, Any, object]) -> Awaitable[object] | None:
+    """Begin a flow. None: it has run to its end; else the rest of it, for one task to await, and no matter which."""
     try:
         waiting = flow.send(None)
     except StopIteration:
         return None
+    _set_aside(waiting)
+    return _resumed(flow, waiting)
+
+
+def apart(job: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+    """Do a job in a task of its own, which goes on whatever becomes of the caller: see `outlasted`."""
     import asyncio
 
-    _set_aside(waiting)
-    return asyncio.shield(_go_on(flow, waiting))
+    task = asyncio.get_running_loop().create_task(job)
+    _running.add(task)
+    task.add_done_callback(_ended)
+    return task
+
+
+def _ended(task: "asyncio.Task[Any]") -> None:
+    _running.discard(task)
+    if not task.cancelled():
+        task.exception()  # whoever waits for it hears of it; a caller that was cancelled is none
+
+
+@coroutine
+def outlasted(task: "asyncio.Task[T]") -> Generator[Any, Any, T]:
+    """Wait for a task, and let it go on when the caller is cancelled."""
+    if not task.done():
+        deputy = task.get_loop().create_future()
+        task.add_done_callback(partial(_wake, deputy))
+        yield from deputy
+    return task.result()
 
 
 def _set_aside(waiting: Any) -> bool:
@@ -300,11 +334,11 @@ def _wake(deputy: "asyncio.Future[None]", _: object) -> None:
         deputy.set_result(None)
 
 
-def _go_on(flow: Coroutine[Any, Any, T], waiting: Any) -> "asyncio.Task[T]":
+def _go_on(rest: Awaitable[T]) -> "asyncio.Task[T]":
     """The rest of a flow, in a task of its own."""
     import asyncio
 
-    task = asyncio.ensure_future(_resumed(flow, waiting))
+    task = asyncio.ensure_future(rest)
     _running.add(task)
     task.add_done_callback(_running.discard)
     return task

@@ -41,7 +41,7 @@ from coatcheck.core.ports import (
 from coatcheck.core.rates import Rate
 from coatcheck.core.record import REMEMBERED, Ended, Expired, Record
 from coatcheck.core.rules import Rules
-from coatcheck.core.session import BaseSession, CookieAction, Intent, Phase, Standing
+from coatcheck.core.session import BaseSession, CookieAction, Intent, Standing
 from coatcheck.eras import ERA_KEY
 from coatcheck.errors import (
     ConfigurationError,
@@ -392,7 +392,7 @@ class Lifecycle:
         now: float,
     ) -> Committed | _Draft:
         """Write over the record of `draft`. If another writer was first: the draft to try next."""
-        if self.carrier is not None and session._phase is not Phase.OPEN:
+        if self.carrier is not None and session._headers_left():
             raise TooLate(
                 "the session changed after the response's headers had left, and with them the cookie that it is kept in: change"
                 " it before you stream"

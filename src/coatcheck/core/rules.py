@@ -11,7 +11,7 @@ from coatcheck.core.decide import Situation
 from coatcheck.core.merge import Parts
 from coatcheck.core.options import Options
 from coatcheck.core.record import Lifetime, Login, Record
-from coatcheck.core.session import BaseSession, Phase, Standing
+from coatcheck.core.session import BaseSession, Standing
 from coatcheck.errors import SessionTooLarge
 
 __all__ = ["Rules"]
@@ -73,7 +73,7 @@ class Rules:
     ) -> Situation:
         """Everything `decide` needs to know: `record` is what is stored, `parts` what should be, `changed` if they differ."""
         options, login = self.options, session._login
-        headers_sent = session._phase is not Phase.OPEN
+        headers_sent = session._headers_left()
         if record is None or session._standing is not Standing.LIVE:
             return Situation(
                 session._standing,

@@ -66,6 +66,8 @@ class Phase(Enum):
     """How far the response is: what can still be announced to the browser."""
 
     OPEN = "open"
+    LEAVING = "leaving"
+    """The response is complete and waits for the commit: nothing may change any more, but the headers have not left."""
     STREAMING = "streaming"
     """The headers have left: data may change, the cookie may not."""
     DONE = "done"
@@ -74,7 +76,8 @@ class Phase(Enum):
 # An enum's member costs 50 ns to look up, a global 2: these are asked for on every access.
 _LIVE, _NEW, _UNLOADED = Standing.LIVE, Standing.NEW, Standing.UNLOADED
 _split: Final = codec.quick_split
-_OPEN, _DONE, _NO_COOKIE = Phase.OPEN, Phase.DONE, CookieAction.NONE
+_OPEN, _NO_COOKIE = Phase.OPEN, CookieAction.NONE
+_ENDED: Final = (Phase.LEAVING, Phase.DONE)
 
 
 class Intent(NamedTuple):
@@ -279,6 +282,10 @@ class BaseSession(Tracked):
     def _is_stored(self) -> bool:
         return self._standing is _LIVE
 
+    def _headers_left(self) -> bool:
+        """Whether the browser can be told nothing any more."""
+        return self._phase is not _OPEN and self._phase is not Phase.LEAVING
+
     def _invalid(self, error: CorruptRecord) -> dict[str, Raw]:
         """What is stored is not a session: this request has none (checklist 112). The operator hears of it, the
         visitor sees no error.
@@ -295,7 +302,7 @@ class BaseSession(Tracked):
         if self._view is None:
             self._open()
         if self._phase is not _OPEN:
-            if self._phase is _DONE:
+            if self._phase in _ENDED:
                 raise TooLate(
                     "the response has ended: this change would be lost; change the session before you return"
                 )
