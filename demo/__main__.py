@@ -88,6 +88,8 @@ def _greet(port: int) -> None:
     print(
         f"\n  coatcheck demo   http://{HOST}:{port}\n"
         f"  sign in as       {USER} / {PASSWORD}\n"
+        f"  in a script      curl -b jar -c jar -d username={USER} -d password={PASSWORD} http://{HOST}:{port}/login\n"
+        f"                   curl -b jar http://{HOST}:{port}/me\n"
         f"  stop with        Ctrl-C (sessions are kept)\n",
         flush=True,
     )

@@ -82,8 +82,9 @@ def build(state: State) -> Starlette:
                 lazy=True,  # loaded by `await get_session(request)` alone: a style sheet costs no look into the store
                 login_keeps=("cart", "visits"),
             ),
-            # Inside the sessions, since its tokens belong to them. What apps send to /auth comes without a cookie.
-            Middleware(CsrfMiddleware, exempt=["/auth/*"]),
+            # Inside the sessions, since its tokens belong to them. What apps send to /auth comes without a cookie; curl and other
+            # scripts may sign in with one, and say nothing of where they come from.
+            Middleware(CsrfMiddleware, exempt=["/auth/*"], allow_non_browsers=True),
         ],
         exception_handlers={HTTPException: _error},
         lifespan=lifespan,

@@ -113,8 +113,8 @@ def setup_csrf(app: web.Application, *, key: str = _KEY, **options: Any) -> Prot
     """Refuse requests that another site made in a visitor's name, with HTTPForbidden.
 
     key      of which session, if there are several
-    options  those of `coatcheck.asgi.CsrfMiddleware`: `trusted_origins`, `exempt`, `same_site`, `per_form`, `allow_http`;
-             single handlers are exempt by `@csrf_exempt`
+    options  those of `coatcheck.asgi.CsrfMiddleware`: `trusted_origins`, `exempt`, `same_site`, `per_form`, `allow_http`,
+             `allow_non_browsers`; single handlers are exempt by `@csrf_exempt`
 
     Raises ConfigurationError, also if it comes before `setup(app, …)`.
     """

@@ -1,8 +1,10 @@
 """The demo as scripts and shells meet it: JSON, restarts, Ctrl-C, a port that is taken, hostile requests."""
 
 import asyncio
+import shlex
 import socket
 import stat
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +33,35 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 def client(demo: Demo) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=demo.url, headers=OURS) as visitor:
         yield visitor
+
+
+def test_a_plain_client_tells_the_whole_story(demo: Demo) -> None:
+    """What a script does that has read nothing but the addresses: no header of its own, a cookie jar."""
+    with httpx.Client(base_url=demo.url) as script:
+        assert script.get("/healthz").status_code == 200
+        assert [script.get("/visits").json()["visits"] for _ in range(3)] == [1, 2, 3]
+        assert script.get("/me").status_code == 401
+        assert script.post("/login", data={**LOGIN, "password": "wrong"}).status_code == 401
+        answer = script.post("/login", data=LOGIN)
+        assert (answer.status_code, answer.json()) == (200, {"user": "demo"})
+        assert script.get("/me").json() == {"user": "demo"}
+        assert script.get("/visits").json() == {"visits": 4}
+        assert any(device["current"] for device in script.get("/devices").json()["devices"])
+        assert script.post("/logout").status_code == 200
+        assert script.get("/me").status_code == 401
+
+
+def test_curl_logs_in_and_out_with_a_cookie_jar(demo: Demo, tmp_path: Path) -> None:
+    jar = str(tmp_path / "jar")
+
+    def curl(path: str, *options: str) -> str:
+        command = ["curl", "-sS", "-b", jar, "-c", jar, *options, "-w", " %{http_code}", demo.url + path]
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+
+    assert curl("/login", "-d", "username=demo", "-d", "password=demo-password") == '{"user":"demo"} 200'
+    assert curl("/me") == '{"user":"demo"} 200'
+    assert curl("/logout", "-X", "POST") == '{"user":null} 200'
+    assert curl("/me").endswith(" 401")
 
 
 # ---------------------------------------------------------------------------------------------------------- JSON
@@ -158,19 +189,34 @@ def _token(client: httpx.Client) -> str:
     return page.partition('name="csrf_token" value="')[2].partition('"')[0]
 
 
-@pytest.mark.parametrize(
+FORGED = pytest.mark.parametrize(
     "headers",
     [
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
         {"Origin": "https://evil.example"},
+        {"Origin": "http://127.0.0.1:1"},
         {"Origin": "null"},
+        {"Referer": "https://evil.example/"},
     ],
+    ids=str,
 )
+
+
+@FORGED
 def test_another_sites_form_is_refused(demo: Demo, headers: dict[str, str]) -> None:
     answer = httpx.post(f"{demo.url}/login", data=LOGIN, headers=headers)
     assert answer.status_code == 403
     assert "set-cookie" not in answer.headers
+
+
+@FORGED
+def test_another_site_ends_nobodys_session(client: httpx.Client, headers: dict[str, str]) -> None:
+    client.post("/login", data=LOGIN)
+    del client.headers["Sec-Fetch-Site"]
+    for path in ("/logout", "/devices/end-others", "/cart"):
+        assert client.post(path, headers=headers).status_code == 403
+    assert client.get("/me").json() == {"user": "demo"}
 
 
 def test_a_guesser_is_slowed_down_and_the_owner_is_not(tmp_path: Path) -> None:
@@ -197,9 +243,11 @@ def test_our_own_form_is_not(demo: Demo, header: str) -> None:
 
 def test_an_old_browsers_form_needs_the_sessions_token_and_a_login_ends_it(client: httpx.Client) -> None:
     del client.headers["Sec-Fetch-Site"]
+    page = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
     def buy(token: str) -> int:
-        return client.post("/cart", data={"csrf_token": token, "sku": "hat", "quantity": "1"}).status_code
+        order = {"csrf_token": token, "sku": "hat", "quantity": "1"}
+        return client.post("/cart", data=order, headers=page).status_code
 
     assert buy("") == 403
     first = _token(client)
@@ -291,10 +339,13 @@ def test_only_the_owner_can_read_what_it_keeps(demo: Demo) -> None:
     assert all(mode & 0o077 == 0 for mode in modes.values())
 
 
-def test_it_prints_where_and_who(demo: Demo) -> None:
+def test_it_prints_where_and_who_and_what_a_script_writes(demo: Demo, tmp_path: Path) -> None:
     assert demo.url in demo.output
-    first = demo.output + "".join(iter(lambda: _line(demo), ""))
-    assert "demo / demo-password" in first
+    greeting = list(iter(lambda: _line(demo), ""))
+    assert any("demo / demo-password" in line for line in greeting)
+    commands = ["curl -sS" + line.partition("curl")[2] for line in greeting if "curl" in line]
+    answers = [subprocess.check_output(shlex.split(line), cwd=tmp_path, text=True) for line in commands]
+    assert answers == ['{"user":"demo"}'] * 2
 
 
 def _line(demo: Demo) -> str:

@@ -13,7 +13,7 @@ import pytest
 from coatcheck import ConfigurationError, CookieSettings
 from coatcheck.asgi import CsrfMiddleware
 from coatcheck.core.signing import KeyRing, normalise
-from coatcheck.security.csrf import is_genuine, made_token
+from coatcheck.security.csrf import NON_BROWSERS, is_genuine, made_token
 from coatcheck.security.redirects import safe_next
 from coatcheck.wsgi import CsrfMiddleware as WsgiCsrf
 from tests.security.conftest import Make, built
@@ -519,6 +519,75 @@ def test_line_102_a_client_that_is_no_browser_needs_no_proof(bare: Site) -> None
         assert bare.post("/transfer", headers=fields(authorization=sent_by_browsers)).status == 403
 
 
+# ------------------------------------------------------------------------------------- clients that are no browser, if asked for
+
+JSON = fields(accept="application/json")
+A_PAGE = fields(accept="text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8")
+"""What a browser asks for that sends a form."""
+
+
+@pytest.fixture
+def open_shop(make: Make) -> Site:
+    """The application, protected, and open to scripts."""
+    return make(within=protected(allow_non_browsers=True))
+
+
+def test_line_91_what_bears_no_mark_of_a_browser_passes_only_where_that_is_asked_for(
+    open_shop: Site, bare: Site
+) -> None:
+    for accept in ([], JSON, fields(accept="*/*"), fields(accept="")):
+        script = open_shop.browser()
+        assert script.post("/login?user=ada", headers=accept).status == 200
+        assert [script.send(method, "/transfer", headers=accept).status for method in ("POST", "DELETE")] == [
+            200,
+            404,
+        ]
+        assert script.post("/logout", headers=accept).status == 204
+        assert bare.post("/login?user=ada", headers=accept).status == 403
+
+
+@pytest.mark.parametrize("accept", [[], JSON, A_PAGE], ids=["silent", "json", "page"])
+def test_line_102_any_mark_of_a_browser_is_judged_as_ever(open_shop: Site, accept: Any) -> None:
+    ada = signed_in(open_shop)
+    marks = [
+        fields(sec_fetch_site="cross-site"), fields(sec_fetch_site="same-site"), fields(sec_fetch_site="unheard-of"),
+        fields(sec_fetch_site=""), fields(("sec-fetch-site", "cross-site"), ("sec-fetch-site", "none")),
+        fields(origin=EVIL), fields(origin="null"), fields(origin=""), fields(("origin", EVIL), ("origin", EVIL)),
+        fields(referer=f"{EVIL}/"), fields(referer=""), fields(("referer", f"{EVIL}/"), ("referer", f"{EVIL}/")),
+    ]  # fmt: skip
+    for mark in marks:
+        for target in ("/transfer", "/logout", "/login?user=eve"):
+            seen = ada.post(target, headers=[*mark, *accept])
+            assert (seen.status, seen.cookies) == (403, []), (target, mark)
+    assert ada.get("/me").text == "ada"
+
+
+def test_line_102_a_form_of_an_old_browser_still_needs_a_token(open_shop: Site) -> None:
+    """IE 11, and Firefox before 2019, marked nothing; what they asked for, where a form was sent, was a page."""
+    visitor = open_shop.browser()
+    token = token_of(visitor)
+    for accept in (
+        A_PAGE,
+        fields(accept="TEXT/HTML, */*"),
+        fields(("accept", "*/*"), ("accept", "text/html")),
+    ):
+        assert visitor.post("/login?user=eve", headers=accept).status == 403
+        assert visitor.post("/transfer", headers=[*accept, *fields(x_csrf_token=token)]).status == 200
+
+
+def test_line_101_a_picture_of_an_old_browser_changes_nothing(open_shop: Site) -> None:
+    """It asks for no page, so an override in its address would do what it likes."""
+    ada = signed_in(open_shop)
+    for accept in ([], fields(accept="image/webp,*/*")):
+        assert ada.get("/pub?_method=DELETE", headers=accept).status == 403
+        assert ada.get("/pub", headers=[*accept, *fields(x_http_method_override="POST")]).status == 403
+
+
+def test_line_104_that_scripts_pass_is_listed(make: Make) -> None:
+    site = make(within=protected(exempt=["/set/*"], allow_non_browsers=True))
+    assert site.app.app.exempt == ("/set/*", NON_BROWSERS)
+
+
 def test_line_102_a_session_that_is_still_to_be_adopted_is_one(make: Make) -> None:
     """The cookie of the library before stands for somebody too."""
     from tests.security.test_n_observability import Old
@@ -691,6 +760,7 @@ async def nothing(scope: Any, receive: Any, send: Any) -> None:
         ({"exempt": ["/hooks*"]}, "give a path as the browser sees it"),
         ({"exempt": ["/*"]}, "leave the middleware out"),
         ({"same_site": "no"}, "give True or False"),
+        ({"allow_non_browsers": 1}, "allow_non_browsers=1: give True or False"),
         ({"origins": []}, "unknown option 'origins'"),
     ],
     ids=str,

@@ -54,6 +54,8 @@ class CsrfMiddleware:
     same_site        believe `Sec-Fetch-Site: same-site` too: every host of your domain, whoever runs it
     per_form         accept a token only at the form that it was made for
     allow_http       allow plain http origins besides those of this machine
+    allow_non_browsers
+                     let pass what bears no mark of a browser: no `Sec-Fetch-Site`, `Origin` or `Referer`, and no `Accept` of HTML
     scope_key        where in the scope the session is
 
     Raises ConfigurationError when it is built, when the application starts, or at the first request, if no session middleware of
@@ -76,8 +78,8 @@ class CsrfMiddleware:
 
     @property
     def exempt(self) -> tuple[str, ...]:
-        """The paths that need no proof: for an inventory."""
-        return self.protection.rules.exempt
+        """What needs no proof: for an inventory."""
+        return self.protection.rules.unproved
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]

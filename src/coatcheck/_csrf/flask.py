@@ -28,7 +28,7 @@ class Csrf:
 
     trusted_origins  whose pages may send requests that change something; left out: `app.config["CSRF_TRUSTED_ORIGINS"]`
     exempt           paths that need no proof; single views are exempt by `@csrf.exempt`, blueprints by `csrf.exempt(blueprint)`
-    options          those of `coatcheck.wsgi.CsrfMiddleware`: `same_site`, `per_form`, `allow_http`
+    options          those of `coatcheck.wsgi.CsrfMiddleware`: `same_site`, `per_form`, `allow_http`, `allow_non_browsers`
 
     A refused request is `werkzeug.exceptions.Forbidden`: `@app.errorhandler(403)` says it in your words. Raises
     ConfigurationError in `init_app`.

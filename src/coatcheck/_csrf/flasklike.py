@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 from coatcheck._csrf.guard import Guard
 from coatcheck.errors import ConfigurationError
+from coatcheck.security.csrf import NON_BROWSERS
 
 __all__ = ["Exempt", "dress", "installed"]
 
@@ -17,6 +18,7 @@ class Exempt:
 
     def __init__(self, options: dict[str, Any]) -> None:
         self._paths = options["exempt"]
+        self._non_browsers = (NON_BROWSERS,) if options.get("allow_non_browsers") else ()
         self._views: list[Any] = []
         self._blueprints: list[str] = []
 
@@ -42,7 +44,12 @@ class Exempt:
     def names(self) -> tuple[str, ...]:
         """Everything that is exempt, by name."""
         views = (f"{view.__module__}.{view.__qualname__}" for view in self._views)
-        return (*self._paths, *views, *(f"blueprint {name}" for name in self._blueprints))
+        return (
+            *self._paths,
+            *self._non_browsers,
+            *views,
+            *(f"blueprint {name}" for name in self._blueprints),
+        )
 
 
 def installed(extensions: dict[str, Any], extension: object, module: str) -> None:

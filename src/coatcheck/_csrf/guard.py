@@ -58,6 +58,7 @@ ASKED: Final = (
     "Origin",
     "Referer",
     "Authorization",
+    "Accept",
     "Content-Type",
     HEADER,
     *OVERRIDES,
@@ -141,7 +142,7 @@ class Protection:
 
     def __init__(self, **options: Any) -> None:
         """`options` are those of `Rules`. Raises ConfigurationError."""
-        known = ("trusted_origins", "exempt", "same_site", "per_form", "allow_http")
+        known = ("trusted_origins", "exempt", "same_site", "per_form", "allow_http", "allow_non_browsers")
         for name in options:
             if name not in known:
                 raise ConfigurationError(f"unknown option {name!r}: known: {', '.join(known)}")
@@ -224,6 +225,7 @@ class Guard:
             fields("Origin"),
             fields("Referer"),
             fields("Authorization"),
+            fields("Accept"),
             any(fields(name) for name in OVERRIDES),
             self._has_cookie(arrival.cookies, session._exchange),
             loopback,

@@ -49,8 +49,8 @@ class CsrfMiddleware:
 
     @property
     def exempt(self) -> tuple[str, ...]:
-        """The paths that need no proof: for an inventory."""
-        return self.protection.rules.exempt
+        """What needs no proof: for an inventory."""
+        return self.protection.rules.unproved
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         session = environ.get(self._key)

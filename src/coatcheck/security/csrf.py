@@ -9,7 +9,8 @@ The proofs, in the order they are asked for (OWASP CSRF Prevention Cheat Sheet; 
 3.  A token that only a page of ours can show: HMAC over who the session is, masked anew for each page.
 
 No proof is a refusal, also for a visitor without a session: signing a victim in to the attacker's account is a forgery too
-(102). What is let through unproved is what no browser sends on its own: a bearer token, with no cookie of ours beside it.
+(102). What is let through unproved is what no browser sends on its own: a bearer token, with no cookie of ours beside it. An
+application that scripts are to use with a cookie jar, as they use its JSON, can let those through as well: `allow_non_browsers`.
 """
 
 import re
@@ -25,6 +26,7 @@ from coatcheck.errors import BadSignature, ConfigurationError
 from coatcheck.security.origins import check_origins, origin_of
 
 __all__ = [
+    "NON_BROWSERS",
     "OVERRIDES",
     "SAFE",
     "Asked",
@@ -44,6 +46,8 @@ _OURS: Final = frozenset({"same-origin", "none"})
 _FOREIGN: Final = frozenset({"cross-site", "same-site"})
 _UNSENT: Final = frozenset({"bearer", "dpop"})
 """Schemes of `Authorization` that a browser never adds by itself. Basic, Digest and Negotiate it does."""
+NON_BROWSERS: Final = "every path, for what is no browser (allow_non_browsers)"
+"""What `allow_non_browsers` exempts, as an inventory says it."""
 
 
 class Verdict(Enum):
@@ -76,6 +80,7 @@ class Asked(NamedTuple):
     origin: Sequence[str] = ()
     referer: Sequence[str] = ()
     authorization: Sequence[str] = ()
+    accept: Sequence[str] = ()
     overrides: bool = False
     """Whether a header asks for another method than the request's own."""
     has_cookie: bool = False
@@ -98,6 +103,8 @@ class Rules:
     same_site        believe `Sec-Fetch-Site: same-site` too: every host of your domain, whoever runs it
     per_form         accept a token only at the form that it was made for
     allow_http       allow plain http origins besides those of this machine
+    allow_non_browsers
+                     let pass what bears no mark of a browser: no `Sec-Fetch-Site`, `Origin` or `Referer`, and no `Accept` of HTML
 
     Raises ConfigurationError.
     """
@@ -110,13 +117,25 @@ class Rules:
         same_site: bool = False,
         per_form: bool = False,
         allow_http: bool = False,
+        allow_non_browsers: bool = False,
     ) -> None:
-        for name, value in (("same_site", same_site), ("per_form", per_form), ("allow_http", allow_http)):
+        for name, value in (
+            ("same_site", same_site),
+            ("per_form", per_form),
+            ("allow_http", allow_http),
+            ("allow_non_browsers", allow_non_browsers),
+        ):
             if not isinstance(value, bool):
                 raise ConfigurationError(f"{name}={value!r}: give True or False")
         self.trusted = check_origins(trusted_origins, setting="trusted_origins", allow_http=allow_http)
         self.exempt = _paths(exempt)
         self.same_site, self.per_form = same_site, per_form
+        self.allow_non_browsers = allow_non_browsers
+
+    @property
+    def unproved(self) -> tuple[str, ...]:
+        """Everything that passes without a proof: for an inventory (checklist 104)."""
+        return (*self.exempt, NON_BROWSERS) if self.allow_non_browsers else self.exempt
 
     def judge(self, asked: Asked) -> Finding:
         """What the headers of this request prove."""
@@ -157,6 +176,8 @@ class Rules:
         if len(asked.referer) == 1:
             origin = origin_of(asked.referer[0])
             return self._compared("Referer", origin, asked.referer[0], asked.loopback)
+        if self.allow_non_browsers and _is_unmarked(asked):
+            return Finding(Verdict.PROVED, "no mark of a browser")
         return Finding(Verdict.TOKEN, "neither Sec-Fetch-Site nor Origin nor Referer")
 
     def _compared(self, field: str, origin: str | None, shown: str, loopback: str | None) -> Finding:
@@ -185,6 +206,17 @@ def _is_no_browser(asked: Asked) -> bool:
         return False
     scheme, _, credentials = asked.authorization[0].partition(" ")
     return scheme.lower() in _UNSENT and bool(credentials.strip())
+
+
+def _is_unmarked(asked: Asked) -> bool:
+    """Whether nothing here says that a browser sent it. Go's `http.CrossOriginProtection` asks for the first two headers alone:
+    browsers since 2020 put one of them on everything that is neither GET nor HEAD. Ones from before put neither on a form that
+    another site sends; but what a form leads to is a page, so they ask for HTML. A picture, which asks for none, can only be a
+    GET: so GET is never let through here, whatever method it says that it stands for.
+    """
+    if asked.method in SAFE or asked.site or asked.origin or asked.referer:
+        return False
+    return not any("text/html" in accepted.lower() for accepted in asked.accept)
 
 
 def _paths(given: Iterable[str]) -> tuple[str, ...]:

@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from coatcheck.security.csrf import NON_BROWSERS
+
 __all__ = ["exempt", "exemptions"]
 
 _INSIDE = ("app", "asgi_app", "wsgi_app")
@@ -71,9 +73,11 @@ def _declared(app: Any) -> Iterator[tuple[str, ...]]:
         kind = getattr(declared, "cls", getattr(declared, "middleware", None))
         if getattr(kind, "__name__", "") == "CsrfMiddleware" and kind.__module__.startswith("coatcheck."):
             yield tuple(declared.kwargs.get("exempt", ()))
+            if declared.kwargs.get("allow_non_browsers"):
+                yield (NON_BROWSERS,)
         protection = getattr(getattr(declared, "__self__", None), "protection", None)
         if protection is not None:
-            yield protection.rules.exempt
+            yield protection.rules.unproved
 
 
 def _listed(app: Any, name: str) -> tuple[Any, ...]:
