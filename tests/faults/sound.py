@@ -7,16 +7,23 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
+from coatcheck.core.stepping import run_now
 from tests.faults.checker import Report
 from tests.faults.site import Site, asgi_site, wsgi_site
 from tests.faults.workload import Work, at_work
 
-__all__ = ["RECOVERED", "is_honest", "now", "under"]
+__all__ = ["RECOVERED", "is_honest", "now", "set_up", "under"]
 
 RECOVERED: Final = 5.0
 """Seconds after there is a server again until every browser is served: the promise."""
 GROWN: Final = 60_000_000
 """Octets that this process, visitors and all, may grow by during an outage: a heap of requests that pile up is larger."""
+
+
+def set_up(store: Any) -> Any:
+    """The store, with its tables or indexes made."""
+    run_now(store.blocking().setup())
+    return store
 
 
 async def under(

@@ -6,23 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from coatcheck.core.stepping import run_now
 from coatcheck.stores.mongo import MongoStore
 from servers import MongoSet, Server, mongo, mongo_replicated
 from tests.faults import figures
-from tests.faults.sound import RECOVERED, now, under
+from tests.faults.sound import RECOVERED, now, set_up, under
 from tests.faults.workload import Work
 
 pytestmark = pytest.mark.slow
 
 SET = "replica set of three"
-
-
-def store_of(url: str) -> MongoStore:
-    """With its indexes, and the default time-outs."""
-    store = MongoStore.from_url(url)
-    run_now(store.blocking().setup())
-    return store
 
 
 @pytest.fixture
@@ -37,7 +29,7 @@ def test_a_primary_that_steps_down_loses_nothing(group: MongoSet) -> None:
         await asyncio.to_thread(lambda: group.await_primary(other_than=old))
         return now()
 
-    report, took = asyncio.run(under(store_of(group.url), hurt, seed=1))
+    report, took = asyncio.run(under(set_up(MongoStore.from_url(group.url)), hurt, seed=1))
     figures.keep("primary steps down", "MongoDB", SET, report, recovered=took)
     figures.sound(report)
     assert took < RECOVERED
@@ -56,7 +48,7 @@ def test_a_primary_that_is_gone_loses_nothing(group: MongoSet, end: Callable[[Se
         await asyncio.to_thread(old.start if old.process is None else old.resume)
         return well_at
 
-    report, took = asyncio.run(under(store_of(group.url), hurt, seed=2))
+    report, took = asyncio.run(under(set_up(MongoStore.from_url(group.url)), hurt, seed=2))
     how = "killed (-9)" if end is Server.kill else "hangs"
     figures.keep(f"primary {how}, another elected", "MongoDB", SET, report, recovered=took)
     figures.sound(report)
@@ -81,7 +73,7 @@ def test_without_a_majority_nothing_is_acknowledged(group: MongoSet) -> None:
         await asyncio.to_thread(primary.start)
         return well_at
 
-    report, took = asyncio.run(under(store_of(group.url), hurt, seed=3))
+    report, took = asyncio.run(under(set_up(MongoStore.from_url(group.url)), hurt, seed=3))
     figures.keep("two of three killed, then the third", "MongoDB", SET, report, recovered=took)
     figures.sound(report)
     assert took < RECOVERED
@@ -98,7 +90,7 @@ def test_a_restart_of_a_server_by_itself_loses_nothing(tmp_path: Path, end: Call
         return now()
 
     with mongo(tmp_path / "alone", replica_set=False) as server:
-        report, took = asyncio.run(under(store_of(server.url), hurt, seed=4))
+        report, took = asyncio.run(under(set_up(MongoStore.from_url(server.url)), hurt, seed=4))
     how = "stopped" if end is Server.stop else "killed (-9)"
     figures.keep(f"server {how} and started", "MongoDB", "one server", report, recovered=took)
     figures.sound(report)

@@ -6,22 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from coatcheck.core.stepping import run_now
 from coatcheck.stores.postgres import PostgresStore
 from servers import Server, postgres, postgres_replicated
 from servers.postgres import hold_back, power_cut, promote
 from tests.faults import figures
-from tests.faults.sound import RECOVERED, is_honest, now, under
+from tests.faults.sound import RECOVERED, is_honest, now, set_up, under
 from tests.faults.workload import Work
 
 pytestmark = pytest.mark.slow
-
-
-def store_of(url: str) -> PostgresStore:
-    """With its table, and the default time-outs."""
-    store = PostgresStore.from_url(url)
-    run_now(store.blocking().setup())
-    return store
 
 
 @pytest.fixture
@@ -38,7 +30,7 @@ def test_a_restart_loses_nothing(server: Server, end: Callable[[Server], None]) 
         await asyncio.to_thread(server.start)
         return now()
 
-    report, took = asyncio.run(under(store_of(server.url), hurt, seed=1))
+    report, took = asyncio.run(under(set_up(PostgresStore.from_url(server.url)), hurt, seed=1))
     how = "stopped" if end is Server.stop else "killed (-9)"
     figures.keep(f"server {how} and started", "PostgreSQL", "one server", report, recovered=took)
     figures.sound(report)
@@ -59,7 +51,7 @@ def test_a_promoted_standby_takes_over(tmp_path: Path, synchronous: bool, lags: 
         return now()
 
     with postgres_replicated(tmp_path / "pair", synchronous=synchronous) as pair:
-        report, took = asyncio.run(under(store_of(pair.url), hurt, seed=2))
+        report, took = asyncio.run(under(set_up(PostgresStore.from_url(pair.url)), hurt, seed=2))
     fault = "primary killed, standby promoted" + (", after it was cut off for a while" if lags else "")
     setting = "synchronous standby" if synchronous else "asynchronous standby"
     figures.keep(fault, "PostgreSQL", setting, report, recovered=took)
@@ -86,7 +78,7 @@ def test_a_promoted_standby_takes_over_from_a_primary_that_hangs(tmp_path: Path)
         return now()
 
     with postgres_replicated(tmp_path / "pair", synchronous=True) as pair:
-        report, took = asyncio.run(under(store_of(pair.url), hurt, seed=3))
+        report, took = asyncio.run(under(set_up(PostgresStore.from_url(pair.url)), hurt, seed=3))
     figures.keep(
         "primary hangs, standby promoted", "PostgreSQL", "synchronous standby", report, recovered=took
     )
