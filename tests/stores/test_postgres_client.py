@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -32,12 +32,12 @@ from coatcheck.stores.postgres import PostgresStore
 from servers import Server, postgres
 from servers.postgres import power_cut
 from servers.running import free_port
+from tests.stores.postgres_faces import FACES, Faced
 from tests.stores.postgres_tables import login, sql, table_of
 from tests.stores.sqlite_workers import NOW, after, record
 
 ROOT = Path(__file__).parents[2]
 QUICK = Outage(command_timeout=0.4, connect_timeout=0.4, break_for=0.3)
-FACES = ["blocking", "awaiting", "unprepared"]
 
 
 @pytest.fixture(scope="module")
@@ -59,25 +59,6 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         run_now(backend.blocking().setup())
         backend.close()
         yield server
-
-
-class Faced:
-    """A store by one of its faces; `run` runs a coroutine function of it to its end, each time on the same loop."""
-
-    def __init__(self, face: str, url: str, **options: Any) -> None:
-        self.backend = PostgresStore.from_url(url, prepared_statements=face != "unprepared", **options)
-        self._runner = None if face == "blocking" else asyncio.Runner()
-
-    def run(self, work: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
-        if self._runner is None:
-            return run_now(work(self.backend.blocking()))
-        return self._runner.run(work(self.backend.awaiting()))
-
-    def close(self) -> None:
-        self.backend.close()
-        if self._runner is not None:
-            self._runner.run(self.backend.aclose())
-            self._runner.close()
 
 
 @pytest.fixture(params=FACES)

@@ -19,31 +19,11 @@ from coatcheck.stores._postgres_hosts import each_host
 from coatcheck.stores.postgres import PostgresStore
 from servers import PostgresPair, Server, postgres_replicated
 from servers.postgres import promote, psql
+from tests.stores.postgres_faces import FACES, Faced
 from tests.stores.postgres_tables import login
 from tests.stores.sqlite_workers import NOW, after, record
 
 QUICK = Outage(command_timeout=0.4, connect_timeout=1.0, break_for=0.3)
-FACES = ["blocking", "awaiting", "unprepared"]
-
-
-class Faced:
-    """A store by one of its faces; `run` runs a coroutine function of it to its end, each time on the same loop."""
-
-    def __init__(self, face: str, url: str, outage: Outage = QUICK) -> None:
-        self.face = face
-        self.backend = PostgresStore.from_url(url, prepared_statements=face != "unprepared", outage=outage)
-        self._runner = None if face == "blocking" else asyncio.Runner()
-
-    def run(self, work: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
-        if self._runner is None:
-            return run_now(work(self.backend.blocking()))
-        return self._runner.run(work(self.backend.awaiting()))
-
-    def close(self) -> None:
-        self.backend.close()
-        if self._runner is not None:
-            self._runner.run(self.backend.aclose())
-            self._runner.close()
 
 
 @pytest.fixture
@@ -62,7 +42,7 @@ def synchronous(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresPa
 
 @contextmanager
 def all_faces(url: str, outage: Outage = QUICK) -> Iterator[list[Faced]]:
-    faces = [Faced(face, url, outage) for face in FACES]
+    faces = [Faced(face, url, outage=outage) for face in FACES]
     yield faces
     for faced in faces:
         faced.close()
