@@ -1,6 +1,10 @@
 """Connections that the sync face of the Redis store keeps at hand."""
 
+import os
+import subprocess
+import sys
 import threading
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -118,6 +122,75 @@ def test_a_server_that_does_not_answer_in_time_is_told(redis_server: Server) -> 
             load(face, there.key)
         raw(redis_server).client_unpause()
         assert load(face, there.key) == there
+
+
+def test_a_time_out_that_redis_py_changes_meanwhile_counts(redis_server: Server) -> None:
+    """It does so when a server announces its maintenance."""
+    store, face, pool = opened(redis_server, outage=Outage(command_timeout=5.0, retries=0))
+    with store:
+        there = record()
+        assert run_now(face.create(there, now=NOW)) is SAVED
+        (connection,) = pool._in_use_connections
+        connection._sock.settimeout(0.2)
+        assert load(face, there.key) == there
+        began = monotonic()
+        raw(redis_server).client_pause(600, all=True)
+        with pytest.raises(StoreUnavailable, match=r"did not answer"):
+            load(face, there.key)
+        raw(redis_server).client_unpause()
+        assert monotonic() - began < 4.0
+        assert load(face, there.key) == there
+
+
+def test_the_applications_own_connections_stay_as_redis_py_made_them(redis_server: Server) -> None:
+    client = redis.Redis.from_url(redis_server.url, max_connections=1, socket_timeout=0.2)
+    face = RedisStore(client, prefix=fresh(), outage=Outage(retries=0)).blocking()
+    there = record()
+    assert run_now(face.create(there, now=NOW)) is SAVED
+    assert load(face, there.key) == there
+    (connection,) = client.connection_pool._available_connections
+    assert not os.get_blocking(connection._sock.fileno())  # to the system
+    raw(redis_server).client_pause(600, all=True)
+    with pytest.raises(StoreUnavailable, match=r"did not answer"):
+        load(face, there.key)
+    raw(redis_server).client_unpause()
+    client.close()
+
+
+UNDER_GEVENT = """
+from gevent import monkey; monkey.patch_all()
+import sys, gevent
+from coatcheck.core.outage import Outage
+from coatcheck.core.stepping import run_now
+from coatcheck.stores.redis import RedisStore
+with RedisStore.from_url(sys.argv[1], prefix=sys.argv[2], outage=Outage(command_timeout=5.0)) as store:
+    face = store.blocking()
+    run_now(face.load("key", now=0.0))  # connected
+    turns = []
+    def others():
+        while True:
+            turns.append(1)
+            gevent.sleep(0.01)
+    others = gevent.spawn(others)
+    gevent.sleep(0)
+    before = len(turns)
+    print("asks", flush=True)
+    sys.stdin.readline()  # the server is paused
+    run_now(face.load("key", now=0.0))
+    assert len(turns) - before > 10, len(turns) - before
+    others.kill()
+"""
+
+
+def test_others_have_their_turn_under_gevent_while_one_waits(redis_server: Server) -> None:
+    command = [sys.executable, "-c", UNDER_GEVENT, redis_server.url, fresh()]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "asks\n"
+        raw(redis_server).client_pause(600, all=True)
+        process.communicate("now\n", timeout=20)
+        assert process.returncode == 0
 
 
 def test_a_reply_that_nobody_asked_for_reaches_nobody(redis_server: Server) -> None:

@@ -9,20 +9,17 @@ import os
 import weakref
 from collections.abc import Callable, Sequence
 from copy import copy
-from select import POLLIN, poll
-from socket import socket
 from time import monotonic
 from typing import Any, Final, cast
 
 import hiredis
 from redis import ConnectionPool
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
-from redis.exceptions import TimeoutError as RedisTimeout
 
 from coatcheck.core.ports import Notice
 from coatcheck.errors import ReplyLost, StoreError, UsageError
 from coatcheck.stores._health import Health
+from coatcheck.stores._redis_at_hand import AtHand, read
 from coatcheck.stores._redis_errors import (
     FAILURES,
     insist_on_answer,
@@ -102,75 +99,6 @@ class Settings:
 
 UNLOOKED: Final = 0.25
 """Seconds for which questions go over a connection without a look whether something came that nobody asked for."""
-PLAIN: Final = b"$:_"
-"""How replies begin that are a text, a number or nothing."""
-_PLAINLY: Final = (bytes, int, type(None))
-
-
-class _AtHand:
-    """A connection, and the shortest way through it.
-
-    A socket with a time-out is a non-blocking one to the system. Python's own `send` and `recv` ask the system each time whether
-    they may, and each question gives other threads a turn; so where nothing but Python is in between (neither TLS nor gevent)
-    we write at once, and ask only for the answer. A reply that is neither an error nor a message of the server's own is taken
-    from hiredis at once, past two layers of redis-py's.
-    """
-
-    __slots__ = ("_file", "_poll", "_reader", "_socket", "connection", "looked")
-
-    def __init__(self, connection: Any) -> None:
-        self.connection = connection
-        self._socket: Any = None
-        self._reader: Any = None
-        self._file, self._poll = -1, poll()
-        self.looked = monotonic()
-        """When it was last seen to be quiet."""
-
-    def is_quiet(self) -> bool:
-        """Whether nothing has come over it that nobody asked for: mostly that is the end."""
-        self.looked = monotonic()
-        return self.is_known() and not self._poll.poll(0)
-
-    def is_done(self) -> bool:
-        """Whether the next reply will be that of the next command: nothing came with the last one that nobody asked for."""
-        return self.is_known() and not self._reader.has_data() and not self.connection.should_reconnect()
-
-    def is_known(self) -> bool:
-        """Whether it is connected; what there is to know of its socket is looked up once."""
-        current = self.connection._sock
-        if current is None:
-            return False
-        if current is not self._socket:
-            self._socket, self._poll, self._reader = current, poll(), self.connection._parser._reader
-            self._file = current.fileno() if type(current) is socket and current.gettimeout() else -1
-            self._poll.register(current, POLLIN)
-        return True
-
-    def send(self, packed: bytes) -> None:
-        """Send all of it. What fails was not complete."""
-        if self._file < 0 or self.connection._sock is not self._socket:
-            self.connection.send_packed_command([packed], check_health=False)
-            return
-        try:
-            sent = os.write(self._file, packed)
-        except BlockingIOError:
-            sent = 0
-        if sent < len(packed):
-            self._socket.sendall(packed[sent:])
-
-    def receive(self) -> Any:
-        """The reply; an error of the server's is one too."""
-        if self._file >= 0 and self.connection._sock is self._socket:
-            if not self._poll.poll(self._socket.gettimeout() * 1000):
-                raise RedisTimeout("Timeout reading from socket")
-            octets = os.read(self._file, 65_536)
-            if not octets:
-                raise RedisConnectionError("Connection closed by server")
-            reader = self._reader
-            reader.feed(octets)
-            if octets[0] in PLAIN and type(reply := reader.gets(False)) in _PLAINLY:
-                return reply
-        return _read(self.connection)  # and the rest, if that was not all
 
 
 class Blocking:
@@ -179,10 +107,11 @@ class Blocking:
     def __init__(self, make: Callable[[], Any], settings: Settings) -> None:
         self._pool = make()  # no connection is made yet
         self._settings = settings
-        self._health = settings.health
+        self._health, self._retries = settings.health, settings.retries
+        self._wait = settings.wait
         self._greeted = False
         self._keeps = settings.owned and _is_plain(self._pool)
-        self._at_hand: list[_AtHand] = []
+        self._at_hand: list[AtHand] = []
         """Connections that worked; the last one is taken first."""
         tell_of_forks(self)
 
@@ -234,18 +163,18 @@ class Blocking:
 
     def exchange(self, packed: bytes, reads: bool, answers: frozenset[type] = ANYTHING) -> Any:
         """Send, and read the reply, of one of these types (or an error of the server's); again where that is allowed."""
-        pool, health, left = self._open(), self._health, self._settings.retries
+        pool, health, left = self._pool or self._open(), self._health, self._retries
         if not health.well:
             health.admit()
+        # A question may be asked again, so the first time it is asked without a look whether the server is there.
+        look = not reads or left == 0
         while True:
             sent: list[bool] = []
             try:
-                # A question may be asked again, so the first time it is asked without a look whether the server is there.
-                look = not reads or left < self._settings.retries or left == 0
                 reply = self._once(pool, packed, sent, look, answers)
             except FAILURES as error:
                 if left > 0 and may_repeat(error, sent=bool(sent), reads=reads):
-                    left -= 1
+                    left, look = left - 1, True
                     continue
                 if not is_login(error):
                     health.failed(error)
@@ -254,21 +183,21 @@ class Blocking:
                 health.worked()
             if not isinstance(reply, ReadOnlyError) or left <= 0:
                 return reply
-            left -= 1
+            left, look = left - 1, True
 
-    def _take(self, pool: Any, look: bool) -> _AtHand:
+    def _take(self, pool: Any, look: bool) -> AtHand:
         """A connection that the server has not closed. To lend one from redis-py's pool costs as much as the command."""
         try:
             held = self._at_hand.pop()
         except IndexError:
-            return _AtHand(pool.get_connection())
+            return AtHand(pool.get_connection())
         if (not look and monotonic() - held.looked < UNLOOKED) or held.is_quiet():
             return held
         held.connection.disconnect()  # redis-py would hand it out as it is, where it expects news (RESP3)
         pool.release(held.connection)
-        return _AtHand(pool.get_connection())
+        return AtHand(pool.get_connection())
 
-    def _give_back(self, pool: Any, held: _AtHand) -> None:
+    def _give_back(self, pool: Any, held: AtHand) -> None:
         """Keep one that worked at hand for the next command. What is in doubt is closed, and is the pool's to open again."""
         if self._keeps:
             if held.is_done():
@@ -283,42 +212,33 @@ class Blocking:
         self._at_hand = []
 
     def _once(self, pool: Any, packed: bytes, sent: list[bool], look: bool, answers: frozenset[type]) -> Any:
-        settings = self._settings
-        held = self._take(pool, look)
+        held, wait = self._take(pool, look), self._wait
         try:
             if not self._greeted:
                 self._greet(held.connection)
             # A write that fails was not complete, and the server carries out nothing incomplete: so far nothing was sent.
-            held.send(packed + settings.wait)
-            sent.append(True)
-            reply = held.receive()
-            insist_on_answer(answers, reply)
-            waited = _read(held.connection) if settings.wait else None
-            if isinstance(reply, ReadOnlyError):
-                held.connection.disconnect()
+            reply = held.ask(packed + wait if wait else packed, sent)
+            if type(reply) not in answers:
+                insist_on_answer(answers, reply)
+                if isinstance(reply, ReadOnlyError):
+                    held.connection.disconnect()
+            waited = read(held.connection) if wait else None
         except BaseException:
             held.connection.disconnect()  # whatever it still has to say is for nobody else
             pool.release(held.connection)
             raise
         self._give_back(pool, held)
-        return reply if waited is None else settings.judge(reply, waited)
+        return reply if waited is None else self._settings.judge(reply, waited)
 
     def _greet(self, connection: Any) -> None:
         connection.send_packed_command([HELLO], check_health=False)
-        insist(_read(connection), self._settings.name)
+        insist(read(connection), self._settings.name)
         self._greeted = True
 
 
 def _is_plain(pool: Any) -> bool:
     """Whether nothing has to be done with a connection between two commands: no Sentinel to ask, no credentials to renew."""
     return type(pool) is ConnectionPool and not pool.connection_kwargs.get("credential_provider")
-
-
-def _read(connection: Any) -> Any:
-    try:
-        return connection.read_response(disable_decoding=True)
-    except ResponseError as error:
-        return error
 
 
 def answered(reply: Any, name: str) -> Any:
