@@ -92,6 +92,8 @@ REST: tuple[Contestant, ...] = (
         "aiohttp aiohttp-session redis", "aiohttp_aiohttp_session", database="redis", server="aiohttp"
     ),
     Contestant("aiohttp coatcheck redis", "aiohttp_coatcheck", database="redis", server="aiohttp"),
+    # What any library pays for its round trips, and no more: the other flask rows are held against it.
+    Contestant("flask floor redis", "flask_floor", database="redis", server="gunicorn"),
     Contestant("django db postgres", "django_db", database="postgres", server="gunicorn"),
     Contestant("django coatcheck postgres", "django_coatcheck", database="postgres", server="gunicorn"),
     Contestant("django-asgi bare", "django_bare", keeps="nothing"),

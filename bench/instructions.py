@@ -39,6 +39,7 @@ APPS = {
     "flask bare": "flask_bare",
     "flask flask-session redis": "flask_flask_session",
     "flask coatcheck redis": "flask_coatcheck",
+    "flask floor redis": "flask_floor",
     "django bare": "django_bare",
     "django cache redis": "django_cache",
     "django coatcheck redis": "django_coatcheck",
