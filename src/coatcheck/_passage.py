@@ -5,8 +5,8 @@ that the application did is gone meanwhile, if it can be: a response that comes 
 the application ends first, and waits for nothing (`Passage._respond`).
 """
 
-from collections.abc import Awaitable, Callable, Collection, Generator, MutableMapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, MutableMapping
+from typing import Any, Final
 
 import msgspec
 
@@ -21,10 +21,6 @@ from coatcheck.flows import apart, begun, outlasted, shielded, started
 from coatcheck.lifecycle import Committed
 from coatcheck.manager import AsyncSessionManager
 from coatcheck.vigil import Vigil
-
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Coroutine
 
 __all__ = ["App", "Message", "Passage", "Receive", "Scope", "Send", "Ways", "log_out"]
 
@@ -75,7 +71,7 @@ class Ways(msgspec.Struct, eq=False):
     """Where in the scope the session is."""
     sessions: AsyncSessionManager
     idle: Callable[[BaseSession, float], bool]
-    commit_now: "Callable[[BaseSession, float], Coroutine[Any, Any, Committed] | None]"
+    commit_now: Callable[[BaseSession, float], Coroutine[Any, Any, Committed] | None]
     time: Callable[[], float]
     is_kept: Callable[[Scope, AsyncSession[Any], object], bool]
     """Whether the application left its session where it was, now that something is there."""
@@ -96,7 +92,7 @@ class Passage(msgspec.Struct, eq=False):
     stream: EventStream | None = None
     start: Message | None = None
     """The beginning of the response, which is kept until its end is there."""
-    response: "asyncio.Task[None] | None" = None
+    response: Any = None  # a Task of asyncio's, which nothing here imports
     """What sends the response when the commit is done; the application has no part in it any more."""
 
     def __call__(self) -> Arrival:
@@ -384,7 +380,7 @@ class Passage(msgspec.Struct, eq=False):
             raise error
         await self._refuse(reason, error)
 
-    async def _fail_after(self, response: "asyncio.Task[None]", error: BaseException) -> None:
+    async def _fail_after(self, response: Any, error: BaseException) -> None:
         """It failed in what comes after a response, which is not the response's failure; that may have one of its own."""
         if isinstance(error, Exception):
             try:

@@ -220,9 +220,9 @@ class Blocking:
             reply = held.ask(packed + wait if wait else packed, sent)
             if type(reply) not in answers:
                 insist_on_answer(answers, reply)
-                if isinstance(reply, ReadOnlyError):
-                    held.connection.disconnect()
             waited = read(held.connection) if wait else None
+            if type(reply) is ReadOnlyError:
+                held.connection.disconnect()
         except BaseException:
             held.connection.disconnect()  # whatever it still has to say is for nobody else
             pool.release(held.connection)
