@@ -111,6 +111,8 @@ def serving(server: Server) -> Iterator[Server]:
     try:
         yield server
     finally:
+        if server.process is not None and server.process.poll() is None:
+            server.resume()  # what a paused one has for its connections would stand still for ever
         server.kill()  # nothing in its folder is wanted any more
 
 
