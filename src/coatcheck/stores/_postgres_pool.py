@@ -140,6 +140,8 @@ class LoopPool:
         self._idle: list[Link] = []
         self._made = 0
         self._waiting: deque[asyncio.Future[Link | None]] = deque()
+        self._promised = 0
+        """How many have been told that they may make a connection, or ask a doubtful one, and have not heard of it yet."""
         self._doubtful: list[Link] = []
         self._closed = False
 
@@ -164,13 +166,14 @@ class LoopPool:
                 raise UsageError(CLOSED)
             if (link := self.pop()) is not None:
                 return link
-            if self._doubtful:
+            if len(self._doubtful) + self._size - self._made <= self._promised:  # first come, first served
+                if (link := await self._turn()) is not None:
+                    self._idle.append(link)  # for a look at whether it is still open
+            elif self._doubtful:
                 if await self._answers(link := self._doubtful.pop()):
                     return link
-            elif self._made < self._size:
+            else:
                 return await self._make()
-            elif (link := await self._turn()) is not None:
-                self._idle.append(link)  # for a look at whether it is still open
 
     def give_back(self, link: Link) -> None:
         """After its answer has been read: to whoever has waited longest."""
@@ -230,13 +233,17 @@ class LoopPool:
         self._waiting.append(turn)
         timer = self._loop.call_later(self._patience, _expire, turn, self._size, self._patience)
         try:
-            return await turn
+            link = await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
                 # It was our turn when we were cancelled: somebody else's now.
                 link = turn.result()
+                self._promised -= link is None
                 self._hand_on(None) if link is None else self.give_back(link)
             raise
+        else:
+            self._promised -= link is None
+            return link
         finally:
             timer.cancel()
 
@@ -244,6 +251,7 @@ class LoopPool:
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
+                self._promised += link is None
                 turn.set_result(link)
                 return True
         return False
