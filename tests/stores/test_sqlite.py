@@ -114,6 +114,41 @@ def test_what_was_kept_alive_is_not_swept_until_it_is_over(backend: SQLiteStore)
     assert run_now(store.sweep(now=later)) == 1
 
 
+@pytest.mark.parametrize(
+    ("table", "row"),
+    [
+        ("session (key, version, due, deadline, seen_at, ends_at)", ("k", "v", NOW, NOW, 1.0, NOW)),
+        ("session (key, version, deadline, seen_at, ends_at, ended_at)", ("k", "v", 0.0, 0.0, 0.0, NOW - 61)),
+        ("fence (user_id, fence)", ("ada", -1e9)),
+        ("fence (user_id, fence)", ("ada", 1e12)),
+        ("tally (key, count, until)", ("k", 1, NOW)),
+    ],
+    ids=["expired", "ended", "old fence", "fence from before a reboot", "counter"],
+)
+def test_whatever_is_due_is_swept_though_nothing_else_is(
+    backend: SQLiteStore, path: Path, table: str, row: tuple[Any, ...]
+) -> None:
+    sql(path, f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", *row)
+    run_now(backend.blocking().sweep(now=NOW))
+    assert sql(path, f"SELECT count(*) FROM {table.split()[0]}") == [(0,)]
+
+
+def test_a_sweep_that_finds_nothing_takes_no_write_lock(path: Path) -> None:
+    with SQLiteStore(path, busy_timeout=0) as backend, closing(sqlite3.connect(path)) as other:
+        store = backend.blocking()
+        run_now(store.create(login(), now=NOW))
+        other.execute("BEGIN IMMEDIATE")
+        assert run_now(store.sweep(now=NOW)) == 0
+
+
+def test_the_look_for_what_is_due_walks_through_no_table(backend: SQLiteStore, path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        values = dict.fromkeys(("now", "ended", "old", "ahead"), NOW)
+        plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {jobs.ANY_DUE}", values)]
+    assert any("SEARCH" in step for step in plan)
+    assert not [step for step in plan if step.startswith("SCAN") and "CONSTANT ROW" not in step]
+
+
 def test_count_counts_what_was_kept_alive_since(backend: SQLiteStore) -> None:
     store, there = backend.blocking(), record()
     run_now(store.create(there, now=NOW))

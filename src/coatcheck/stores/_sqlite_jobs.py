@@ -259,6 +259,12 @@ PUT_OFF: Final = (
 SWEEP_ENDED: Final = (
     "DELETE FROM session WHERE rowid IN (SELECT rowid FROM session WHERE ended_at <= ? LIMIT ?)"
 )
+# A look takes no write lock, and mostly there is nothing: one statement then, in place of five.
+ANY_DUE: Final = (
+    "SELECT EXISTS (SELECT 1 FROM session WHERE due <= :now) OR EXISTS (SELECT 1 FROM session WHERE ended_at <= :ended)"
+    " OR EXISTS (SELECT 1 FROM fence WHERE fence < :old OR fence > :ahead)"
+    " OR EXISTS (SELECT 1 FROM tally WHERE until <= :now)"
+)
 SWEEP_FENCES: Final = "DELETE FROM fence WHERE fence < ? OR fence > ?"
 COUNT: Final = (
     "SELECT (SELECT count(*) FROM session WHERE due > :now)"
@@ -276,11 +282,14 @@ def walk(cursor: Cursor, after: str, limit: int) -> list[str]:
 
 def sweep(cursor: Cursor, now: float, limit: int, clock: float) -> tuple[int, bool]:
     """How many records went, and whether there may be more. Each statement is a transaction of its own."""
-    due = {"now": now, "limit": limit}
+    ended, old, ahead = now - TOMBSTONE, clock - FENCE_KEPT, clock + REBOOTED
+    due = {"now": now, "limit": limit, "ended": ended, "old": old, "ahead": ahead}
+    if not cursor.execute(ANY_DUE, due).fetchone()[0]:
+        return 0, False
     gone = cursor.execute(SWEEP, due).rowcount
     put_off = cursor.execute(PUT_OFF, due).rowcount
-    cursor.execute(SWEEP_ENDED, (now - TOMBSTONE, limit))
-    cursor.execute(SWEEP_FENCES, (clock - FENCE_KEPT, clock + REBOOTED))
+    cursor.execute(SWEEP_ENDED, (ended, limit))
+    cursor.execute(SWEEP_FENCES, (old, ahead))
     tallies.sweep(cursor, now, limit)
     return gone, gone > 0 or put_off > 0
 
