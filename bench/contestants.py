@@ -92,7 +92,10 @@ REST: tuple[Contestant, ...] = (
         "aiohttp aiohttp-session redis", "aiohttp_aiohttp_session", database="redis", server="aiohttp"
     ),
     Contestant("aiohttp coatcheck redis", "aiohttp_coatcheck", database="redis", server="aiohttp"),
-    # What any library pays for its round trips, and no more: the other flask rows are held against it.
+    # What any library pays, and no more: the other rows are held against it.
+    Contestant("starlette floor memory", "starlette_floor", store="memory:"),
+    Contestant("starlette floor sqlite", "starlette_floor", store="sqlite:///{dir}/sessions.db"),
+    Contestant("starlette floor redis", "starlette_floor", database="redis"),
     Contestant("flask floor redis", "flask_floor", database="redis", server="gunicorn"),
     Contestant("django db postgres", "django_db", database="postgres", server="gunicorn"),
     Contestant("django coatcheck postgres", "django_coatcheck", database="postgres", server="gunicorn"),
