@@ -81,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
     reader.add_argument(
         "--sessions", type=positive, default=plan.sessions, help="in turn, default %(default)s"
     )
-    reader.add_argument("--all", action="store_true", help="the rows without bars too")
+    reader.add_argument("--all", action="store_true", help=command.ALL)
     reader.add_argument("--only", metavar="PATTERN", default="", help="part of a name; peers come along")
     return reader
 

@@ -18,6 +18,8 @@ from bench.rounds import Plan
 ROOM = Path(__file__).resolve().parent / "results"
 """What whole runs found, one file a command: what the documentation shows is made of these and of nothing else."""
 
+ALL = "the rows without bars too"
+
 
 class Unable(Exception):
     """The command cannot run here; the message says how it could."""
@@ -41,6 +43,19 @@ def ended_politely() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def of_contestants(
+    name: str,
+    words: str | None,
+    body: Callable[[argparse.Namespace], int],
+    arguments: list[str] | None,
+) -> int:
+    """Run a command that measures the core of the contestants, or with ``--all`` everybody; return its exit code."""
+    asked = reader(name, words)
+    asked.add_argument("--all", action="store_true", help=ALL)
+    options = asked.parse_args(arguments)
+    return run(lambda: body(options))
 
 
 def reader(name: str, words: str | None) -> argparse.ArgumentParser:

@@ -20,6 +20,7 @@ from starsessions import InMemoryStore, SessionAutoloadMiddleware
 from starsessions import SessionMiddleware as Starsessions
 
 from bench.instructions import receive, scope
+from bench.report import VERDICT
 from bench.server import ROOT
 from bench.sites import resident
 from coatcheck.asgi import SessionMiddleware
@@ -142,7 +143,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = [f"{'octets a session besides its JSON':<34}{'objects':>9}{'resident':>10}{'JSON':>7}{'bar':>7}"]
     for row in rows:
         cells = f"{row['objects']:9,.0f}{row['resident']:10,.0f}{row['json']:7,.0f}{row['bar'] or '':>7}"
-        verdict = {True: "met", False: "MISSED", None: ""}[row["met"]]
+        verdict = VERDICT[row["met"]]
         growth = f", refilled on and on: {row['growth_when_full']:.3f} times" if row["bar"] else ""
         lines.append(f"{row['kind']:<34}{cells} {verdict}{growth}")
     return "\n".join(lines)

@@ -19,6 +19,7 @@ from bench import command, idle
 from bench.contestants import CONTESTANTS, CORE, OURS, Contestant
 from bench.databases import Databases, databases
 from bench.progress import bar
+from bench.report import VERDICT
 from bench.rounds import TROUBLE, Plan, apply_load, standing
 from bench.server import pss
 
@@ -32,10 +33,7 @@ SECONDS_EACH = 13.0
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure processes and sessions; return 1 when somebody failed or a bar was missed."""
-    reader = command.reader("bench.memory", __doc__)
-    reader.add_argument("--all", action="store_true", help="the rows without bars too")
-    options = reader.parse_args(arguments)
-    return command.run(lambda: measured(options))
+    return command.of_contestants("bench.memory", __doc__, measured, arguments)
 
 
 def measured(options: argparse.Namespace) -> int:
@@ -97,7 +95,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             lines.append(f"{row['peer']:<34} FAILED: {row['reason']}")
             continue
         cells = "".join(f"{octets / 1e6:9.1f}" for octets in (row["start"], *row["loaded"]))
-        verdict = {True: "met", False: "MISSED", None: ""}[row["met"]]
+        verdict = VERDICT[row["met"]]
         lines.append(
             f"{row['peer']:<34}{cells}{row['requests']:10,}{row['grew'] - 1:8.1%} {verdict}".rstrip()
         )

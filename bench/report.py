@@ -11,6 +11,8 @@ from typing import Any, Literal, TypeVar
 
 Key = tuple[str, str]  # peer, workload
 Turn = TypeVar("Turn", bound=Hashable)
+VERDICT: Mapping[bool | None, str] = {True: "met", False: "MISSED", None: ""}
+"""What a table says of a bar; None: there is none."""
 
 
 @dataclass(frozen=True)
@@ -246,7 +248,7 @@ def compared(one: Comparison) -> tuple[str, str, str, str]:
     """Return the cells of a comparison: ratio, its spread, the bar, and whether it is met."""
     sign = "" if one.of == "added CPU" else ">="
     bar = f"{sign}{one.bar:.2f}" if one.bar is not None else ""
-    return number(one.ratio, 2), span(one.ratio, 2), bar, {True: "met", False: "MISSED", None: ""}[one.met]
+    return number(one.ratio, 2), span(one.ratio, 2), bar, VERDICT[one.met]
 
 
 def named(one: Comparison) -> str:

@@ -128,6 +128,7 @@ def wait_until_listening(process: "subprocess.Popen[bytes]", port: int, log: Pat
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
+        # Other people's servers do not say that they listen, and to look without a pause would take CPU from their start.
         time.sleep(LOOK)
     raise ServerFailed(f"not listening after {START_SECONDS:.0f} s")
 

@@ -25,7 +25,7 @@ from bench import command, visitors
 from bench.contestants import CONTESTANTS, CORE, Contestant
 from bench.databases import Databases, databases
 from bench.progress import bar
-from bench.report import Figure, figure, flattened
+from bench.report import VERDICT, Figure, figure, flattened
 from bench.rounds import TROUBLE, Plan
 from bench.server import serving
 
@@ -65,10 +65,7 @@ START_SECONDS = 2.0
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure imports and starts; return 1 when somebody failed or a bar was missed."""
-    reader = command.reader("bench.startup", __doc__)
-    reader.add_argument("--all", action="store_true", help="the rows without bars too")
-    options = reader.parse_args(arguments)
-    return command.run(lambda: measured(options))
+    return command.of_contestants("bench.startup", __doc__, measured, arguments)
 
 
 def measured(options: argparse.Namespace) -> int:
@@ -192,7 +189,7 @@ def import_table(rows: Sequence[dict[str, Any]]) -> str:
     lines = [f"{'milliseconds beyond nothing':<30}{'time':>8}{'half in':>18}{'CPU':>8}{'bar':>7}"]
     for row in rows:
         span = f"{row['ms_q1']:.1f}..{row['ms_q3']:.1f}"
-        verdict = {True: "met", False: "MISSED", None: ""}[row["met"]]
+        verdict = VERDICT[row["met"]]
         bar = f"{row['bar']:.0f}" if row["bar"] else ""
         lines.append(f"{row['name']:<30}{row['ms']:8.1f}{span:>18}{row['cpu_ms']:8.1f}{bar:>7} {verdict}")
     return "\n".join(lines)
