@@ -14,9 +14,10 @@ from msgspec.structs import replace as changed
 from coatcheck import Clock, Options, SessionManager
 from coatcheck.core.ports import FENCED, SAVED, TOMBSTONE, Checks, Counts, NeverWaits, Sweeps, Terms
 from coatcheck.core.ports import ByUser as ByUserAbility
-from coatcheck.core.record import Ended, Record
+from coatcheck.core.record import Ended, Login, Record
 from coatcheck.core.stepping import run_now
 from coatcheck.errors import ConfigurationError, UsageError
+from coatcheck.stores._memory_sharing import BROWSERS, LONGEST
 from coatcheck.stores.memory import BUCKET, FENCE_KEPT, LOG_EVERY, MemoryStore
 from coatcheck.testing import Sentence, StoreContract
 
@@ -445,6 +446,62 @@ def test_its_repr_shows_no_session() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------- memory
+
+
+def made_anew(text: str) -> str:
+    return text.encode().decode()
+
+
+def login(key: str, user_id: str, browser: str = "Firefox") -> Record:
+    """A login whose strings are nobody else's, as each request makes its own."""
+    by = Login(user_agent=made_anew(browser), address=made_anew("192.0.2.0/24"))
+    return changed(record(key, user_id=made_anew(user_id)), login=by)
+
+
+def logged_in(store: MemoryStore, key: str, user_id: str, browser: str = "Firefox") -> Record:
+    """Log in, and return what the store keeps: equal to what it was given, whatever it shares."""
+    new = login(key, user_id, browser)
+    assert run_now(store.admit(new, expected=None, terms=Terms(), now=NOW)) is SAVED
+    kept = run_now(store.load(key, now=NOW))
+    assert isinstance(kept, Record)
+    assert kept == new
+    return kept
+
+
+def test_sessions_of_a_user_share_what_is_equal_and_nothing_else() -> None:
+    store = MemoryStore()
+    one, two = logged_in(store, "a", "user-1"), logged_in(store, "b", "user-1")
+    assert two.user_id is one.user_id
+    assert two.login is one.login
+    elsewhere = logged_in(store, "c", "user-1", "Chrome/1")
+    assert elsewhere.user_id is one.user_id
+    other = logged_in(store, "d", "user-2", "Chrome/1")
+    assert other.login is not None
+    assert elsewhere.login is not None
+    assert other.login.user_agent is elsewhere.login.user_agent
+    assert [(r.key, r.user_id) for r in (elsewhere, other)] == [("c", "user-1"), ("d", "user-2")]
+    sound(store)
+
+
+def test_a_login_that_is_renewed_shares_with_the_one_before() -> None:
+    store = MemoryStore()
+    before = logged_in(store, "a", "user-1")
+    again = changed(login("a", "user-1"), versions=("2", before.version))
+    assert run_now(store.admit(again, expected=before.version, terms=Terms(), now=NOW)) is SAVED
+    kept = run_now(store.load("a", now=NOW))
+    assert isinstance(kept, Record)
+    assert kept == again
+    assert kept.login is before.login
+
+
+def test_made_up_browsers_do_not_pile_up() -> None:
+    store = MemoryStore(max_sessions=10)
+    for n in range(3 * BROWSERS):
+        logged_in(store, f"s{n}", f"u{n}", f"Made-up/{n}")
+    assert len(store._sharing._browsers) <= BROWSERS
+    long = "x" * (LONGEST + 1)
+    logged_in(store, "long", "u", long)
+    assert long not in store._sharing._browsers
 
 
 @pytest.mark.parametrize("logged_in", [False, True])

@@ -14,7 +14,9 @@ from coatcheck.core.record import Login, Record
 __all__ = ["Sharing"]
 
 BROWSERS: Final = 1_024
-"""Names in the table at most. One is at most 256 characters long: less than half a megabyte altogether."""
+"""Names in the table at most."""
+LONGEST: Final = 256
+"""Characters of a name that is put there, which is what a request's name is cut to: less than half a megabyte altogether."""
 
 
 class Sharing:
@@ -37,6 +39,8 @@ class Sharing:
         return changed(record, user_id=newest.user_id, login=newest.login)
 
     def _of_browser(self, login: Login) -> Login:
+        if len(login.user_agent) > LONGEST:
+            return login
         if len(self._browsers) >= BROWSERS:
             self._browsers.clear()
         return changed(login, user_agent=self._browsers.setdefault(login.user_agent, login.user_agent))
