@@ -33,7 +33,10 @@ GROWTH = 1.1
 """Of a full store, at most: a dict that loses as much as it gets has now more room to spare, now less."""
 EXPECTED_SECONDS = 150.0
 SECRET = "u3Jq8Zt1pXv5LrWc7KdYb2HnMs9GfEa4QwTzRxCoViB"
-BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+BROWSERS = [
+    f"Mozilla/5.0 (X11; Linux x86_64; rv:{140 + n}.0) Gecko/20100101 Firefox/{140 + n}.0" for n in range(5)
+]
+"""One for each of a user's five sessions, which come from five networks: no two logins of a user are equal."""
 KINDS = ("coatcheck anonymous", "coatcheck logged in", "starsessions anonymous")
 
 
@@ -64,7 +67,8 @@ async def visits(app: ASGIApp, way: str, numbers: range) -> None:
     """Make a session for each of these numbers."""
     for number in numbers:
         asked = scope(f"/{way}/{number}", b"")
-        asked["headers"].append((b"user-agent", BROWSER.encode()))
+        asked["headers"].append((b"user-agent", BROWSERS[number % 5].encode()))
+        asked["client"] = (f"{10 + (number >> 16)}.{number >> 8 & 255}.{number & 255}.1", 40_000)
         await app(asked, receive, quiet)
 
 

@@ -45,7 +45,7 @@ def test_an_idle_session_is_counted_less_its_json_and_held_to_the_bar(
 
 def test_a_session_that_keeps_more_is_seen_to() -> None:
     small, large = (idle.counted(kind, 500, "objects", "filled") for kind in idle.KINDS[:2])
-    assert 200 < small < large - 100  # a login keeps the browser's name, and an index by user
+    assert 200 < small < large - 100  # a login keeps where it came from, and an index by user
 
 
 def test_a_process_of_ours_that_grows_with_every_load_misses_its_bound() -> None:
