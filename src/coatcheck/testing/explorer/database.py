@@ -177,13 +177,15 @@ class MemoryDatabase:
 
 
 def _twin(store: MemoryStore) -> MemoryStore:
-    """A copy as deep as the store changes things in place: its containers, and sets in dicts. Records are values."""
+    """A copy as deep as the store changes things in place: its containers, and dicts in dicts. Records are values, and
+    what it shares between them (`_sharing`) is equal, so that twins can share it too.
+    """
     twin = object.__new__(type(store))
     attributes = vars(twin)
     for name, value in vars(store).items():
         kind = type(value)
         if name in ("_users", "_buckets"):
-            value = {key: item.copy() if type(item) is set else item for key, item in value.items()}
+            value = {key: item.copy() if type(item) is dict else item for key, item in value.items()}
         elif kind is dict or kind is list or kind is OrderedDict:
             value = value.copy()
         attributes[name] = value
