@@ -18,7 +18,7 @@ from coatcheck.core.record import Ended, Login, Record
 from coatcheck.core.stepping import run_now
 from coatcheck.errors import ConfigurationError, UsageError
 from coatcheck.stores._memory_sharing import BROWSERS, LONGEST
-from coatcheck.stores.memory import BUCKET, FENCE_KEPT, LOG_EVERY, MemoryStore
+from coatcheck.stores.memory import BUCKET, FENCE_KEPT, FEW, LOG_EVERY, MemoryStore
 from coatcheck.testing import Sentence, StoreContract
 
 NOW = 1_700_000_000.0
@@ -352,6 +352,22 @@ def test_a_cursor_stands_for_a_place_not_for_a_session() -> None:
     assert [r.key for r in page.records] == ["d", "c"]
     page = run_now(store.of_user("u", now=NOW + 9, limit=2, cursor=page.cursor))
     assert ([r.key for r in page.records], page.cursor) == (["b", "a"], None)
+
+
+def test_users_of_any_number_of_sessions_are_listed_while_they_come_and_go() -> None:
+    """Past what is kept as a tuple, down again, and in any order."""
+    store, many, rnd = MemoryStore(), 3 * FEW, random.Random(1)
+    keys = [f"s{n}" for n in range(many)]
+    for turn in range(3):
+        for n, key in enumerate(keys):
+            put(store, key, user_id="u", now=NOW + turn * TOMBSTONE)
+            assert len(store._keys_of("u")) == n + 1
+            sound(store)
+        for n, key in enumerate(rnd.sample(keys, many)):
+            assert run_now(store.end_one("u", key, now=NOW + turn * TOMBSTONE, token="t"))
+            assert len(store._keys_of("u")) == many - n - 1
+            sound(store)
+    assert not store._users
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "one two", "\x00"])
