@@ -354,9 +354,10 @@ def test_a_cursor_stands_for_a_place_not_for_a_session() -> None:
     assert ([r.key for r in page.records], page.cursor) == (["b", "a"], None)
 
 
-def test_users_of_any_number_of_sessions_are_listed_while_they_come_and_go() -> None:
-    """Past what is kept as a tuple, down again, and in any order."""
-    store, many, rnd = MemoryStore(), 3 * FEW, random.Random(1)
+@pytest.mark.parametrize("many", [2, FEW, FEW + 1, 3 * FEW])
+def test_users_of_any_number_of_sessions_are_listed_while_they_come_and_go(many: int) -> None:
+    """As many as are kept in a tuple, and more, in any order."""
+    store, rnd = MemoryStore(), random.Random(1)
     keys = [f"s{n}" for n in range(many)]
     for turn in range(3):
         for n, key in enumerate(keys):
