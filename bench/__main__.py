@@ -72,26 +72,19 @@ def planned(options: argparse.Namespace) -> Plan:
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     plan = Plan()
-    reader = command.reader("bench", __doc__)
-    reader.add_argument("--rounds", type=positive, default=plan.rounds, help="default %(default)s")
-    reader.add_argument("--slices", type=positive, default=plan.slices, help="a round, default %(default)s")
+    reader = command.with_rounds(command.reader("bench", __doc__), plan.rounds)
+    reader.add_argument(
+        "--slices", type=command.positive, default=plan.slices, help="a round, default %(default)s"
+    )
     reader.add_argument(
         "--seconds", type=above_zero, default=plan.seconds, help="a slice, default %(default)s"
     )
     reader.add_argument(
-        "--sessions", type=positive, default=plan.sessions, help="in turn, default %(default)s"
+        "--sessions", type=command.positive, default=plan.sessions, help="in turn, default %(default)s"
     )
     reader.add_argument("--all", action="store_true", help=command.ALL)
     reader.add_argument("--only", metavar="PATTERN", default="", help="part of a name; peers come along")
     return reader
-
-
-def positive(text: str) -> int:
-    """Read a whole number above zero."""
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
 
 
 def above_zero(text: str) -> float:

@@ -67,6 +67,20 @@ def reader(name: str, words: str | None) -> argparse.ArgumentParser:
     return found
 
 
+def with_rounds(found: argparse.ArgumentParser, rounds: int) -> argparse.ArgumentParser:
+    """Have it read ``--rounds`` too: fewer where the time is short, and the results say so."""
+    found.add_argument("--rounds", type=positive, default=rounds, help="default %(default)s")
+    return found
+
+
+def positive(text: str) -> int:
+    """Read a whole number above zero."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
 def on_cores(plan: Plan) -> Plan:
     """Return the plan with cores of its own for the server, the load, and where there is a third the databases.
 

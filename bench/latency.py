@@ -80,14 +80,20 @@ class Field:
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure both fields; return 1 when somebody failed."""
-    options = command.reader("bench.latency", __doc__).parse_args(arguments)
+    options = command.with_rounds(command.reader("bench.latency", __doc__), Length().rounds).parse_args(
+        arguments
+    )
     return command.run(lambda: measured(options))
 
 
 def measured(options: argparse.Namespace) -> int:
     """Do what the options ask for."""
     plan = command.on_cores(Plan(sessions=256, warmth=0.05 if options.quick else 1.0))
-    length = Length(rounds=1, seconds=0.5, capacity_seconds=0.5, attempts=1) if options.quick else Length()
+    length = (
+        Length(rounds=1, seconds=0.5, capacity_seconds=0.5, attempts=1)
+        if options.quick
+        else Length(rounds=options.rounds)
+    )
     header = command.header(asdict(plan) | asdict(length))
     fields = {name: Field([c for c in CONTESTANTS if c.peer in peers]) for name, peers in FIELDS.items()}
     command.announce(sum(length.expected_seconds(one.contestants) for one in fields.values()))

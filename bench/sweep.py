@@ -49,13 +49,14 @@ class Sweep:
 
 def main(sweep: Sweep, words: str | None, arguments: list[str] | None = None) -> int:
     """Measure, print a table a figure and workload, write the results."""
-    options = command.reader(f"bench.{sweep.name}", words).parse_args(arguments)
+    reader = command.with_rounds(command.reader(f"bench.{sweep.name}", words), sweep.plan.rounds)
+    options = reader.parse_args(arguments)
     return command.run(lambda: swept(sweep, options))
 
 
 def swept(sweep: Sweep, options: argparse.Namespace) -> int:
     """Do what the options ask for; return 1 when somebody failed."""
-    plan = command.on_cores(sweep.plan)
+    plan = command.on_cores(replace(sweep.plan, rounds=options.rounds))
     if options.quick:
         plan = replace(plan, rounds=1, slices=1, warmth=0.05)
     header = command.header(asdict(plan))
