@@ -1,6 +1,7 @@
 """One server of each kind a test run (or each of its workers), started when the first test asks for it."""
 
 import logging
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +18,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """
     if not files():
         terminalreporter.write_line(MISSING, yellow=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def untraced_threads() -> None:
+    """Coverage is measured in the main thread alone. While one thread is given a trace function CPython 3.11 lets no other have one,
+    and asks the audit hook of the canaries meanwhile, which lets others run: of fifty threads that began at once one died of it.
+    """
+    threading.settrace(None)
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 """The rules of the house that conftest.py keeps."""
 
 import signal
+import threading
 
 import pytest
 
@@ -17,3 +18,7 @@ def test_a_test_that_hangs_is_given_up_where_it_waits() -> None:
 @pytest.mark.slow
 def test_a_slow_one_may_take_its_time() -> None:
     assert signal.alarm(0) == 0
+
+
+def test_no_thread_is_traced_for_coverage() -> None:
+    assert threading.gettrace() is None  # of many that begin at once one would die of it: conftest.py
