@@ -17,7 +17,7 @@ from coatcheck.core.session import BaseSession, CookieAction, Phase
 from coatcheck.errors import SessionError, StoreError
 from coatcheck.exchange import Arrival, Channel, holds_data
 from coatcheck.faces import AsyncSession
-from coatcheck.flows import apart, begun, outlasted, shielded, started
+from coatcheck.flows import Apart, begun, shielded, started
 from coatcheck.lifecycle import Committed
 from coatcheck.manager import AsyncSessionManager
 from coatcheck.vigil import Vigil
@@ -92,7 +92,7 @@ class Passage(msgspec.Struct, eq=False):
     stream: EventStream | None = None
     start: Message | None = None
     """The beginning of the response, which is kept until its end is there."""
-    response: Any = None  # a Task of asyncio's, which nothing here imports
+    response: Apart | None = None
     """What sends the response when the commit is done; the application has no part in it any more."""
 
     def __call__(self) -> Arrival:
@@ -211,7 +211,7 @@ class Passage(msgspec.Struct, eq=False):
         if rest is None:
             return self._both(start, body, None)
         session._phase = _LEAVING
-        self.response = apart(self._respond(rest, start, body))
+        self.response = Apart(self._respond(rest, start, body))
         return _TAKEN
 
     async def _both(self, start: Message, message: Message, rest: Awaitable[object] | None) -> None:
@@ -344,7 +344,7 @@ class Passage(msgspec.Struct, eq=False):
     async def leave(self) -> None:
         """The application is done."""
         if self.response is not None:
-            await outlasted(self.response)
+            await self.response.wait()
             return
         if (
             self.start is not None
@@ -380,11 +380,11 @@ class Passage(msgspec.Struct, eq=False):
             raise error
         await self._refuse(reason, error)
 
-    async def _fail_after(self, response: Any, error: BaseException) -> None:
+    async def _fail_after(self, response: Apart, error: BaseException) -> None:
         """It failed in what comes after a response, which is not the response's failure; that may have one of its own."""
         if isinstance(error, Exception):
             try:
-                await outlasted(response)
+                await response.wait()
             except Exception as trouble:
                 raise error from trouble
         raise error

@@ -25,7 +25,7 @@ from coatcheck.lifecycle import Committed, Lifecycle
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Clock", "Device", "Flows", "apart", "begun", "outlasted", "shielded", "started"]
+__all__ = ["Apart", "Clock", "Device", "Flows", "begun", "shielded", "started"]
 
 T = TypeVar("T")
 
@@ -285,30 +285,43 @@ def started(flow: Coroutine[Any, Any, object]) -> Awaitable[object] | None:
     return _resumed(flow, waiting)
 
 
-def apart(job: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-    """Do a job in a task of its own, which goes on whatever becomes of the caller: see `outlasted`."""
-    import asyncio
+class Apart:
+    """A job in a task of its own, which goes on whatever becomes of whoever waits for it.
 
-    task = asyncio.get_running_loop().create_task(job)
-    _running.add(task)
-    task.add_done_callback(_ended)
-    return task
+    It tells by itself that it is over: each callback of a task's takes a turn of the loop, a microsecond a request.
+    """
 
+    __slots__ = ("_error", "_is_over", "_task", "_waiter")
 
-def _ended(task: "asyncio.Task[Any]") -> None:
-    _running.discard(task)
-    if not task.cancelled():
-        task.exception()  # whoever waits for it hears of it; a caller that was cancelled is none
+    def __init__(self, job: Coroutine[Any, Any, object]) -> None:
+        import asyncio
 
+        self._error: BaseException | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._is_over = False
+        self._task = asyncio.get_running_loop().create_task(self._run(job))
+        _running.add(self._task)
 
-@coroutine
-def outlasted(task: "asyncio.Task[T]") -> Generator[Any, Any, T]:
-    """Wait for a task, and let it go on when the caller is cancelled."""
-    if not task.done():
-        deputy = task.get_loop().create_future()
-        task.add_done_callback(partial(_wake, deputy))
-        yield from deputy
-    return task.result()
+    async def _run(self, job: Coroutine[Any, Any, object]) -> None:
+        try:
+            await job
+        except BaseException as error:
+            self._error = error  # for whoever waits; one who was cancelled does not
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self._is_over = True
+            _running.discard(self._task)
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_result(None)
+
+    async def wait(self) -> None:
+        """Until it is over. Raises what it raised. To cancel this cancels nothing else."""
+        if not self._is_over:
+            self._waiter = self._task.get_loop().create_future()
+            await self._waiter
+        if self._error is not None:
+            raise self._error
 
 
 def _set_aside(waiting: Any) -> bool:
