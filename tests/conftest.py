@@ -22,8 +22,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def untraced_threads() -> None:
-    """Coverage is measured in the main thread alone. While one thread is given a trace function CPython 3.11 lets no other have one,
-    and asks the audit hook of the canaries meanwhile, which lets others run: of fifty threads that began at once one died of it.
+    """Coverage is measured in the main thread alone. While one thread is given a trace function CPython 3.11 lets no other have
+    one, and asks the audit hook of the canaries meanwhile, which lets others run: of fifty that began at once one died of it.
     """
     threading.settrace(None)
 
