@@ -73,10 +73,9 @@ class Server:
     def pause(self) -> None:
         """Keep it from answering, connections and all, until `resume`: when this returns, all of it stands still."""
         for process in self._signal(signal.SIGSTOP):
+            # On a busy machine it answers a command in between; and the system tells nobody but its parent, so it is asked.
             while not _stands(process):
-                time.sleep(
-                    0.001
-                )  # on a busy machine it answers a command in between; the system tells nobody
+                time.sleep(0.001)  # a look, not a delay: it ends with the condition
 
     def resume(self) -> None:
         """Let it go on."""

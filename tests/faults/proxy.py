@@ -115,9 +115,8 @@ class FaultProxy:
         while asyncio.all_tasks() - {asyncio.current_task()}:
             for connection in self._connections:
                 connection.cancel()
-            await asyncio.sleep(
-                0
-            )  # one that is just being accepted gets its task, and is not left to the garbage collector
+            # One that is just being accepted gets its task, and is not left to the garbage collector.
+            await asyncio.sleep(0)
         for transport in list(self._transports):
             transport.abort()  # also what is closing, and waits for a client that does not read
         for _ in range(3):
