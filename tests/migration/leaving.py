@@ -40,7 +40,7 @@ class Visitor:
     cookies: dict[str, str] = field(default_factory=dict)
     n: int = 0
     lives: bool = True
-    late: str | None = None
+    wrote_late: str | None = None
     """What a request that ended after the switch wrote, and was told that it had."""
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -86,6 +86,11 @@ class Visitor:
     def promised(self) -> tuple[int | None, str | None]:
         """What a request must find."""
         return (self.n, self.user) if self.lives else NOBODY
+
+    @property
+    def late(self) -> str | None:
+        """What a request must find of what was written late: it ends with the session."""
+        return self.wrote_late if self.lives else None
 
 
 class Site(Protocol):

@@ -117,7 +117,7 @@ class Story:
             await held.end()
             held.visitor.cookies = held.its_own.cookies
             held.visitor.lives = held.what != "destroy"
-            held.visitor.late = held.name if held.what == "write" else None
+            held.visitor.wrote_late = held.name if held.what == "write" else None
             held.visitor.busy.release()
 
     async def late(self, native: NativeSite, old: ConnectRedisSessions) -> None:
@@ -146,7 +146,7 @@ class Story:
                 # Gone, or just being made: the browser has a cookie for it no more than before. Nobody can tell which.
                 found = await native.visit(visitor)
                 visitor.lives = found[1] is not None
-            visitor.late = found[2]
+            visitor.wrote_late = found[2]
             self.must(
                 found[:2] == visitor.promised and found[2] in (None, held.name), "during", visitor, found
             )
@@ -173,7 +173,7 @@ class Story:
         """At the end: each session is as promised, and there is no other."""
         found = await native.visit(visitor)
         self.must(found[:2] == visitor.promised, "at the end", visitor, found)
-        self.must(found[2] == (visitor.late if visitor.lives else None), "late, at the end", visitor, found)
+        self.must(found[2] == visitor.late, "late, at the end", visitor, found)
         if in_lists:
             devices = await native.sessions.of(visitor.user).list()
             self.must(len(devices) == int(visitor.lives), "in the list", visitor, len(devices))
