@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -15,9 +16,11 @@ from coatcheck.core.outage import Outage
 from coatcheck.core.ports import SAVED
 from coatcheck.core.record import Record
 from coatcheck.core.stepping import run_now
+from coatcheck.errors import ReplyLost
 from coatcheck.stores import _redis_client
 from coatcheck.stores.redis import RedisSessions, RedisStore
 from servers import Server
+from servers import redis as own_redis
 from tests.stores.redis_help import NOW, after, fresh, raw, record, talking
 from tests.stores.test_redis_faults import proxied
 
@@ -229,3 +232,22 @@ def test_a_reply_that_comes_late_and_twice_is_found_before_the_next_question(
         for _ in range(3):
             assert load(store.blocking(), "key") is None
             threading.Event().wait(0.1)  # the second one is on its way
+
+
+def test_a_primary_that_became_a_replica_is_told_by_the_command_and_not_by_what_follows_it(
+    tmp_path: Path,
+) -> None:
+    """A write is followed by WAIT, whose reply is read too before the connection is closed."""
+    with own_redis(tmp_path) as server:
+        outage = Outage(retries=0)
+        store, face, _ = opened(server, outage=outage, durability="replicated", replicas=1, wait_timeout=0.01)
+        with store:
+            with pytest.raises(ReplyLost, match="0 of 1 replicas"):
+                run_now(face.create(record(), now=NOW))
+            raw(server).replicaof("127.0.0.1", 1)
+            for _ in range(2):
+                with pytest.raises(StoreUnavailable, match=r"(?i)read ?only"):
+                    run_now(face.create(record(), now=NOW))
+            raw(server).replicaof("NO", "ONE")
+            with pytest.raises(ReplyLost, match="0 of 1 replicas"):
+                run_now(face.create(record(), now=NOW))
