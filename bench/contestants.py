@@ -97,6 +97,7 @@ REST: tuple[Contestant, ...] = (
     Contestant("starlette floor sqlite", "starlette_floor", store="sqlite:///{dir}/sessions.db"),
     Contestant("starlette floor redis", "starlette_floor", database="redis"),
     Contestant("flask floor redis", "flask_floor", database="redis", server="gunicorn"),
+    Contestant("django floor redis", "django_floor", database="redis", server="gunicorn"),
     Contestant("django db postgres", "django_db", database="postgres", server="gunicorn"),
     Contestant("django coatcheck postgres", "django_coatcheck", database="postgres", server="gunicorn"),
     Contestant("django-asgi bare", "django_bare", keeps="nothing"),

@@ -43,6 +43,7 @@ APPS = {
     "django bare": "django_bare",
     "django cache redis": "django_cache",
     "django coatcheck redis": "django_coatcheck",
+    "django floor redis": "django_floor",
 }
 OVER = {
     "starlette": "starlette starsessions memory",

@@ -1,68 +1,50 @@
-"""The least that a session on Redis can cost under threads: GET, and SET on a write, over a blocking socket for each thread.
+"""The least that `flask.session` on Redis can cost under threads: GET, and SET on a write, and Flask's own way to a session.
 
-No signature, no expiry, no merge, no time-out, nobody told of an error: nothing to use, but what any library's figure is
-to be held against, since a thread that waits for Redis costs the server more than the commands do.
+No signature, no expiry, no merge, no time-out: nothing to use, but what any library's figure is to be held against, since a
+thread that waits for Redis costs the server more than the commands do.
 """
 
-import os
 import secrets
-import socket
-import threading
 from typing import Any
-from urllib.parse import urlsplit
 
-import hiredis
 import msgspec
-from flask import Flask, Response, request
+from flask.sessions import SessionInterface, SessionMixin
 
-_local = threading.local()
-
-
-def ask(*words: Any) -> Any:
-    """One command, and its reply."""
-    if not hasattr(_local, "file"):
-        _connect()
-    os.write(_local.file, hiredis.pack_command(words))
-    reader = _local.reader
-    reader.feed(os.read(_local.file, 65_536))
-    return reader.gets()
+from bench.apps.flask_routes import application
+from bench.apps.floor_redis import ask
 
 
-def _connect() -> None:
-    url = urlsplit(os.environ["BENCH_STORE"])
-    _local.socket = socket.create_connection((url.hostname or "", url.port or 6379))
-    _local.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    _local.file, _local.reader = _local.socket.fileno(), hiredis.Reader()
-    ask("SELECT", url.path.strip("/") or "0")
+class Session(dict[str, Any], SessionMixin):
+    """A dict that knows its key, and whether a value was set."""
+
+    name = ""
+    modified = False
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        """Set a value."""
+        self.modified = True
+        super().__setitem__(key, value)
 
 
-def _key() -> str:
-    return "floor:" + request.environ["HTTP_COOKIE"].removeprefix("session=")
+class Interface(SessionInterface):
+    """Where Flask asks for a session, and gives it back with the response."""
+
+    def open_session(self, app: Any, request: Any) -> Session:
+        """What the cookie names, or an empty one."""
+        name = request.environ.get("HTTP_COOKIE", "").removeprefix("session=")
+        session = Session(msgspec.json.decode(ask("GET", "floor:" + name)) if name else {})
+        session.name = name
+        return session
+
+    def save_session(self, app: Any, session: Any, response: Any) -> None:
+        """Write it back, if it was changed; a cache is told, as by every library."""
+        if session.modified:
+            name = session.name or secrets.token_urlsafe(32)
+            ask("SET", "floor:" + name, msgspec.json.encode(session))
+            if not session.name:
+                response.set_cookie("session", name)
+        response.headers.add("Vary", "Cookie")
 
 
-def login() -> Response:
-    """Begin a session with what a small application keeps there."""
-    name = secrets.token_urlsafe(32)
-    ask("SET", "floor:" + name, msgspec.json.encode({"user": "7d1f2c4e", "n": 0}))
-    response = Response("ok")
-    response.set_cookie("session", name)
-    return response
-
-
-def write() -> str:
-    """Load the session, change it, save it."""
-    key = _key()
-    data = msgspec.json.decode(ask("GET", key))
-    data["n"] += 1
-    ask("SET", key, msgspec.json.encode(data))
-    return "ok"
-
-
-def read() -> str:
-    """Load the session and read from it."""
-    return str(msgspec.json.decode(ask("GET", _key()))["n"])
-
-
-app = Flask("bench")
-for view in (login, write, read):
-    app.add_url_rule(f"/{view.__name__}", view_func=view)
+app = application()
+app.session_interface = Interface()
