@@ -1,10 +1,12 @@
 """CSRF protection in every framework, through that framework's own client: the same questions, the same answers."""
 
 import asyncio
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, cast
 
@@ -666,6 +668,21 @@ def test_the_command_lists_what_is_exempt(
     lines = listed.output.splitlines()
     assert [any(line.startswith(one) for line in lines) for one in expected] == [True] * len(expected)
     assert len(lines) == len(expected)
+
+
+def test_the_command_lists_what_is_exempt_where_django_is_only_imported(tmp_path: Path) -> None:
+    (tmp_path / "moving.py").write_text(
+        "import coatcheck.django.csrf, django.urls\n"
+        "from flask import Flask\n"
+        "from coatcheck.flask import CoatCheck, Csrf\n"
+        "app = Flask('moving')\n"
+        f"app.config['SECRET_KEY'] = {SECRET!r}\n"
+        "CoatCheck(app)\n"
+        "Csrf(app, exempt=['/hooks/*'])\n"
+    )
+    command = [sys.executable, "-m", "coatcheck.tools.cli", "exempt", "moving:app"]
+    listed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (listed.returncode, listed.stdout) == (0, "/hooks/*\n"), listed.stderr
 
 
 @pytest.mark.parametrize("name", ["no.such:app", "json:app", "json"])

@@ -5,6 +5,7 @@ imported.
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -104,7 +105,10 @@ def _django() -> Any:
     """The URLs of a Django project whose protection is ours."""
     if "coatcheck.django.csrf" not in sys.modules or "django.urls" not in sys.modules:
         return None
-    settings = sys.modules["django.conf"].settings
+    conf = sys.modules["django.conf"]
+    settings = conf.settings
+    if not settings.configured and conf.ENVIRONMENT_VARIABLE not in os.environ:
+        return None  # Django is only imported, as by an application that moves to it or from it
     if "coatcheck.django.CsrfMiddleware" not in settings.MIDDLEWARE:
         return None
     return sys.modules["django.urls"].get_resolver()
