@@ -231,3 +231,14 @@ def test_a_damaged_file_is_a_store_error(path: Path) -> None:
         run_now(backend.blocking().load("key", now=NOW))
     assert isinstance(caught.value.__cause__, sqlite3.DatabaseError)
     assert not isinstance(caught.value, StoreUnavailable)
+
+
+@pytest.mark.slow  # it takes no time, but a mount of its own, as the other tests of a full disk do (tests/faults)
+@pytest.mark.parametrize("room", ["8k", "16k", "24k"])
+def test_a_full_disk_is_said_to_be_full_at_the_start_too(tmp_path: Path, room: str) -> None:
+    """There is no room for the tables, or none for the memory that processes share: another error of SQLite's."""
+    setup = ["coatcheck.tools.cli", "setup", "--store", f"sqlite:///{tmp_path}/sessions.db"]
+    command = [sys.executable, "-m", "tests.faults.room", str(tmp_path), room, *setup]
+    said = subprocess.run(command, capture_output=True, text=True)
+    assert (said.returncode, said.stdout) == (3, "")
+    assert said.stderr.startswith("Error: SQLite: the disk is full; make room (")

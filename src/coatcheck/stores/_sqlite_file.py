@@ -229,6 +229,7 @@ FAILURES: Final = (sqlite3.Error, sqlite3.Warning, UnicodeError, OverflowError)
 
 _UNAVAILABLE: Final = {
     sqlite3.SQLITE_FULL: "the disk is full; make room",
+    sqlite3.SQLITE_IOERR_SHMSIZE: "the disk is full; make room",  # for the shared memory beside the file
     sqlite3.SQLITE_IOERR: "the disk does not answer",
     sqlite3.SQLITE_CANTOPEN: "the file cannot be opened; was it moved, or is the process out of file descriptors?",
     sqlite3.SQLITE_READONLY: "the file may not be written, or was moved",
@@ -267,8 +268,9 @@ def translated(error: BaseException) -> SessionError:
         return StoreUnavailable(
             "SQLite: the file stayed locked for longer than busy_timeout; is another program writing to it?"
         )
-    if (code := _code(error)) in _UNAVAILABLE:
-        return StoreUnavailable(f"SQLite: {_UNAVAILABLE[code]} ({error})")
+    code = _code(error)
+    if (why := _UNAVAILABLE.get(getattr(error, "sqlite_errorcode", 0)) or _UNAVAILABLE.get(code)) is not None:
+        return StoreUnavailable(f"SQLite: {why} ({error})")
     if code in _DAMAGED:
         return StoreError(
             f"SQLite: the file is damaged ({error}); stop the servers, check the disk, restore or delete the file"
