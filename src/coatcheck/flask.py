@@ -6,7 +6,7 @@ What Flask documents goes on as documented: `session.permanent`, `new`, `modifie
 `test_client().session_transaction()`. Changes inside a value are noticed without `session.modified = True`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial, wraps
 from typing import Any, TypeVar, cast
 
@@ -135,6 +135,8 @@ class FlaskSession(Words, Session[Any], SessionMixin):  # type: ignore[override]
 
     _failed_with: CookieAction | None = None
     """What to tell the browser of a request that failed: decided when it did."""
+    _kept_open = False
+    """Whether a test client, or the debugger, keeps the request open when it has ended."""
 
     def _load_now(self) -> None:
         """After the response, in a teardown say, whoever looks for the first time may: nothing of it can reach a cache."""
@@ -155,9 +157,12 @@ class _Interface(SessionInterface):
             # Only now, since a login manager may be given to the application after us.
             self.sessions._kind, self._knows_login = identified(FlaskSession, FlaskLogin()), True
         environ, sessions = request.environ, self.sessions
-        session = arrive(sessions.session, self.exchange, environ, sessions.flows.clock.time())
+        now = sessions.flows.clock.time()
+        session = cast(FlaskSession, arrive(sessions.session, self.exchange, environ, now))
         environ[KEY] = session
-        return cast(FlaskSession, session)
+        if "werkzeug.debug.preserve_context" in environ:
+            session._kept_open = True
+        return session
 
     def save_session(self, app: Flask, session: FlaskSession, response: Response) -> None:  # type: ignore[override]  # as above
         """Commit before the headers leave. Flask calls this last of all, for error pages too."""
@@ -177,7 +182,7 @@ class _Interface(SessionInterface):
     def _stream(self, app: Flask, session: FlaskSession, response: Response) -> None:
         """Let a streamed body change data until it ends."""
         if not response.is_streamed or response.direct_passthrough or session._failed_with is not None:
-            if not _goes_on(app, request.environ):
+            if not _goes_on(app, session):
                 visit.depart(session)
             return
         visit.started(session)
@@ -200,9 +205,12 @@ def _still_alone(app: Flask, interface: SessionInterface) -> None:
     ]
 
 
-def _goes_on(app: Flask, environ: Mapping[str, Any]) -> bool:
-    """Whether a test client keeps the request open (`with client:`), to look at the session and take messages from it."""
-    return "werkzeug.debug.preserve_context" in environ and (app.testing or not app.debug)
+def _goes_on(app: Flask, session: FlaskSession) -> bool:
+    """Whether a test client keeps the request open (`with client:`), to look at the session and take messages from it.
+
+    The request itself is not asked: through Flask's proxy that is a tenth of what a read adds.
+    """
+    return session._kept_open and (app.testing or not app.debug)
 
 
 def _client() -> str | None:

@@ -265,8 +265,14 @@ def _dress(response: HttpResponseBase, session: SessionStore, cookie: CookieActi
     """Put what must be said into the response's headers."""
     if cookie is CookieAction.NONE and not session._accessed and not session._more:
         return
-    headers = response.headers
-    reply = visit.reply(session, cookie, vary=headers.get("Vary"), cache_control=headers.get("Cache-Control"))
+    headers, vary, cache = response.headers, None, None
+    for name in headers:  # half of what it takes to ask for two that are not there
+        field = name.lower()
+        if field == "vary":
+            vary = headers[name]
+        elif field == "cache-control":
+            cache = headers[name]
+    reply = visit.reply(session, cookie, vary=vary, cache_control=cache)
     if reply.vary is not None:
         headers["Vary"] = reply.vary
     if reply.cache_control is not None:
