@@ -24,6 +24,7 @@ from coatcheck.testing.explorer import (
     OPERATIONS,
     VICTIM,
     Happening,
+    Pass,
     Report,
     Scenario,
     explore,
@@ -83,6 +84,14 @@ def test_all_core_pairs(processes: str) -> None:
 )
 def test_some_pairs_when_something_happens(processes: str, happening: tuple[Happening, ...]) -> None:
     clean(MovingWorld(memory, carry=PROCESSES[processes]), islice(core(happening), 5, None, 61))
+
+
+@pytest.mark.parametrize("processes", PROCESSES)
+def test_a_logout_by_a_clock_that_is_behind_is_a_logout(processes: str) -> None:
+    """A minute passed before its first command: its tombstone must still stand for whoever carries the session at that time."""
+    late = [one for one in core((Pass(61),)) if str(one).startswith("logged in: [nested, logout]")]
+    assert len(late) == 1
+    clean(MovingWorld(memory, carry=PROCESSES[processes]), late)
 
 
 @pytest.mark.slow

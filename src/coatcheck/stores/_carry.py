@@ -201,13 +201,22 @@ class Carrier:
         """Have what the old store has of a session in the new one. Returns what is there then; or what the old store said, if it
         had no session to carry. Raises StoreError, and ConfigurationError for two names of one store.
         """
+        there, _ = await self.carried(key, now)
+        return there
+
+    async def carried(self, key: str, now: float) -> tuple[Record | Ended | Expired | None, float]:
+        """The same, and what time it is by the latest clock of those that carried it. Whoever then ends the session does so by
+        that clock: by an earlier one the tombstone could be over for a carrier that is still at work.
+        """
         for _ in range(ATTEMPTS):
             began = self._monotonic()
             found = await self._old.load(key, now=now)
             if type(found) is not Record:
-                return found
+                return found, now
+            if not is_plain(found):
+                now = max(now, found.rotated_at or now)
             if has_moved(found):
-                return await self._new.load(key, now=now)
+                return await self._new.load(key, now=now), now
             if not is_frozen(found):
                 # Whatever comes of it: what is there now is read again, and says how to go on.
                 await self._old.replace(
@@ -227,7 +236,7 @@ class Carrier:
                 if await self._put(record, there, began, now) is not SAVED:
                     continue
                 there = await self._new.load(key, now=now)
-            return await self._leave(found, there, mark, now)
+            return await self._leave(found, there, mark, now), now
         raise StoreUnavailable(f"another writer was first {ATTEMPTS} times in a row; try again later")
 
     async def _put(self, record: Record, over: Record | None, began: float, now: float) -> Outcome:

@@ -201,7 +201,7 @@ class Carrying(MovingSessions):
         return await self._new.touch(key, deadline=deadline, seen_at=seen_at, expected=expected, now=now)
 
     async def delete(self, key: str, *, now: float, token: str, expected: str | None = None) -> bool:
-        there = await self._carrier.carry(key, now)
+        there, now = await self._carrier.carried(key, now)
         if await self._new.delete(key, now=now, token=token, expected=expected):
             return True
         return type(there) is Ended and there.token == token
@@ -217,7 +217,7 @@ class Carrying(MovingSessions):
 
     async def _end_one(self, user_id: str, key: str, *, now: float, token: str) -> bool:
         """End one session, only while it belongs to this user."""
-        there = await self._carrier.carry(key, now)
+        there, now = await self._carrier.carried(key, now)
         if await self._new_users.end_one(user_id, key, now=now, token=token):
             return True
         return type(there) is Ended and there.token == token
@@ -269,23 +269,23 @@ class Waiting(MovingSessions):
             return expected is None or expected == there.versions[0]
 
         ended = await self._end(key, may_end, token, now)
-        return (
-            await self._new.delete(key, now=now, token=token, expected=expected) if ended is None else ended
-        )
+        if isinstance(ended, bool):
+            return ended
+        return await self._new.delete(key, now=ended, token=token, expected=expected)
 
-    async def _end(self, key: str, may_end: Callable[[Record], bool], token: str, now: float) -> bool | None:
+    async def _end(self, key: str, may_end: Callable[[Record], bool], token: str, now: float) -> bool | float:
         """End it in the old store, as it was read and no other: were a frozen one ended there, whoever carries it might not
-        notice. None: it is, or was, in the new store, if anywhere.
+        notice. A time: it is, or was, in the new store, if anywhere, and is to be ended there by this clock.
         """
         for _ in range(ATTEMPTS):
             found = await self._old.load(key, now=now)
             if type(found) is Ended:
                 return found.token == token
             if type(found) is not Record:
-                return None
+                return now
             if not is_plain(found):
-                await self._carrier.carry(key, now)
-                return None
+                _, now = await self._carrier.carried(key, now)
+                return now
             if not may_end(found):
                 return False
             if await self._old.delete(key, now=now, token=token, expected=found.versions[0]):
@@ -323,7 +323,9 @@ class Waiting(MovingSessions):
     async def _end_one(self, user_id: str, key: str, *, now: float, token: str) -> bool:
         """End one session, only while it belongs to this user."""
         ended = await self._end(key, lambda there: there.user_id == user_id, token, now)
-        return await self._new_users.end_one(user_id, key, now=now, token=token) if ended is None else ended
+        if isinstance(ended, bool):
+            return ended
+        return await self._new_users.end_one(user_id, key, now=ended, token=token)
 
 
 def _is_there(outcome: Outcome) -> bool:
