@@ -209,7 +209,7 @@ def through_wsgi(app: Any) -> Answer:
             pass
         if hasattr(body, "close"):
             body.close()
-        return set_cookie[0].partition(";")[0].encode() if set_cookie else b""
+        return set_cookie[0].partition(";")[0].strip().encode() if set_cookie else b""
 
     return answer
 

@@ -12,18 +12,7 @@ import msgspec
 from django.utils.cache import patch_vary_headers
 
 from bench.apps.django_routes import application
-from bench.apps.floor_redis import ask
-
-
-class Session(dict[str, Any]):
-    """A dict that knows whether a value was set."""
-
-    modified = False
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        """Set a value."""
-        self.modified = True
-        super().__setitem__(key, value)
+from bench.apps.floor_redis import Session, ask
 
 
 def sessions(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -11,28 +11,22 @@ import msgspec
 from flask.sessions import SessionInterface, SessionMixin
 
 from bench.apps.flask_routes import application
-from bench.apps.floor_redis import ask
+from bench.apps.floor_redis import Session, ask
 
 
-class Session(dict[str, Any], SessionMixin):
-    """A dict that knows its key, and whether a value was set."""
+class Named(Session, SessionMixin):
+    """As Flask wants it, with its key."""
 
     name = ""
-    modified = False
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        """Set a value."""
-        self.modified = True
-        super().__setitem__(key, value)
 
 
 class Interface(SessionInterface):
     """Where Flask asks for a session, and gives it back with the response."""
 
-    def open_session(self, app: Any, request: Any) -> Session:
+    def open_session(self, app: Any, request: Any) -> Named:
         """What the cookie names, or an empty one."""
         name = request.environ.get("HTTP_COOKIE", "").removeprefix("session=")
-        session = Session(msgspec.json.decode(ask("GET", "floor:" + name)) if name else {})
+        session = Named(msgspec.json.decode(ask("GET", "floor:" + name)) if name else {})
         session.name = name
         return session
 

@@ -1,4 +1,4 @@
-"""The least that a command to Redis costs a thread: a blocking socket of its own, and hiredis.
+"""What the floors of Flask and Django share: the least that a command to Redis costs a thread, and a session.
 
 No time-out, and nobody is told of an error: nothing to use.
 """
@@ -12,6 +12,17 @@ from urllib.parse import urlsplit
 import hiredis
 
 _local = threading.local()
+
+
+class Session(dict[str, Any]):
+    """A dict that knows whether a value was set."""
+
+    modified = False
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        """Set a value."""
+        self.modified = True
+        super().__setitem__(key, value)
 
 
 def ask(*words: Any) -> Any:

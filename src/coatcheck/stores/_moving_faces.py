@@ -268,28 +268,30 @@ class Waiting(MovingSessions):
         def may_end(there: Record) -> bool:
             return expected is None or expected == there.versions[0]
 
-        ended = await self._end(key, may_end, token, now)
-        if isinstance(ended, bool):
+        ended, now = await self._end(key, may_end, token, now)
+        if ended is not None:
             return ended
-        return await self._new.delete(key, now=ended, token=token, expected=expected)
+        return await self._new.delete(key, now=now, token=token, expected=expected)
 
-    async def _end(self, key: str, may_end: Callable[[Record], bool], token: str, now: float) -> bool | float:
+    async def _end(
+        self, key: str, may_end: Callable[[Record], bool], token: str, now: float
+    ) -> tuple[bool | None, float]:
         """End it in the old store, as it was read and no other: were a frozen one ended there, whoever carries it might not
-        notice. A time: it is, or was, in the new store, if anywhere, and is to be ended there by this clock.
+        notice. None: it is, or was, in the new store, if anywhere, and is to be ended there by the clock that comes with it.
         """
         for _ in range(ATTEMPTS):
             found = await self._old.load(key, now=now)
             if type(found) is Ended:
-                return found.token == token
+                return found.token == token, now
             if type(found) is not Record:
-                return now
+                return None, now
             if not is_plain(found):
                 _, now = await self._carrier.carried(key, now)
-                return now
+                return None, now
             if not may_end(found):
-                return False
+                return False, now
             if await self._old.delete(key, now=now, token=token, expected=found.versions[0]):
-                return True
+                return True, now
         raise StoreUnavailable(f"another writer was first {ATTEMPTS} times in a row; try again later")
 
     async def _has_left(self, key: str, now: float) -> bool:
@@ -322,10 +324,10 @@ class Waiting(MovingSessions):
 
     async def _end_one(self, user_id: str, key: str, *, now: float, token: str) -> bool:
         """End one session, only while it belongs to this user."""
-        ended = await self._end(key, lambda there: there.user_id == user_id, token, now)
-        if isinstance(ended, bool):
+        ended, now = await self._end(key, lambda there: there.user_id == user_id, token, now)
+        if ended is not None:
             return ended
-        return await self._new_users.end_one(user_id, key, now=ended, token=token)
+        return await self._new_users.end_one(user_id, key, now=now, token=token)
 
 
 def _is_there(outcome: Outcome) -> bool:
