@@ -63,10 +63,12 @@ class FaultProxy:
         self._transports: weakref.WeakSet[asyncio.WriteTransport] = weakref.WeakSet()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port: int = self._listener.getsockname()[1]
+        self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="fault proxy")
 
     def __enter__(self) -> Self:
         self._thread.start()
+        self._started.wait()  # a loop that is stopped while it starts ends with an error
         return self
 
     def __exit__(
@@ -105,6 +107,7 @@ class FaultProxy:
 
     def _run(self) -> None:
         server = self._loop.run_until_complete(asyncio.start_server(self._accept, sock=self._listener))
+        self._started.set()
         self._loop.run_forever()
         # Nobody more is accepted. asyncio would leak whom it has just accepted, if the server were closed first.
         self._loop.remove_reader(self._listener)

@@ -191,6 +191,13 @@ def test_where_it_leads_may_change(echo: Echo) -> None:
             nowhere.recv(1)
 
 
+def test_it_can_end_at_once(echo: Echo) -> None:
+    """Whoever connects gets through before anybody accepts, so a test can be over before its proxy runs."""
+    for _ in range(50):
+        with FaultProxy(echo.port, seed=1):
+            pass
+
+
 def test_whoever_connects_as_it_ends_leaves_nothing_behind(echo: Echo) -> None:
     """A socket that is left to the garbage collector is a warning, and so an error, in whatever test runs by then."""
 
