@@ -131,9 +131,11 @@ def the_fence_is_looked_at_first(patch: Patch) -> None:
     ) -> Any:
         if record.user_id is not None:
             entry = (record.key, repr(record.ends_at), packed_time(login_at(record)))
-            clock = await self._careful.run(scripts.INDEX, self._of(record.user_id), (repr(now), *entry))
+            clock = await self._careful.run(
+                scripts.INDEX, self._of(record.user_id), (packed_time(now), *entry)
+            )
             began = repr(clock - terms.elapsed * 1e6)
-            outcome, _ = await confirmed(self, record.user_id, (repr(now), *entry, began), terms, now)
+            outcome, _ = await confirmed(self, record.user_id, (packed_time(now), *entry, began), terms, now)
             if outcome is not SAVED:
                 return outcome
         how = "create" if expected is None else "set"
@@ -180,7 +182,7 @@ def lists_show_others(patch: Patch) -> None:
     async def fault(
         self: RedisSessions, user_id: str, *, now: float, cursor: Any = None, limit: int = 100
     ) -> Page:
-        _, _, pairs = await self._run(scripts.ENTRIES, self._of(user_id), (repr(now), ""))
+        _, _, pairs = await self._run(scripts.ENTRIES, self._of(user_id), (packed_time(now), ""))
         found = await self._found(entries(pairs), now)
         return Page([there for _, there in found if isinstance(there, Record)])
 
@@ -196,7 +198,7 @@ def the_limit_is_kept_before_the_record(patch: Patch) -> None:
     ) -> Any:
         if terms.limit is not None and record.user_id is not None:
             clock, _, pairs = await self._careful.run(
-                scripts.ENTRIES, self._of(record.user_id), (repr(now), "")
+                scripts.ENTRIES, self._of(record.user_id), (packed_time(now), "")
             )
             dead = await self._dead(record.user_id, entries(pairs), clock, now)
             others = [e for e in entries(pairs) if e not in dead and e.key != record.key]
@@ -228,11 +230,11 @@ def entries_go_before_their_records(patch: Patch) -> None:
 
 def the_sessions_end_before_the_fence(patch: Patch) -> None:
     async def fault(self: RedisSessions, user_id: str, *, keep: Any, now: float, token: str) -> Any:
-        _, _, pairs = await self._careful.run(scripts.ENTRIES, self._of(user_id), (repr(now), ""))
+        _, _, pairs = await self._careful.run(scripts.ENTRIES, self._of(user_id), (packed_time(now), ""))
         theirs = [entry for entry in entries(pairs) if entry.key != keep]
         whose = ("user", user_id)
         await self._careful.all(scripts.END, [self._end(entry.key, now, token, whose) for entry in theirs])
-        _, fence, _ = await self._careful.run(scripts.ENTRIES, self._of(user_id), (repr(now), "raise"))
+        _, fence, _ = await self._careful.run(scripts.ENTRIES, self._of(user_id), (packed_time(now), "raise"))
         return EndedAll(len(theirs), fence / 1e6)
 
     patch.setattr(RedisSessions, "end_user", fault)

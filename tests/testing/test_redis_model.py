@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from coatcheck.core.record import Record
 from coatcheck.stores import _redis_scripts as scripts
+from coatcheck.stores._redis_index import packed_time
 from coatcheck.stores._redis_record import encoded
 from coatcheck.stores._redis_scripts import Script
 from coatcheck.testing.explorer.redis import PREFIX, RECORDS
@@ -62,11 +63,11 @@ micros = st.sampled_from([1_000_000_000, 1_000_000_001, 1_061_000_000, 1_061_000
 
 
 def of_a_record(script: Script, *args: st.SearchStrategy[Any]) -> st.SearchStrategy[Call]:
-    return st.builds(lambda key, *rest: (script, (RECORDS + key,), rest), keys, times.map(repr), *args)
+    return st.builds(lambda key, *rest: (script, (RECORDS + key,), rest), keys, times.map(packed_time), *args)
 
 
 def of_a_user(script: Script, *args: st.SearchStrategy[Any]) -> st.SearchStrategy[Call]:
-    return st.builds(lambda *rest: (script, USER_KEYS, rest), times.map(repr), *args)
+    return st.builds(lambda *rest: (script, USER_KEYS, rest), times.map(packed_time), *args)
 
 
 def with_pairs(script: Script, *args: st.SearchStrategy[Any]) -> st.SearchStrategy[Call]:
@@ -75,14 +76,17 @@ def with_pairs(script: Script, *args: st.SearchStrategy[Any]) -> st.SearchStrate
     )
 
 
+def put(how: st.SearchStrategy[str], expected: st.SearchStrategy[str]) -> st.SearchStrategy[Call]:
+    plain, keeping = (how, expected, records), (how, expected, records, st.just("keep"))
+    return of_a_record(scripts.PUT, *plain) | of_a_record(scripts.PUT, *keeping)
+
+
 entry = (keys, times.map(repr), st.sampled_from([1.0, 2.0]).map(lambda at: pack(">d", at)))
 fences = st.sampled_from(["", "1000000000", "1000000001", "999999999"])
 calls = st.one_of(
     st.builds(lambda key: (scripts.LOAD, (RECORDS + key,), ()), keys),
-    of_a_record(scripts.PUT, st.just("create"), st.just(""), records, st.sampled_from(["", "keep"])),
-    of_a_record(
-        scripts.PUT, st.sampled_from(["set", "replace"]), words, records, st.sampled_from(["", "keep"])
-    ),
+    put(st.just("create"), st.just("")),
+    put(st.sampled_from(["set", "replace"]), words),
     of_a_record(scripts.TOUCH, words, times.map(repr), times.map(repr)),
     of_a_record(
         scripts.END,

@@ -11,12 +11,13 @@ from coatcheck.stores._redis_client import (
     SCAN_COUNT,
     Calls,
     Settings,
+    command,
     leave_behind,
     pack,
     sentinels_of,
     tell_of_forks,
 )
-from coatcheck.stores._redis_errors import last_of, storable
+from coatcheck.stores._redis_errors import last_of
 from coatcheck.stores._redis_scripts import ANYTHING, Script
 from coatcheck.stores._redis_watch import watch_awaiting
 from coatcheck.stores._redis_work import Line, LineOf, Work
@@ -39,7 +40,7 @@ class Awaiting:
 
     def run(self, script: Script, keys: tuple[str, ...], args: tuple[Any, ...] = ()) -> "asyncio.Future[Any]":
         """Not a coroutine: what waits is the future itself, and there is one object less for the garbage collector to visit."""
-        packed = storable(pack, script.words(keys, args))
+        packed = command(script.words(keys, args))
         return self._join(packed, script.reads, script.answers, script if script.source else None, keys, args)
 
     async def all(self, script: Script, calls: Calls) -> list[Any]:

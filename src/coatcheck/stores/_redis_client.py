@@ -22,13 +22,14 @@ from coatcheck.stores._health import Health
 from coatcheck.stores._redis_at_hand import AtHand, read
 from coatcheck.stores._redis_errors import (
     FAILURES,
+    UNSTORABLE,
     insist_on_answer,
     is_login,
     last_of,
     may_repeat,
     refused,
-    storable,
     translated,
+    unstorable,
 )
 from coatcheck.stores._redis_scripts import ANYTHING, Script
 from coatcheck.stores._redis_version import HELLO, insist
@@ -40,6 +41,7 @@ __all__ = [
     "Calls",
     "Settings",
     "answered",
+    "command",
     "leave_behind",
     "pack",
     "quiet",
@@ -52,6 +54,14 @@ SCAN_COUNT: Final = 1000
 
 pack: Final = cast(Callable[[tuple[Any, ...]], bytes], hiredis.pack_command)
 Calls = Sequence[tuple[tuple[str, ...], tuple[Any, ...]]]
+
+
+def command(words: tuple[Any, ...]) -> bytes:
+    """A command as it is sent. Raises StoreError for a word that cannot be stored."""
+    try:
+        return pack(words)
+    except UNSTORABLE as error:
+        raise unstorable(error) from error
 
 
 class Settings:
@@ -116,7 +126,7 @@ class Blocking:
         tell_of_forks(self)
 
     async def run(self, script: Script, keys: tuple[str, ...], args: tuple[Any, ...] = ()) -> Any:
-        reply = self.exchange(storable(pack, script.words(keys, args)), script.reads, script.answers)
+        reply = self.exchange(command(script.words(keys, args)), script.reads, script.answers)
         if isinstance(reply, ResponseError):
             if isinstance(reply, NoScriptError):
                 reply = self.exchange(pack(script.in_full(keys, args)), script.reads, script.answers)

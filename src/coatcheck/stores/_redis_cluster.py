@@ -22,12 +22,13 @@ from coatcheck.stores._redis_client import (
     Calls,
     Settings,
     answered,
+    command,
     leave_behind,
     pack,
     quiet,
     tell_of_forks,
 )
-from coatcheck.stores._redis_errors import FAILURES, last_of, refused, storable, translated
+from coatcheck.stores._redis_errors import FAILURES, last_of, refused, translated
 from coatcheck.stores._redis_scripts import ANYTHING, Script
 from coatcheck.stores._redis_watch import watch_awaiting, watch_blocking
 from coatcheck.stores._redis_work import Line, LineOf, Work
@@ -127,7 +128,7 @@ class BlockingCluster:
         return answered(reply, self._settings.name)
 
     def _exchange(self, words: tuple[Any, ...], script: Script, key: str) -> Any:
-        packed = storable(pack, words)
+        packed = command(words)
         cluster = self._open()
         for left in range(TRIES - 1, -1, -1):
             seen, node = self._maps, None
@@ -318,7 +319,7 @@ class _Nodes:
 
     async def _follow(self, words: tuple[Any, ...], script: Script, key: str) -> Any:
         """Send a command to where its slot is."""
-        packed = storable(pack, words)
+        packed = command(words)
         cluster = await self.ready()
         for left in range(TRIES - 1, -1, -1):
             seen, node = self._maps, None

@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Callable
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, TypeVar, TypeVarTuple
 
 from redis import exceptions as theirs
 
@@ -10,6 +10,7 @@ from coatcheck.errors import CorruptRecord, ReplyLost, StoreError, StoreUnavaila
 
 __all__ = [
     "FAILURES",
+    "UNSTORABLE",
     "insist_on_answer",
     "is_login",
     "last_of",
@@ -17,11 +18,12 @@ __all__ = [
     "refused",
     "storable",
     "translated",
+    "unstorable",
     "was_not_done",
 ]
 
-P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 FAILURES: Final = (theirs.RedisError, OSError)
 """What a driver raises. Python's own TimeoutError is an OSError."""
@@ -36,6 +38,8 @@ _LATER: Final = (
 _LATER_WORDS: Final = ("OOM ", "READONLY ", "MASTERDOWN ", "MISCONF ", "NOREPLICAS ", "BUSY ", "UNBLOCKED ")
 """What redis-py has no exception for, and what an old server puts into the text of a script's error."""
 _FORBIDDEN_WORDS: Final = ("NOPERM", "The user executing the script can't")
+UNSTORABLE: Final = (struct.error, ValueError, TypeError, AttributeError, OverflowError)
+"""UnicodeError is a ValueError."""
 _LOGIN: Final = (theirs.AuthenticationError, theirs.AuthorizationError, theirs.NoPermissionError)
 
 
@@ -93,18 +97,17 @@ def refused(error: theirs.ResponseError, name: str) -> StoreError:
     return StoreError(f"{name} answered: {error}")
 
 
-def storable(make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+def storable(make: Callable[[*Ts], T], *args: *Ts) -> T:
     """What `make` makes of a value. Raises StoreError for one that cannot be stored."""
     try:
-        return make(*args, **kwargs)
-    except (
-        struct.error,
-        ValueError,
-        TypeError,
-        AttributeError,
-        OverflowError,
-    ) as error:  # UnicodeError is a ValueError
-        raise StoreError(f"a value cannot be stored: {error}") from error
+        return make(*args)
+    except UNSTORABLE as error:
+        raise unstorable(error) from error
+
+
+def unstorable(error: Exception) -> StoreError:
+    """The store's exception for a value that cannot be written down: one of `UNSTORABLE` was raised."""
+    return StoreError(f"a value cannot be stored: {error}")
 
 
 def last_of(answers: list[Any]) -> StoreError | None:

@@ -27,7 +27,8 @@ __all__ = [
 ]
 
 _ENTRY: Final = Struct(">cdd")
-_TIME: Final = Struct(">d")
+packed_time: Final = Struct(">d").pack
+"""A time as scripts get it and entries hold it."""
 Found = Record | Ended | None
 
 
@@ -57,11 +58,6 @@ def keys_of(index: bytes) -> tuple[str, str, str]:
     """The keys that belong to an index that was found: the same three as `user_keys`, which knows the user."""
     stem = index.decode().removesuffix("index")
     return f"{stem}index", f"{stem}beside", f"{stem}fence"
-
-
-def packed_time(moment: float) -> bytes:
-    """A time as entries hold it."""
-    return _TIME.pack(moment)
 
 
 def entries(pairs: Sequence[bytes]) -> list[Entry]:

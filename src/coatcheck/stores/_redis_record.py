@@ -15,7 +15,7 @@ from typing import Final
 
 from coatcheck.core.record import Ended, Expired, Record
 from coatcheck.stores import _rows
-from coatcheck.stores._rows import corrupt, judge, written
+from coatcheck.stores._rows import corrupt, judge, packed, record_of
 
 __all__ = ["decoded", "encoded", "login_at"]
 
@@ -28,14 +28,16 @@ _pack, _unpack, _SIZE = _HEAD.pack, _HEAD.unpack_from, _HEAD.size
 
 def encoded(record: Record) -> bytes:
     """The value to be stored. Raises what Python raises for a value that cannot be: UnicodeError, struct.error, OverflowError."""
-    version, _, deadline, seen_at, ends_at, user_id, _, packed, _ = written(record)
-    first = version.encode()
+    ends_at, user_id, first = record.ends_at, record.user_id, record.versions[0].encode()
+    deadline = record.deadline if record.deadline < ends_at else ends_at
     if user_id is None:
-        return _pack(b"R", deadline, seen_at, ends_at, len(first), NOBODY) + first + packed
+        return _pack(b"R", deadline, record.seen_at, ends_at, len(first), NOBODY) + first + packed(record)
     user = user_id.encode()
     if len(user) == NOBODY:
         raise OverflowError("a user id of 65535 octets")
-    return _pack(b"R", deadline, seen_at, ends_at, len(first), len(user)) + first + user + packed
+    return (
+        _pack(b"R", deadline, record.seen_at, ends_at, len(first), len(user)) + first + user + packed(record)
+    )
 
 
 def decoded(key: str, raw: bytes, now: float) -> Record | Ended | None:
@@ -49,7 +51,9 @@ def decoded(key: str, raw: bytes, now: float) -> Record | Ended | None:
                 end = middle + second
                 user_id = raw[middle:end].decode()
             version = raw[_SIZE:middle].decode()
-            return judge(key, (version, deadline, seen_at, ends_at, None, user_id, raw[end:]), now)
+            if not deadline > now:
+                return None
+            return record_of(key, (version, deadline, seen_at, ends_at, None, user_id, raw[end:]))
         if raw[:1] == b"E":
             at = _TOMBSTONE.unpack_from(raw)[1]
             return judge(key, (raw[_TOMBSTONE.size :].decode(), 0.0, 0.0, 0.0, at, None, None), now)

@@ -5,8 +5,9 @@ of session keys by absolute deadline), what is kept beside it (a hash: for each 
 the index write, the time of the login), and the fence. A record and its user's keys may be on different nodes of a cluster: so a
 login is a series of steps (`coatcheck.stores._redis_users`).
 
-Every script first gets `now`, which decides about expiry. The server's own clock is asked for two things only: fences, and the
-age of index entries. The time-to-live of a key is reckoned from what is left of its life by `now`, and `SLACK` longer.
+Every script first gets `now`, which decides about expiry: packed, since a time as text takes the application 4,000 instructions,
+more than all the command's other words. The server's own clock is asked for two things only: fences, and the age of index
+entries. The time-to-live of a key is reckoned from what is left of its life by `now`, and `SLACK` longer.
 
 No script calls GET: so the server's statistics tell a load (`get`) from a script (`evalsha`).
 """
@@ -78,7 +79,7 @@ class Script:
 LOAD: Final = Script("GET", reads=True, answers=TEXT_OR_NOTHING)
 
 SHARED: Final = """
-local now = tonumber(ARGV[1])
+local now = struct.unpack('>d', ARGV[1])
 local SLACK = 3600000  -- an hour: as far apart as the clocks of application servers may be
 local function left(moment)
   local ms = (moment - now) * 1000
@@ -120,7 +121,7 @@ PUT: Final = Script(
     "put",
     LOOK
     + """
--- now, how (create; replace: times only move forward; set: times as they are), expected version, value, 'keep'
+-- now, how (create; replace: times only move forward; set: times as they are), expected version, value, 'keep' or no more
 -- 1: written ('keep': a list of what was there before, '' for nothing). Text: what is there instead. nil: nothing is there.
 local how, expected, value = ARGV[2], ARGV[3], ARGV[4]
 local there = look(#expected)

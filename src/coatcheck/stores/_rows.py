@@ -13,7 +13,18 @@ from coatcheck.core.ports import TOMBSTONE
 from coatcheck.core.record import Ended, Expired, Lifetime, Login, PendingLogin, Record, Renewal
 from coatcheck.errors import CorruptRecord
 
-__all__ = ["Row", "Written", "corrupt", "expired", "forward", "judge", "readable", "written"]
+__all__ = [
+    "Row",
+    "Written",
+    "corrupt",
+    "expired",
+    "forward",
+    "judge",
+    "packed",
+    "readable",
+    "record_of",
+    "written",
+]
 
 Row = tuple[Any, ...]
 """(version, deadline, seen_at, ends_at, ended_at, user_id, packed), as found: nothing in it can be relied upon."""
@@ -46,10 +57,9 @@ _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(_Rest).decode
 
 
-def written(r: Record) -> Written:
-    """The row to be written for a record."""
-    deadline = min(r.deadline, r.ends_at)
-    rest = (
+def packed(r: Record) -> bytes:
+    """What of a record no statement looks at, in one value."""
+    return _pack((
         r.format,
         r.versions,
         r.verifier,
@@ -63,7 +73,12 @@ def written(r: Record) -> Written:
         r.lifetime,
         r.era,
         r.pending,
-    )
+    ))  # fmt: skip
+
+
+def written(r: Record) -> Written:
+    """The row to be written for a record."""
+    deadline = min(r.deadline, r.ends_at)
     return (
         r.versions[0],
         deadline,
@@ -72,7 +87,7 @@ def written(r: Record) -> Written:
         r.ends_at,
         r.user_id,
         _login_at(r),
-        _pack(rest),
+        packed(r),
         r.key,
     )
 
@@ -90,7 +105,7 @@ def judge(key: str, row: Row, now: float) -> Record | Ended | None:
     deadline = row[1]
     if type(deadline) is not float:
         raise corrupt(key)
-    return _record(key, row) if deadline > now else None
+    return record_of(key, row) if deadline > now else None
 
 
 def expired(key: str, row: Row) -> Expired | None:
@@ -106,7 +121,8 @@ def _tombstone(key: str, row: Row, now: float) -> Ended | None:
     return Ended(key, token, ended_at) if ended_at + TOMBSTONE > now else None
 
 
-def _record(key: str, row: Row) -> Record:
+def record_of(key: str, row: Row) -> Record:
+    """The record in a row that was not ended, and is not over. Raises CorruptRecord for what we never wrote."""
     version, deadline, seen_at, ends_at, _, user_id, packed = row
     try:
         rest = _unpack(packed)

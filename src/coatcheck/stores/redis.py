@@ -220,7 +220,7 @@ class RedisSessions:
             # To be deleted, so that a clock that steps back does not bring back what was answered to be over. It was not: so
             # somebody was quicker, and it lives on, or went.
             purge = scripts.PURGE if raw[:1] == b"R" else scripts.FORGET
-            if await self._run(purge, (self._records + key,), (repr(now),)) != 1:
+            if await self._run(purge, (self._records + key,), (packed_time(now),)) != 1:
                 raw = await self._run(scripts.LOAD, (self._records + key,))
                 return over if raw is None else decoded(key, raw, now) or over
             return over
@@ -238,7 +238,7 @@ class RedisSessions:
         return SAVED if answer == 1 else self._refusal(answer, record, expected, now)
 
     async def touch(self, key: str, *, deadline: float, seen_at: float, expected: str, now: float) -> bool:
-        args = (repr(now), expected, repr(deadline), repr(seen_at))
+        args = (packed_time(now), expected, repr(deadline), repr(seen_at))
         return bool(await self._run(scripts.TOUCH, (self._records + key,), args) == 1)
 
     async def delete(self, key: str, *, now: float, token: str, expected: str | None = None) -> bool:
@@ -246,10 +246,12 @@ class RedisSessions:
         return bool(await self._careful.run(scripts.END, *self._end(key, now, token, whose)) == 1)
 
     def _put(
-        self, client: Client, record: Record, how: str, expected: str, now: float, keep: str = ""
+        self, client: Client, record: Record, how: str, expected: str, now: float, *keep: str
     ) -> Awaitable[Any]:
         value = storable(encoded, record)
-        return client.run(scripts.PUT, (self._records + record.key,), (repr(now), how, expected, value, keep))
+        return client.run(
+            scripts.PUT, (self._records + record.key,), (packed_time(now), how, expected, value, *keep)
+        )
 
     def _refusal(self, answer: bytes | None, record: Record, expected: str | None, now: float) -> Outcome:
         """Why it was not written over what is there; SAVED if it already was."""
@@ -263,7 +265,7 @@ class RedisSessions:
     def _end(
         self, key: str, now: float, token: str, whose: tuple[str, str]
     ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-        return (self._records + key,), (repr(now), token, *whose, self._channel, key)
+        return (self._records + key,), (packed_time(now), token, *whose, self._channel, key)
 
     # --------------------------------------------------------------------------------------------------- by user
 
@@ -278,7 +280,7 @@ class RedisSessions:
             answer = await self._put(self._careful, record, how, expected or "", now)
             return SAVED if answer == 1 else self._refusal(answer, record, expected, now)
         entry = (record.key, repr(record.ends_at), packed_time(login_at(record)))
-        clock = await self._careful.run(scripts.INDEX, self._of(user_id), (repr(now), *entry))
+        clock = await self._careful.run(scripts.INDEX, self._of(user_id), (packed_time(now), *entry))
         # The server's clock first, `elapsed` second: what passes in between makes the login older, never younger.
         began = clock - terms.elapsed * 1e6
         answer = await self._put(self._careful, record, how, expected or "", now, "keep")
@@ -288,7 +290,9 @@ class RedisSessions:
         elif (refusal := self._refusal(answer, record, expected, now)) is not SAVED:
             return refusal
         try:
-            return await self._settled(record, user_id, before, (repr(now), *entry, repr(began)), terms, now)
+            return await self._settled(
+                record, user_id, before, (packed_time(now), *entry, repr(began)), terms, now
+            )
         except StoreUnavailable as error:
             # The record is there, over what was there before: that nothing was sent is true of this command only. Asked again,
             # the login recognises itself.
@@ -348,7 +352,7 @@ class RedisSessions:
         """
         version = record.versions[0]
         if before is not None:
-            args = (repr(now), version, before)
+            args = (packed_time(now), version, before)
             if await self._careful.run(scripts.RESTORE, (self._records + record.key,), args) == 1:
                 return
         whose = ("user", record.user_id or "")
@@ -357,7 +361,7 @@ class RedisSessions:
     async def of_user(self, user_id: str, *, now: float, cursor: str | None = None, limit: int = 100) -> Page:
         """The live sessions of a user, newest login first. Raises UsageError for a cursor that is none of ours."""
         before = (inf, "") if cursor is None else place_of(cursor)
-        clock, _, pairs = await self._run(scripts.ENTRIES, self._of(user_id), (repr(now), ""))
+        clock, _, pairs = await self._run(scripts.ENTRIES, self._of(user_id), (packed_time(now), ""))
         some = [entry for entry in entries(pairs) if (entry.login_at, entry.key) < before]
         records: list[tuple[Entry, Record]] = []
         healed: list[Entry] = []
@@ -378,7 +382,9 @@ class RedisSessions:
 
     async def end_user(self, user_id: str, *, keep: str | None, now: float, token: str) -> EndedAll:
         """Raise the user's fence, then end every session of theirs but the one with key `keep`."""
-        _, fence, pairs = await self._careful.run(scripts.ENTRIES, self._of(user_id), (repr(now), "raise"))
+        _, fence, pairs = await self._careful.run(
+            scripts.ENTRIES, self._of(user_id), (packed_time(now), "raise")
+        )
         theirs = [entry for entry in entries(pairs) if entry.key != keep]
         whose = ("user", user_id)
         answers = await self._careful.all(
@@ -401,7 +407,7 @@ class RedisSessions:
 
     async def _heal(self, user_id: str, some: Sequence[Entry], now: float) -> None:
         if some:
-            await self._run(scripts.HEAL, self._of(user_id), (repr(now), *flat(some)))
+            await self._run(scripts.HEAL, self._of(user_id), (packed_time(now), *flat(some)))
 
     def _of(self, user_id: str) -> tuple[str, str, str]:
         return storable(user_keys, self._prefix, user_id)
@@ -412,7 +418,7 @@ class RedisSessions:
         self, key: str, *, window: float, now: float, amount: int = 1, prolong: bool = False
     ) -> Tally:
         """Add to a counter: see `coatcheck.core.ports.Tallies`."""
-        args = (repr(now), amount, repr(now + window), "prolong" if prolong else "")
+        args = (packed_time(now), amount, repr(now + window), "prolong" if prolong else "")
         count, until = await self._run(scripts.TALLY, (self._prefix + "t:" + key,), args)
         return Tally(int(count), float(until))
 
@@ -458,14 +464,14 @@ class RedisSessions:
 
     async def _heal_one(self, keys: tuple[str, str, str], now: float) -> None:
         """The same as a list of this user heals; whose index it is, only its key tells."""
-        clock, _, pairs = await self._run(scripts.ENTRIES, keys, (repr(now), ""))
+        clock, _, pairs = await self._run(scripts.ENTRIES, keys, (packed_time(now), ""))
         gone = [
             entry
             for entry, there in await self._found(entries(pairs), now)
             if removable(entry, there, clock) and not self._is_of(keys, there)
         ]
         if gone:
-            await self._run(scripts.HEAL, keys, (repr(now), *flat(gone)))
+            await self._run(scripts.HEAL, keys, (packed_time(now), *flat(gone)))
 
     def _is_of(self, keys: tuple[str, str, str], there: Record | Ended | None) -> bool:
         return isinstance(there, Record) and there.user_id is not None and self._of(there.user_id) == keys
@@ -489,7 +495,7 @@ class RedisSessions:
                 return living
 
     async def _ones(self, script: Script, keys: Sequence[Any], now: float) -> int:
-        answers = await self._client.all(script, [((key,), (repr(now),)) for key in keys])
+        answers = await self._client.all(script, [((key,), (packed_time(now),)) for key in keys])
         return answers.count(1)
 
     async def check(self) -> None:

@@ -149,7 +149,7 @@ class RedisDatabase:
     ) -> None:
         """Keep account of logins that are not decided yet (rule 21): from the record's being written until CONFIRM says so."""
         key = keys[0].removeprefix(RECORDS)
-        if script is scripts.PUT and args[4] == "keep" and isinstance(reply, list):
+        if script is scripts.PUT and args[4:] == ("keep",) and isinstance(reply, list):
             was = before.get(keys[0]) if reply[0] else None
             held = Provisional(_version(key, args[3]), None if was is None else _row(key, _octets(was)))
             self._held = {**self._held, key: held}

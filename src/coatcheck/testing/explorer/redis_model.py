@@ -47,7 +47,7 @@ class _Call(NamedTuple):
 
     @property
     def now(self) -> float:
-        return float(self.args[0])
+        return float(unpack_from(">d", self.args[0])[0])
 
 
 # ------------------------------------------------------------------------------------------------------- one record
@@ -96,7 +96,7 @@ def _get(call: _Call) -> Any:
 
 
 def _put(call: _Call) -> Any:
-    _, how, expected, value, keep = call.args
+    _, how, expected, value, *keep = call.args
     there = _look(call)
     if how == b"create":
         if there.kind:
@@ -110,7 +110,7 @@ def _put(call: _Call) -> Any:
         due, seen_at = min(max(there.deadline, due), latest), max(there.seen, seen_at)
         value = b"R" + pack(">dd", due, seen_at) + value[17:]
     call.there[call.keys[0]] = value
-    return [there.whole] if keep == b"keep" else 1
+    return [there.whole] if keep == [b"keep"] else 1
 
 
 def _touch(call: _Call) -> int:
