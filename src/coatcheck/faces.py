@@ -55,8 +55,6 @@ class _Served(BaseSession, Generic[Model]):
     _channel: Channel | None = None
     _at = 0.0
     """When the request came, in seconds since the epoch."""
-    _given_up = False
-    """The request failed, and its application answers with an error page: of it all, only a logout is committed any more."""
 
     @property
     def _schema(self) -> Schema | None:

@@ -138,6 +138,10 @@ class BaseSession(Tracked):
     """What an earlier `save()` of this request has to tell the browser."""
     _failure: Exception | None
     """Why there is no session here, or none to commit: told to whoever uses it, and to nobody else (checklist 117)."""
+    _given_up: bool
+    """The request failed, and its application answers with an error page: of it all, only a logout is committed any more."""
+    _more: tuple[tuple[str, str], ...]
+    """Further fields of the response's header: of what stands beside the session, such as a limit."""
     # Class-level defaults for the rest.
     _record: Record | None = None
     _verifier: str | None = None
@@ -159,8 +163,6 @@ class BaseSession(Tracked):
     """The key of a session that had been ended when it was loaded."""
     _own_fence: float | None = None
     _on_previous = False
-    _more: tuple[tuple[str, str], ...] = ()
-    """Further fields of the response's header: of what stands beside the session, such as a limit."""
     _reissue = False
     """The cookie was signed by an older key: send it again under the newest."""
     _label: Login | None = None
@@ -175,7 +177,8 @@ class BaseSession(Tracked):
         an enum's member makes the instance's own as dear (the interpreter does not specialise the look-up).
         """
         self._view = self._base = self._failure = None
-        self._meant = self._held = self._accessed = False
+        self._meant = self._held = self._accessed = self._given_up = False
+        self._more = ()
         self._standing, self._phase, self._owed = _UNLOADED, _OPEN, _NO_COOKIE
 
     # ---- hooks that `lifecycle` and the faces fill in
