@@ -277,40 +277,53 @@ class Lifecycle:
 
         Raises StoreError, SessionTooLarge, UnstorableValue and SessionConflict; then nothing was written.
         """
-        loaded = session._record
-        if loaded is not None and not session._meant and self.rules.is_usual(loaded, now):
-            parts = session._assigned_parts()
-            if parts is not None:
-                return self._write(session, loaded, parts, now)
+        usual = self.usual(session, now)
+        if usual is not None:
+            return usual
         if not session._accessed and not self.rules.every_request:
             return _nothing()
         return self._carry_out(session, None, now, only_logout=False)
 
-    def commit_now(self, session: BaseSession, now: float) -> Coroutine[Any, Any, Committed] | None:
-        """The same, without a coroutine where that can be: the request did the usual, which is to assign keys, and the store
-        could write at once. None: it is done; else nothing is yet, and this is to be awaited.
+    def usual(self, session: BaseSession, now: float) -> Coroutine[Any, Any, Committed] | None:
+        """The commit of a request that assigned keys and did nothing else. What it writes is settled, whenever it is begun. None:
+        the request did something else, or nothing. Raises what `commit` raises.
         """
-        loaded, replace, rules = session._record, self._replace_now, self.rules
-        if (
-            replace is None
-            or loaded is None
-            or loaded.lifetime is not None
-            # `rules.is_usual`, of a session without a lifetime of its own
-            or (
-                (loaded.user_id is not None or loaded.renewal is not None)
-                and rules.renewal_matters(loaded, now)
-            )
-        ):
-            return self.commit(session, now)
+        loaded = session._record
+        if loaded is None or session._meant or not self.rules.is_usual(loaded, now):
+            return None
         parts = session._assigned_parts()
-        if parts is None:
-            return self.commit(session, now)
-        new_version, expected = self._version, loaded.versions[0]
-        record = following(loaded, new_version(), rules.encoded_raw(parts), now, rules.idle_for, None)
-        if not replace(record, expected, now):
-            return self._write_over(session, record, expected, parts, now)
-        session._settle(record, parts)
-        return None
+        return None if parts is None else self._write(session, loaded, parts, now)
+
+    def commit_now(self) -> Callable[[BaseSession, float], Coroutine[Any, Any, Committed] | None]:
+        """What does the same without a coroutine where that can be: the request did the usual, which is to assign keys, and the
+        store could write at once. It returns None: it is done; else nothing is yet, and this is to be awaited.
+        """
+        replace, rules = self._replace_now, self.rules
+        if replace is None:
+            return self.commit
+        matters, encoded, idle_for = rules.renewal_matters, rules.encoded_raw, rules.idle_for
+        new_version = self._version
+
+        def commit(session: BaseSession, now: float) -> Coroutine[Any, Any, Committed] | None:
+            loaded = session._record
+            if (
+                loaded is None
+                or loaded.lifetime is not None
+                # `rules.is_usual`, of a session without a lifetime of its own
+                or ((loaded.user_id is not None or loaded.renewal is not None) and matters(loaded, now))
+            ):
+                return self.commit(session, now)
+            parts = session._assigned_parts()
+            if parts is None:
+                return self.commit(session, now)
+            expected = loaded.versions[0]
+            record = following(loaded, new_version(), encoded(parts), now, idle_for, None)
+            if not replace(record, expected, now):
+                return self._write_over(session, record, expected, parts, now)
+            session._settle(record, parts)
+            return None
+
+        return commit
 
     def commit_logout(self, session: BaseSession, now: float) -> Coroutine[Any, Any, Committed]:
         """The same for a request that failed: of all it meant to do, only a logout is kept."""

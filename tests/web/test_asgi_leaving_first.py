@@ -165,6 +165,7 @@ def test_nothing_of_the_application_is_alive_while_its_commit_waits() -> None:
         async with asked(site, app) as (talk, task):
             assert alive[0]() is None
             assert (talk.sent, task.done()) == ([], False)
+            assert asyncio.all_tasks() == {task, asyncio.current_task()}  # its own, and none besides
             site.store.gate.set()
             await task
             assert [message["type"] for message in talk.sent] == [START["type"], BODY["type"]]
@@ -406,7 +407,7 @@ def test_two_beginnings_are_both_passed_on_to_a_server_that_will_complain() -> N
     story(test)
 
 
-def test_a_request_that_is_cancelled_meanwhile_is_kept_and_answered() -> None:
+def test_a_request_that_is_cancelled_meanwhile_is_kept_and_whoever_cancelled_it_answers() -> None:
     async def test(site: Site) -> None:
         async with asked(site, writing()) as (talk, task):
             task.cancel()
@@ -414,7 +415,23 @@ def test_a_request_that_is_cancelled_meanwhile_is_kept_and_answered() -> None:
             assert task.cancelled()
             site.store.gate.set()
             await settled()
-            assert (talk.body, await site.kept()) == (b"x", 2)
+            assert (talk.sent, await site.kept()) == ([], 2)
+
+    story(test)
+
+
+def test_an_application_that_is_cancelled_right_after_its_response_leaves_that_to_its_way() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await writing()(scope, receive, send)
+        raise asyncio.CancelledError
+
+    async def test(site: Site) -> None:
+        site.store.gate.set()
+        talk = site.ask(app)
+        with pytest.raises(asyncio.CancelledError):
+            await talk.run()
+        await settled()
+        assert (talk.body, await site.kept()) == (b"x", 2)
 
     story(test)
 
