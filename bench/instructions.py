@@ -5,7 +5,7 @@ one per cent shows on the busiest machine. Instructions are not time (they say n
 ``python -m bench`` is for that. Each figure is the difference of a long run and a short one, divided by the requests between
 them. ``--system`` counts system calls instead (Debian's package strace), in the same way.
 
-Flask and Django are called through WSGI and keep their sessions in a real Redis, whose own work is not counted.
+Flask and Django are called through WSGI. Where sessions are kept in Redis it is a real one, whose own work is not counted.
 """
 
 import argparse
@@ -27,6 +27,8 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 from bench.databases import Databases, databases
 from coatcheck.core.stepping import run_now
 
@@ -34,6 +36,8 @@ APPS = {
     "starlette bare": "starlette_bare",
     "starlette starsessions memory": "starlette_starsessions",
     "starlette coatcheck memory": "starlette_coatcheck",
+    "starlette starsessions redis": "starlette_starsessions",
+    "starlette coatcheck redis": "starlette_coatcheck",
     "litestar bare": "litestar_bare",
     "litestar coatcheck memory": "litestar_coatcheck",
     "flask bare": "flask_bare",
@@ -46,12 +50,13 @@ APPS = {
     "django floor redis": "django_floor",
 }
 OVER = {
-    "starlette": "starlette starsessions memory",
-    "litestar": "starlette coatcheck memory",
-    "flask": "flask flask-session redis",
-    "django": "django cache redis",
+    "starlette memory": "starlette starsessions memory",
+    "starlette redis": "starlette starsessions redis",
+    "litestar memory": "starlette coatcheck memory",
+    "flask redis": "flask flask-session redis",
+    "django redis": "django cache redis",
 }
-"""Framework -> over whose addition that of its rows is shown."""
+"""Framework and store -> over whose addition that of its rows is shown."""
 WSGI = ("flask_", "django_")
 """How the modules begin whose applications are called through WSGI, and have Redis."""
 PATHS = ("/write", "/read")
@@ -80,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
     apps = {name: app for name, app in APPS.items() if name.split()[0] in frameworks}
     with tempfile.TemporaryDirectory() as folder, databases(Path(folder), core=0) as redis:
         counts = {
-            (name, path): counted(calls if options.system else instructions, app, path, redis)
+            (name, path): counted(calls if options.system else instructions, app, path, store_of(name, redis))
             for name, app in apps.items()
             for path in PATHS
         }
@@ -96,23 +101,33 @@ def table(counts: dict[tuple[str, str], float], title: str) -> str:
         added = {name: counts[name, path] - counts[f"{name.split()[0]} bare", path] for name in names}
         lines += [
             f"{name:32}{path[1:]:8}{counts[name, path]:10,.1f}{more:10,.1f}"
-            f"{more / (added.get(OVER[name.split()[0]]) or nan):7.2f}"
+            f"{more / (added.get(over(name)) or nan):7.2f}"
             for name, more in added.items()
         ]
     return "\n".join(lines)
 
 
+def over(name: str) -> str:
+    """Over whose addition that of a row is shown; "" for a framework alone."""
+    framework, *_, store = name.split()
+    return OVER.get(f"{framework} {store}", "")
+
+
 Tool = Callable[[list[str], dict[str, str]], int]
 
 
-def counted(tool: Tool, app: str, path: str, redis: Databases) -> float:
+def store_of(name: str, redis: Databases) -> Callable[[], str]:
+    """What makes the URL of a new store for a row."""
+    if name.endswith(" redis"):
+        return lambda: redis.fresh("redis")
+    return lambda: "memory" if "starsessions" in name else "memory:"
+
+
+def counted(tool: Tool, app: str, path: str, fresh: Callable[[], str]) -> float:
     """How many of what the tool counts one request costs."""
     figures = []
     for requests in (SHORT, LONG):
-        store = "memory" if "starsessions" in app else "memory:"
-        if app.startswith(WSGI):
-            store = redis.fresh("redis")
-        environment = os.environ | {"PYTHONHASHSEED": "0", "BENCH_STORE": store}
+        environment = os.environ | {"PYTHONHASHSEED": "0", "BENCH_STORE": fresh()}
         command = [sys.executable, "-m", "bench.instructions", "--serve", app, path, str(requests)]
         figures.append(tool(command, environment))
     return (figures[1] - figures[0]) / (LONG - SHORT)
@@ -151,7 +166,10 @@ def run(module: str, path: str, requests: int) -> None:
     if module.startswith(WSGI):
         run_now(serve(through_wsgi(app), path, requests))  # no event loop, which Django would take notice of
     else:
-        asyncio.run(serve(through_asgi(app), path, requests))
+        with asyncio.Runner(
+            loop_factory=uvloop.new_event_loop
+        ) as runner:  # as in the servers of `python -m bench`
+            runner.run(serve(through_asgi(app), path, requests))
 
 
 async def serve(answer: Answer, path: str, requests: int) -> None:
