@@ -242,13 +242,12 @@ class Passage(msgspec.Struct, eq=False):
             kept, self.kept = self.kept, None
             self.response = Apart(self._respond(*kept))
 
-    async def _responded(self) -> None:
-        """Until the response is sent that was taken from the application."""
-        if self.kept is not None:
-            (flow, start, body), self.kept = self.kept, None
-            await self._respond(shielded(flow), start, body)
-        elif self.response is not None:
-            await self.response.wait()
+    def _responded(self) -> Awaitable[None] | None:
+        """Until the response is sent that was taken from the application; None if none was."""
+        if self.kept is None:
+            return None if self.response is None else self.response.wait()
+        (flow, start, body), self.kept = self.kept, None
+        return self._respond(shielded(flow), start, body)
 
     async def _both(self, start: Message, message: Message, rest: Awaitable[object] | None) -> None:
         if rest is not None:
@@ -377,11 +376,11 @@ class Passage(msgspec.Struct, eq=False):
 
     # ---- the application has ended
 
-    async def leave(self) -> None:
+    def leave(self) -> Awaitable[None]:
         """The application is done."""
-        if self.kept is not None or self.response is not None:
-            await self._responded()
-            return
+        return self._responded() or self._leave()
+
+    async def _leave(self) -> None:
         if (
             self.start is not None
         ):  # a response without an end: the server will have something to say about it
@@ -420,7 +419,7 @@ class Passage(msgspec.Struct, eq=False):
         """It failed in what comes after a response, which is not the response's failure; that may have one of its own."""
         if isinstance(error, Exception):
             try:
-                await self._responded()
+                await self.leave()
             except Exception as trouble:
                 raise error from trouble
         raise error  # who was cancelled waits for nothing: in a turn of the event loop the rest goes on alone
