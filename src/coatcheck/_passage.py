@@ -74,7 +74,8 @@ class Ways(msgspec.Struct, eq=False):
     sessions: AsyncSessionManager
     idle: Callable[[BaseSession, float], bool]
     commit_now: Callable[[BaseSession, float], Coroutine[Any, Any, Committed] | None]
-    usual: Callable[[BaseSession, float], Coroutine[Any, Any, Committed] | None]
+    usual: Callable[[BaseSession, float], Coroutine[Any, Any, Committed] | None] | None
+    """None: the store can mostly do it at once."""
     time: Callable[[], float]
     is_kept: Callable[[Scope, AsyncSession[Any], object], bool]
     """Whether the application left its session where it was, now that something is there."""
@@ -213,7 +214,7 @@ class Passage(msgspec.Struct, eq=False):
         ways, session = self.ways, self.session
         usual, time = ways.usual, ways.time
         try:
-            flow = usual(session, time())
+            flow = None if usual is None else usual(session, time())
             if flow is None:
                 return self._leave_begun(start, body)
         except SessionError as error:
@@ -301,34 +302,34 @@ class Passage(msgspec.Struct, eq=False):
 
         It is another than the one that came, if anything is added to it: a cache inside of us keeps that, for everybody.
         """
-        session, ways = self.session, self.ways
-        cookie, headers = session._owed, message.get("headers")
-        if session._accessed or cookie is not _NO_COOKIE or session._more:
+        session = self.session
+        owes = session._owed is not _NO_COOKIE or session._more
+        if session._accessed or owes:
             message = dict(message)
-            is_stream = False
-            if cookie is not _NO_COOKIE or session._more or ways.no_store or type(headers) is not list:
-                is_stream = _dress(message, session, cookie)
+            headers = message.get("headers")
+            if owes or self.ways.no_store or type(headers) is not list:
+                self._dress(message)
             else:
                 for name, value in headers:
                     if name not in _USUAL and (name != b"content-type" or value not in _NO_STREAM):
-                        is_stream = _dress(message, session, cookie)
+                        self._dress(message)
                         break
                 else:  # most responses
                     record = session._record
                     private = (record is not None and len(record.data) > 2) or holds_data(session)
                     message["headers"] = headers + (_VARIES_PRIVATE if private else _VARIES)
-            if is_stream and ways.vigil is not None:
-                self._hold(ways.vigil)
         if session._phase is _OPEN:
             session._phase = _STREAMING
         session._view = None  # so that whoever looks at it from here on is noticed: `_still`
         return message
 
-    def _hold(self, vigil: Vigil) -> None:
-        """Hold an event stream to its session."""
-        stream = EventStream(self.send_on)
-        if stream.hold(vigil, self.session):
-            self.stream, self.send_on = stream, stream.send
+    def _dress(self, message: Message) -> None:
+        """Put what must be said into the response's headers; hold an event stream to its session."""
+        vigil = self.ways.vigil
+        if _dress(message, self.session, self.session._owed) and vigil is not None:
+            stream = EventStream(self.send_on)
+            if stream.hold(vigil, self.session):
+                self.stream, self.send_on = stream, stream.send
 
     def _commit(self) -> Awaitable[object] | None:
         """Commit; None if that is all, else what is to be awaited: the rest, where the store has to be waited for.

@@ -109,14 +109,15 @@ class SessionMiddleware:
     def _bind(self) -> None:
         """Look up once what every request asks for: now, and when the store was opened again."""
         flows = self.sessions.flows
+        lifecycle = flows.lifecycle
         self._session_of = _arriving(self.exchange, self.sessions, lazy=self._lazy)
-        self._open, self._every_request = flows.lifecycle.open, flows.lifecycle.rules.every_request
+        self._open, self._every_request = lifecycle.open, lifecycle.rules.every_request
         self._ways = Ways(
             key=self._key,
             sessions=self.sessions,
-            idle=flows.lifecycle.rules.idle,
-            commit_now=flows.lifecycle.commit_now(),
-            usual=flows.lifecycle.usual,
+            idle=lifecycle.rules.idle,
+            commit_now=lifecycle.commit_now(),
+            usual=None if lifecycle.writes_now else lifecycle.usual,
             time=flows.clock.time,
             is_kept=self._is_kept,
             no_store=self.exchange.no_store,

@@ -156,6 +156,8 @@ class Lifecycle:
         self._version, self._load, self._replace = self._ids.version, store.load, store.replace
         ready = at_once(store)
         self._replace_now = None if ready is None or self.rules.sends else ready.replace_now
+        self.writes_now = self._replace_now is not None
+        """Whether the store mostly does the usual write in a plain call."""
         self._remembers = self._commands.remembers is not None
         self.eras = self._commands.eras
         self._suspects = options.client_change != "tell"

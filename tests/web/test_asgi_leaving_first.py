@@ -4,9 +4,11 @@ The store keeps its sessions in memory, and every write of it waits at a gate th
 """
 
 import asyncio
+import sqlite3
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from coatcheck.asgi import App, Message, Receive, Scope, Send, SessionMiddleware
 from coatcheck.core.record import Record
 from coatcheck.eras import ERA_KEY
 from coatcheck.errors import StoreError
+from coatcheck.stores.sqlite import SQLiteStore
 from tests.web.apps import SECRET
 from tests.web.rig import START as STARTED
 from tests.web.rig import Counted, Ears, Talk, Time, http_scope, page, run, settled
@@ -418,6 +421,35 @@ def test_a_request_that_is_cancelled_meanwhile_is_kept_and_whoever_cancelled_it_
             assert (talk.sent, await site.kept()) == ([], 2)
 
     story(test)
+
+
+def test_a_store_that_had_to_wait_once_writes_at_once_again(tmp_path: Path) -> None:
+    file = tmp_path / "sessions.db"
+    sent_by_then = list[int]()
+
+    async def main() -> None:
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            scope["session"]["n"] = len(sent_by_then)
+            await send(START)
+            await send(BODY)
+            sent_by_then.append(len(talk.sent))
+
+        middleware = SessionMiddleware(app, store=SQLiteStore(file), secret=SECRET)
+        talk = Talk(middleware, http_scope())
+        cookie = (await talk.run()).cookie
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            talk = Talk(middleware, http_scope(cookie=cookie))
+            task = asyncio.create_task(talk.run())
+            await settled()
+            other.execute("ROLLBACK")
+            await task
+        for _ in range(2):
+            talk = Talk(middleware, http_scope(cookie=cookie))
+            await talk.run()
+
+    run(main())
+    assert sent_by_then == [2, 2, 2, 2]
 
 
 def test_an_application_that_is_cancelled_right_after_its_response_leaves_that_to_its_way() -> None:
