@@ -458,10 +458,10 @@ def test_line_197_a_long_password_is_refused_before_it_is_hashed(site: Site) -> 
 
 def test_line_197_octets_count_and_refusing_is_quick() -> None:
     huge = "x" * 1_000_000
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(PasswordTooLong):
         CHECK(None, huge)
-    assert time.perf_counter() - began < 0.005
+    assert time.process_time() - began < 0.005
     with pytest.raises(PasswordTooLong):
         CHECK(None, "\U0001f40e" * 257)
     assert CHECK(None, "\U0001f40e" * 256) is False

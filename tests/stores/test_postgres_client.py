@@ -412,7 +412,7 @@ def test_a_server_too_old_is_refused() -> None:
 
 def test_a_paused_server_is_a_lost_reply_in_time_then_a_broken_circuit(face: str, own: Server) -> None:
     events: list[str] = []
-    outage = Outage(command_timeout=0.2, connect_timeout=0.2, retries=0, break_after=2, break_for=0.3)
+    outage = Outage(command_timeout=0.5, connect_timeout=0.5, retries=0, break_after=2, break_for=0.3)
     faced = Faced(face, own.url, outage=outage, on_connection=lambda event: events.append(event.state))
     there = record()
 
@@ -425,13 +425,13 @@ def test_a_paused_server_is_a_lost_reply_in_time_then_a_broken_circuit(face: str
         began = time.monotonic()
         with pytest.raises(ReplyLost):
             faced.run(replace)
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 1.5
         with pytest.raises(StoreUnavailable):
             faced.run(lambda store: store.load(there.key, now=NOW))
         began = time.monotonic()
         with pytest.raises(StoreUnavailable, match="nothing is sent"):
             faced.run(lambda store: store.load(there.key, now=NOW))
-        assert time.monotonic() - began < 0.1
+        assert time.monotonic() - began < 0.4  # a try would take half a second
     finally:
         own.resume()
     deadline = time.monotonic() + 10

@@ -383,7 +383,7 @@ def test_a_server_that_falls_silent_is_given_up_in_time(driver: str, request: py
         began = time.monotonic()
         with pytest.raises(StoreUnavailable, match="nothing is sent"):
             run(lambda s: s.load(there.key, now=NOW))
-        assert time.monotonic() - began < 0.2
+        assert time.monotonic() - began < 0.4  # a try would take half a second
     ended(store)
 
 

@@ -277,10 +277,10 @@ def test_a_huge_token_is_refused_at_once() -> None:
     head = b64(json.dumps({"alg": "HS256", "kid": "k1", "pad": "x" * 10_000_000}))
     text = f"{head}.{b64('{}')}"
     token = f"{text}.{mac(text)}"
-    began = time.perf_counter()
+    began = time.process_time()
     assert why(token) == "too_large"
     assert (
-        time.perf_counter() - began < 0.05
+        time.process_time() - began < 0.05
     )  # looking at its length takes microseconds, decoding it half a second
     assert (
         jws.verify(token, RING, now=NOW, max_length=20_000_000).payload == b"{}"
