@@ -188,10 +188,7 @@ class Passage(msgspec.Struct, eq=False):
             or self.scope.get(self.ways.key) is not session
         ):
             return False
-        for name, _ in headers:  # noqa: SIM110  # it is mostly the first: a loop that ends there costs a tenth of `any`
-            if name == b"content-length":
-                return True
-        return False
+        return b"content-length" in [name for name, _ in headers]
 
     def _go_on(self, message: Message) -> Awaitable[None]:
         """What comes after the beginning that was kept: the end, or more of the response than was to be expected."""
@@ -208,8 +205,8 @@ class Passage(msgspec.Struct, eq=False):
         objects than the garbage collector's first threshold, and those that it meets count as long-lived: its full collections,
         over all that the process ever imported, were a third of a write on Redis.
 
-        Most applications end with their response: then the middleware's own coroutine does the rest (`leave`), which is 8 us less
-        than a task. One that goes on after it has its turn of the event loop, and does not hold up its response.
+        Most applications end with their response: then the middleware's own coroutine does the rest (`leave`), without a task,
+        which would be 16,000 instructions. One that goes on has its turn of the event loop, and does not hold up its response.
         """
         ways, session = self.ways, self.session
         usual, time = ways.usual, ways.time

@@ -5,8 +5,8 @@ of session keys by absolute deadline), what is kept beside it (a hash: for each 
 the index write, the time of the login), and the fence. A record and its user's keys may be on different nodes of a cluster: so a
 login is a series of steps (`coatcheck.stores._redis_users`).
 
-Every script first gets `now`, which decides about expiry: packed, since a time as text takes the application 4,000 instructions,
-more than all the command's other words. The server's own clock is asked for two things only: fences, and the age of index
+Every script first gets `now`, which decides about expiry: packed, since to write a time as text costs the application several
+times as much as any other word. The server's own clock is asked for two things only: fences, and the age of index
 entries. The time-to-live of a key is reckoned from what is left of its life by `now`, and `SLACK` longer.
 
 No script calls GET: so the server's statistics tell a load (`get`) from a script (`evalsha`).
